@@ -1,0 +1,112 @@
+"""Writing the outputs of a run back into the committed notebooks, and keeping them honest."""
+
+import copy
+import re
+from pathlib import Path
+
+import nbformat
+
+from lab.files import sha256_bytes, write_atomic
+from lab.notebooks.runner import claims_of, metrics_of
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+KEPT_NOTEBOOK_METADATA = {"kernelspec", "language_info", "lab"}
+KEPT_CELL_METADATA = {"tags", "lab"}
+TABLE_START, TABLE_END = "<!-- notebooks -->", "<!-- /notebooks -->"
+
+
+def source_hash(source: str) -> str:
+    """The fingerprint by which an output is tied to the source that made it."""
+    return sha256_bytes(source.encode())[:16]
+
+
+def with_outputs(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy of `source` that carries the outputs of `executed`, stripped of all that is volatile.
+
+    Cells are matched by id; each code cell keeps a hash of its source, so that a later edit shows.
+    """
+    outputs = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
+    published = copy.deepcopy(source)
+    for number, cell in enumerate((c for c in published.cells if c.cell_type == "code"), start=1):
+        if cell.id not in outputs or outputs[cell.id].source != cell.source:
+            raise ValueError(f"cell {cell.id} changed while the notebook ran: publish again")
+        cell.outputs = outputs[cell.id].outputs
+        cell.execution_count = number
+        for output in cell.outputs:
+            output.get("data", {}).pop(WIDGET_VIEW, None)  # its plain text stays
+            if "execution_count" in output:
+                output["execution_count"] = number
+        cell.metadata["lab"] = {"source": source_hash(cell.source)}
+    return stripped(published)
+
+
+def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy without timestamps, widget state, papermill's notes and exact Python version."""
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata = nbformat.from_dict(
+        {key: value for key, value in notebook.metadata.items() if key in KEPT_NOTEBOOK_METADATA}
+    )
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict(
+            {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
+        )
+        for output in cell.get("outputs", []):
+            output.get("metadata", {}).clear()
+    return notebook
+
+
+def complaints(path: Path) -> list[str]:
+    """What is wrong with a committed notebook; an empty list when nothing is."""
+    notebook = nbformat.read(path, as_version=4)
+    found = []
+    if notebook != stripped(notebook):
+        found.append("holds volatile metadata: run `python -m lab publish`")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if sum("parameters" in cell.metadata.get("tags", []) for cell in code) != 1:
+        found.append("must have one cell tagged `parameters`")
+    for number, cell in enumerate(code, start=1):
+        if cell.metadata.get("lab", {}).get("source") != source_hash(cell.source):
+            found.append(
+                f"code cell {number} was edited after its output was published: run `python -m lab publish`"
+            )
+        if any(WIDGET_VIEW in output.get("data", {}) for output in cell.outputs):
+            found.append(f"code cell {number} holds a dead widget view: run `python -m lab publish`")
+        if any(output.output_type == "error" for output in cell.outputs):
+            found.append(f"code cell {number} holds an error")
+    if code and not claims_of(notebook):
+        found.append("makes no claims")
+    return [f"{path.name}: {text}" for text in found]
+
+
+def publish(path: Path, executed_path: Path) -> None:
+    """Put the outputs of the executed notebook into the committed one."""
+    source = nbformat.read(path, as_version=4)
+    executed = nbformat.read(executed_path, as_version=4)
+    write_atomic(path, nbformat.writes(with_outputs(source, executed)) + "\n")
+
+
+def readme_table(notebooks: list[Path]) -> str:
+    """README's notebook table: title, question and headline figure, all read from the committed notebooks."""
+    rows = ["| notebook | the question | measured |", "|---|---|---|"]
+    for path in notebooks:
+        notebook = nbformat.read(path, as_version=4)
+        intro = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        paragraphs = [part.replace("\n", " ").strip() for part in intro.split("\n\n")]
+        question = next(part for part in paragraphs if not part.startswith("#"))
+        headline = next((metric for metric in metrics_of(notebook) if metric["headline"]), None)
+        figure = (
+            f"{headline['name']}: {headline['value']:.3g} {headline['unit']}".rstrip() if headline else ""
+        )
+        rows.append(f"| [{path.stem}](notebooks/{path.name}) | {question} | {figure} |")
+    return "\n".join(rows)
+
+
+def with_table(readme: str, table: str) -> str:
+    """README's text with the part between the two table marks replaced."""
+    pattern = re.compile(f"{re.escape(TABLE_START)}.*?{re.escape(TABLE_END)}", re.DOTALL)
+    if not pattern.search(readme):
+        raise ValueError(
+            f"README.md has no {TABLE_START} ... {TABLE_END} for the notebook table: put the marks back"
+        )
+    return pattern.sub(lambda _: f"{TABLE_START}\n{table}\n{TABLE_END}", readme)

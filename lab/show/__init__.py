@@ -1,0 +1,1 @@
+"""What a reader sees: plots, diagrams, widgets. No module above imports it."""

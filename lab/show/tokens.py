@@ -1,0 +1,107 @@
+"""Tokens as coloured text: HTML for widgets, a matplotlib picture for pages where nothing runs."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from lab.show.colours import GREY, INK, PAPER, TINTS, surprise_colour
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token to show: its text, its background, and what a reader sees who points at it."""
+
+    text: str
+    colour: str
+    details: tuple[str, ...] = ()
+
+
+def in_turn(texts: Sequence[str]) -> list[Token]:
+    """Tokens in colours that change from one to the next, so that the boundaries show."""
+    return [Token(text, TINTS[i % len(TINTS)]) for i, text in enumerate(texts)]
+
+
+def by_probability(
+    texts: Sequence[str], probabilities: Sequence[float], details: Sequence[tuple[str, ...]] | None = None
+) -> list[Token]:
+    """Tokens coloured by how much they surprised the model: pale blue expected, orange not."""
+    details = details or [(f"p = {p:.3f}",) for p in probabilities]
+    return [
+        Token(text, surprise_colour(p), lines)
+        for text, p, lines in zip(texts, probabilities, details, strict=True)
+    ]
+
+
+STYLE = f"""<style>
+.lab-tokens {{ font: 15px/2 ui-monospace, Menlo, Consolas, monospace; background: {PAPER}; color: {INK};
+  padding: 8px 12px; border-radius: 6px; white-space: pre-wrap; overflow-wrap: anywhere; }}
+.lab-token {{ position: relative; padding: 2px 0; border-radius: 3px; color: {INK};
+  box-decoration-break: clone; -webkit-box-decoration-break: clone; }}
+.lab-token:focus {{ outline: 2px solid {INK}; }}
+.lab-token .lab-details {{ display: none; position: absolute; left: 0; top: 1.9em; z-index: 10; white-space: pre;
+  background: {INK}; color: {PAPER}; font-size: 12px; line-height: 1.5; padding: 6px 9px; border-radius: 5px; }}
+.lab-token:hover .lab-details, .lab-token:focus .lab-details {{ display: block; }}
+.lab-caption {{ font: 13px/1.6 system-ui, sans-serif; color: {GREY}; }}
+</style>"""
+
+
+def tokens_html(tokens: Sequence[Token], caption: str = "") -> str:
+    """The tokens as one block of HTML; details open on hover and, for the keyboard, on focus."""
+    spans = []
+    for token in tokens:
+        details = "".join(f"{html.escape(line)}\n" for line in token.details).rstrip()
+        shown = f"<span class='lab-details'>{details}</span>" if details else ""
+        focus = " tabindex='0'" if details else ""
+        spans.append(
+            f"<span class='lab-token'{focus} style='background:{token.colour}'>"
+            f"{html.escape(visible(token.text))}{shown}</span>"
+        )
+    below = f"<div class='lab-caption'>{html.escape(caption)}</div>" if caption else ""
+    return f"{STYLE}<div class='lab-tokens'>{''.join(spans)}</div>{below}"
+
+
+def visible(text: str) -> str:
+    """A token's text with line breaks and tabs made visible; an empty token becomes a mark."""
+    return text.replace("\n", "⏎\n").replace("\t", "⇥\t") or "∅"
+
+
+def tokens_figure(rows: dict[str, Sequence[Token]], title: str, *, columns: int = 88) -> Figure:
+    """A still picture of tokens, one labelled paragraph a row, broken after `columns` characters.
+
+    Spaces are drawn as a raised dot, since a picture has no text to select.
+    """
+    placed, y = [], 0.0
+    for label, tokens in rows.items():
+        placed.append((0, y, label, None))
+        y, x = y + 1.1, 0
+        for token in tokens:
+            text = token.text.replace(" ", "·").replace("\n", "⏎") or "∅"
+            if x and x + len(text) > columns:
+                x, y = 0, y + 1.35
+            placed.append((x, y, text, token.colour))
+            x += len(text)
+        y += 1.9
+    char, line = 0.092, 0.215  # inches: the advance and the height of DejaVu Sans Mono at 11 points
+    width, height = columns * char + 0.4, y * line + 0.5
+    figure = plt.figure(figsize=(width, height), facecolor=PAPER)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    axes.text(0.2, 0.22, title, fontsize=12, weight="bold", color=INK, va="center")
+    for x, y, text, colour in placed:
+        left, top = 0.2 + x * char, 0.62 + y * line
+        if colour is None:
+            axes.text(left, top, text, fontsize=9.5, color=GREY, va="center")
+            continue
+        box = plt.Rectangle(
+            (left, top - 0.115), len(text) * char - 0.012, 0.23, facecolor=colour, edgecolor="none"
+        )
+        axes.add_patch(box)
+        axes.text(
+            left, top, text, fontsize=11, family="DejaVu Sans Mono", color=INK, va="center", parse_math=False
+        )
+    plt.close(figure)
+    return figure

@@ -1,0 +1,41 @@
+"""Every test runs offline and seeded; real corpora come from the mirror when one is at hand."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+MIRROR = Path(__file__).resolve().parents[2] / "shared" / "data"
+DEAD_PROXY = (
+    "http://127.0.0.1:9"  # nothing listens there: a child process that asks the network fails at once
+)
+
+if MIRROR.is_dir():
+    os.environ.setdefault("LAB_MIRROR", str(MIRROR))
+for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+    os.environ[name] = DEAD_PROXY
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """A connection to anywhere but this computer is an error."""
+    connect = socket.socket.connect
+
+    def only_here(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        ):
+            raise OSError(f"a test asked the network for {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_here)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)

@@ -1,0 +1,300 @@
+"""The same merges and ids as rustbpe, tokenizers and tiktoken give, and their formats both ways."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+import rustbpe
+import tiktoken
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from lab.tokenize import (
+    BPETokenizer,
+    from_huggingface,
+    from_json,
+    from_tiktoken,
+    to_huggingface,
+    to_tiktoken,
+)
+from lab.tokenize.pretokens import PATTERNS, SPELLINGS
+
+CORPUS = [
+    "In the beginning God created the heaven and the earth.",
+    "And the earth was without form, and void; and darkness was upon the face of the deep.",
+    "'Tis the king's own word, and they'll keep it: 1234 souls, 56 more, naïve café <s> ...",
+] * 3
+SPECIAL = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
+
+
+def texts() -> list[str]:
+    """What tokenizers may disagree on: white space, apostrophes, digits, other alphabets, special names."""
+    rng = random.Random(3)
+    parts = [
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "\t",
+        "\u00a0",
+        "\u2028",
+        "\x85",
+        "\x1c",
+        "the",
+        " earth",
+        "God",
+        "12345",
+    ]
+    parts += [
+        "'s",
+        "'LL",
+        "'ſ",
+        "é",
+        "e\u0301",
+        "\U0001f600",
+        "日本",
+        "<s>",
+        "<mask>",
+        "</s",
+        ".",
+        ",",
+        "...\n",
+        "\0",
+    ]
+    return ["", *CORPUS, *("".join(rng.choices(parts, k=rng.randrange(1, 12))) for _ in range(400))]
+
+
+@pytest.fixture(scope="module")
+def kjv() -> list[str]:
+    path = Path(os.environ.get("LAB_MIRROR", "")) / "kjv.txt"
+    if not path.is_file():
+        pytest.skip("needs the King James text: set LAB_MIRROR to a folder with kjv.txt")
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("vocab_size", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_merges_equal_rustbpe_on_kjv(kjv, vocab_size):
+    ours = BPETokenizer.train(kjv, vocab_size)
+    theirs = rustbpe.Tokenizer()
+    theirs.train_from_iterator(kjv, vocab_size=256 + len(ours.merges))
+    tokens = [bytes(data) for data, _ in sorted(theirs.get_mergeable_ranks(), key=lambda pair: pair[1])]
+    assert len(ours.merges) == vocab_size - 261
+    assert [ours.token_bytes(5 + n) for n in range(len(tokens))] == tokens
+    text = "\n".join(kjv[:3000])
+    assert [i - 5 for i in ours.encode(text)] == theirs.encode(text)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_huggingface_gives_the_same_ids(pattern):
+    ours = BPETokenizer.train(CORPUS, 320, pattern=pattern)
+    theirs = tokenizers.Tokenizer.from_str(to_huggingface(ours))
+    assert theirs.get_vocab_size() == ours.vocab_size
+    for text in texts():
+        ids = theirs.encode(text).ids
+        assert ours.encode(text, allow_special=True) == ids
+        assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True)
+    theirs.encode_special_tokens = True
+    for text in set(texts()) - set(SPECIAL):  # they look a whole pre-token up among the special ones too
+        assert ours.encode(text) == theirs.encode(text).ids
+    assert from_huggingface(to_huggingface(ours)) == ours
+
+
+def their_tokenizer(pre_tokenizer, alphabet=(), **model) -> tokenizers.Tokenizer:
+    tokenizer = tokenizers.Tokenizer(models.BPE(**model))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<unk>"],
+        initial_alphabet=list(alphabet),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.add_special_tokens(["<late>"])
+    return tokenizer
+
+
+def cut_by(expression: str):
+    split = pre_tokenizers.Split(tokenizers.Regex(expression), behavior="isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+@pytest.mark.parametrize(
+    ("pre_tokenizer", "pattern"),
+    [
+        (pre_tokenizers.ByteLevel(add_prefix_space=False), "gpt2"),
+        (pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False), "none"),
+        (cut_by(PATTERNS["gpt4"]), "gpt4"),
+        (cut_by(next(iter(SPELLINGS))), "gpt4"),
+        (cut_by(r"\p{N}|[a-z]+"), r"\p{N}|[a-z]+"),
+    ],
+    ids=["gpt2", "none", "gpt4", "cl100k", "own"],
+)
+@pytest.mark.parametrize("ignore_merges", [False, True])
+def test_an_imported_tokenizer_keeps_its_ids(pre_tokenizer, pattern, ignore_merges):
+    theirs = their_tokenizer(pre_tokenizer, pre_tokenizers.ByteLevel.alphabet(), ignore_merges=ignore_merges)
+    ours = from_huggingface(theirs.to_str())
+    assert ours.pattern == pattern and ours.vocab_size == theirs.get_vocab_size()
+    assert (ours.bos_id, ours.eos_id, ours.unk_id, ours.mask_id) == (0, 0, 1, None)
+    again = from_json(ours.to_json())
+    assert again == ours
+    for text in [*texts(), "a<late>b<|endoftext|>"]:
+        ids = theirs.encode(text).ids
+        assert ours.encode(text, allow_special=True) == again.encode(text, allow_special=True) == ids
+        assert ours.decode(ids) == text.replace("<|endoftext|>", "").replace("<late>", "") or "<" in text
+    exported = tokenizers.Tokenizer.from_str(to_huggingface(again))
+    assert exported.encode("God<late>'s earth").ids == theirs.encode("God<late>'s earth").ids
+
+
+def test_an_alphabet_may_lack_bytes():
+    pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    theirs = their_tokenizer(pre_tokenizer, unk_token="<unk>")
+    ours = from_huggingface(theirs.to_str())
+    assert ours.unk_id == 1 and None in ours.layout.byte_ids
+    for text in texts():
+        assert ours.encode(text, allow_special=True) == theirs.encode(text).ids
+    assert ours.decode(ours.encode("the Zoo")) == "the \N{REPLACEMENT CHARACTER}oo"
+
+    file = json.loads(their_tokenizer(pre_tokenizer).to_str())
+    file["added_tokens"] = [token for token in file["added_tokens"] if token["content"] != "<unk>"]
+    without = from_huggingface(json.dumps(file))
+    assert without.unk_id is None and without.encode("the earth") == theirs.encode("the earth").ids
+    with pytest.raises(ValueError, match=r"byte 0x5a .*alphabet.*no <unk>"):
+        without.encode("the Zoo")
+
+
+def test_roles_are_found_or_given():
+    text = their_tokenizer(pre_tokenizers.ByteLevel(add_prefix_space=False)).to_str()
+    ours = from_huggingface(text, roles={"pad": "<late>", "bos": "<unk>"})
+    assert (ours.pad_id, ours.bos_id) == (from_huggingface(text).encode("<late>", allow_special=True)[0], 1)
+    assert from_json(ours.to_json()).pad_id == ours.pad_id
+    with pytest.raises(ValueError, match="'<nosuch>'"):
+        from_huggingface(text, roles={"pad": "<nosuch>"})
+    file = json.loads(text) | {"added_tokens": []}
+    nameless = from_huggingface(json.dumps(file))
+    assert nameless.bos_id is None
+    assert nameless.encode_lines(["the"], add_special=False) == [nameless.encode("the")]
+    with pytest.raises(ValueError, match=r"<s>.*add_special=False"):
+        nameless.encode_lines(["the"])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["normalizer"], {"type": "NFC"}, "normalizer 'NFC'"),
+        (["truncation"], {"max_length": 8}, "truncation"),
+        (["padding"], {"strategy": "BatchLongest"}, "padding"),
+        (["pre_tokenizer"], {"type": "Whitespace"}, "Whitespace"),
+        (["pre_tokenizer"], None, r"pre_tokenizer \[\]"),
+        (["pre_tokenizer"], {"type": "ByteLevel", "add_prefix_space": True}, "add_prefix_space"),
+        (["pre_tokenizer", "pretokenizers", 0, "behavior"], "Removed", "Removed"),
+        (["pre_tokenizer", "pretokenizers", 0, "pattern"], {"String": " "}, "String"),
+        (["model", "type"], "Unigram", "'Unigram'"),
+        (["model"], None, "model None"),
+        (["model", "dropout"], 0.1, "dropout=0.1"),
+        (["model", "byte_fallback"], True, "byte_fallback"),
+        (["model", "fuse_unk"], True, "fuse_unk"),
+        (["model", "end_of_word_suffix"], "</w>", "end_of_word_suffix"),
+        (["model", "merges"], [["a", "nosuch"]], "'nosuch'"),
+        (["model", "merges"], [["a", "Z"]], "'aZ'"),
+        (["added_tokens", 4, "lstrip"], True, "'<mask>' with .*lstrip"),
+    ],
+)
+def test_what_is_not_byte_level_bpe_is_named(path, value, message):
+    file = json.loads(to_huggingface(BPETokenizer.train(CORPUS, 300)))
+    part = file
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    with pytest.raises(ValueError, match=message):
+        from_huggingface(json.dumps(file))
+
+
+def test_merges_may_be_written_as_lines():
+    ours = BPETokenizer.train(CORPUS, 300)
+    file = json.loads(to_huggingface(ours))
+    file["model"]["merges"] = [" ".join(pair) for pair in file["model"]["merges"]]
+    assert from_huggingface(json.dumps(file)) == ours
+
+
+def test_a_token_spelled_like_a_special_one_cannot_be_exported():
+    with pytest.warns(UserWarning, match="no pair"):
+        tokenizer = BPETokenizer.train(["<s>"] * 9, 300, pattern="none")
+    with pytest.raises(ValueError, match="both spelled '<s>'"):
+        to_huggingface(tokenizer)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_tiktoken_gives_the_same_ids(pattern):
+    ours = BPETokenizer.train(CORPUS, 320, pattern=pattern)
+    theirs = tiktoken.Encoding(
+        "ours",
+        pat_str=PATTERNS[pattern],
+        mergeable_ranks=to_tiktoken(ours),
+        special_tokens=ours.layout.special,
+    )
+    back = from_tiktoken(to_tiktoken(ours), ours.layout.special, pattern)
+    assert back == ours
+    for text in texts():
+        assert ours.encode(text) == theirs.encode_ordinary(text)
+        assert ours.encode(text, allow_special=True) == theirs.encode(text, allowed_special="all")
+        assert ours.decode(ours.encode(text)) == text
+
+
+def test_ranks_of_tiktoken_keep_their_ids():
+    trained = BPETokenizer.train(CORPUS, 320)
+    ranks = {trained.token_bytes(i): i - 5 for i in range(5, trained.vocab_size)}  # from 0, as theirs are
+    special = {"<|endoftext|>": 400}
+    # What tiktoken writes for cl100k_base is imported as the regular expression it is.
+    cl100k = (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
+        r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+    )
+    for pattern in ("gpt2", cl100k):
+        ours = from_tiktoken(ranks, special, pattern)
+        theirs = tiktoken.Encoding(
+            "x", pat_str=PATTERNS.get(pattern, pattern), mergeable_ranks=ranks, special_tokens=special
+        )
+        assert ours.vocab_size == theirs.n_vocab == 401 and ours.eos_id == 400
+        for text in [*texts(), "a\n ", "a \n"]:
+            assert ours.encode(text) == theirs.encode_ordinary(text)
+        assert to_tiktoken(from_json(ours.to_json())) == ranks
+        with pytest.raises(ValueError, match="id 399"):
+            ours.decode([399])
+
+
+def test_bad_ranks_are_named():
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    with pytest.raises(ValueError, match=r"token 300, b'abc'"):
+        from_tiktoken(ranks | {b"abc": 300})
+    with pytest.raises(ValueError, match="lack 0x41"):
+        from_tiktoken({data: i for data, i in ranks.items() if data != b"A"})
+    with pytest.raises(ValueError, match="agree"):
+        from_tiktoken(ranks, {"<s>": 65})
+    out_of_order = from_tiktoken(ranks | {b"ab": 256, b"cd": 257})
+    file = json.loads(out_of_order.to_json())
+    file["layout"]["merged_ids"].reverse()
+    with pytest.raises(ValueError, match="order of ids"):
+        to_tiktoken(from_json(json.dumps(file)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"special": {"<s>": 300}}, "roles"),
+        ({"byte_ids": [1, 2]}, "256 bytes"),
+        ({"merged_ids": []}, "0 merges"),
+        ({"merged_ids": [-1]}, "-1"),
+        ({"roles": {"cls": 2}}, "cls"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_bad_layouts_are_named(change, message):
+    ranks = {bytes([byte]): byte for byte in range(256)} | {b"ab": 256}
+    file = json.loads(from_tiktoken(ranks, {"</s>": 257}).to_json())
+    file["layout"] |= change
+    with pytest.raises(ValueError, match=message):
+        from_json(json.dumps(file))

@@ -1,0 +1,240 @@
+"""Diagrams: what they say is true, they are drawn the same each time, and their text fits and can be read."""
+
+import doctest
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib
+import pytest
+import torch
+from matplotlib.ft2font import FT2Font
+
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.show.diagrams import SKY, bpe, count_parameters, figures, text_to_verse, write_figures
+from lab.show.diagrams.bpe import merge_steps
+from lab.show.diagrams.palette import INK, NOTE, PALETTE, PAPER, SHEET, contrast
+from lab.show.diagrams.render import GraphvizNotFound, quoted, to_svg
+from lab.show.diagrams.sketch import NAME_SIZE, NOTE_SIZE, SVG, labels, sketch
+from lab.tokenize import BPETokenizer
+
+FIGURES = Path(__file__).parents[1] / "figures"
+CONFIG = TransformerConfig(vocab_size=321, context=40, width=48, num_layers=3, num_heads=4, feed_forward=100)
+TWO_NODES = (
+    'digraph { label="a title"; a [class=data label="a\\nnote"]; b [shape=box]; a -> b [label="(B, T)"] }'
+)
+
+
+def verse(**changes) -> tuple[str, DecoderOnlyTransformer]:
+    config = TransformerConfig(**{**vars(CONFIG), **changes})
+    model = DecoderOnlyTransformer(config)
+    return text_to_verse(config, count_parameters(model)), model
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> BPETokenizer:
+    return BPETokenizer.train([*SKY, "banana bananas", "a café, cafés: é"], vocab_size=290)
+
+
+# Rendering
+
+
+def test_same_dot_gives_the_same_bytes_without_a_version():
+    assert to_svg(TWO_NODES) == to_svg(TWO_NODES)
+    assert to_svg(TWO_NODES).startswith("<svg") and "<!--" not in to_svg(TWO_NODES)
+
+
+def test_text_that_is_not_dot():
+    with pytest.raises(ValueError, match=r"cannot read this DOT \(.*'digraph { a ->"):
+        to_svg("digraph { a -> ")
+
+
+def test_without_graphviz_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(GraphvizNotFound, match="pip install 'pygraphviz"):
+        to_svg(TWO_NODES)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for dot is a shell script")
+def test_dot_on_the_path_stands_in(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    dot = tmp_path / "dot"
+    dot.write_text("#!/bin/sh\ncat > /dev/null\necho '<?xml?><!-- 1.2.3 --><svg>drawn</svg>'\n")
+    dot.chmod(0o755)
+    assert to_svg(TWO_NODES) == "<svg>drawn</svg>\n"
+    dot.write_text("#!/bin/sh\necho 'syntax error' >&2\nexit 1\n")
+    with pytest.raises(ValueError, match="syntax error"):
+        to_svg(TWO_NODES)
+
+
+def test_first_drawing_writes_nothing_to_stderr():
+    render = Path(__file__).parents[1] / "lab/show/diagrams/render.py"
+    code = f"import runpy; runpy.run_path({str(render)!r})['to_svg']('digraph {{ a }}')"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stderr == b""
+
+
+def test_quoted_text_is_shown_as_it_is():
+    words = 'say "<&amp;>" \\n and \\ é ␣'
+    assert labels(sketch(to_svg(f'digraph {{ a [label="{quoted(words)}"] }}'), "")) == [words]
+
+
+# Sketching
+
+
+def test_sketch_is_the_same_for_the_same_seed():
+    svg = to_svg(TWO_NODES)
+    assert sketch(svg, "two", seed=1) == sketch(svg, "two", seed=1) != sketch(svg, "two", seed=2)
+    assert labels(sketch(svg, "two", seed=1)) == labels(sketch(svg, "two", seed=2))
+
+
+def test_sketch_can_be_read_aloud_and_on_any_page():
+    drawn = ElementTree.fromstring(sketch(to_svg(TWO_NODES), "a leads to b <again>"))
+    title, desc, paper = list(drawn)[:3]
+    assert (title.text, desc.text) == ("a title", "a leads to b <again>")
+    assert drawn.get("role") == "img"
+    assert drawn.get("aria-labelledby").split() == [title.get("id"), desc.get("id")]
+    assert paper.get("fill") == PAPER and paper.get("fill-opacity") is None
+    assert labels(ElementTree.tostring(drawn, encoding="unicode")) == [
+        "a title", "a", "note", "b", "(B, T)", PALETTE["data"].meaning
+    ]  # fmt: skip
+
+
+def test_text_stands_out_on_every_fill():
+    for look in PALETTE.values():
+        for ground in filter(None, (PAPER, SHEET, look.fill, look.hatch)):
+            assert min(contrast(INK, ground), contrast(NOTE, ground)) >= 4.5
+        assert contrast(look.line, PAPER) >= 3  # WCAG 1.4.11, for what is not text
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)  # WebAIM's well-known grey
+
+
+def test_text_fits_its_box_in_a_wide_font(monkeypatch, tokenizer):
+    """DejaVu Sans, which comes with matplotlib, is among the widest fonts that a browser falls back to."""
+    plain = []
+    for name in ("text_to_verse", "bpe"):
+        module = importlib.import_module(f"lab.show.diagrams.{name}")
+        monkeypatch.setattr(module, "sketch", lambda svg, description: plain.append(svg))
+    large = TransformerConfig(
+        50_000, context=1024, width=1024, num_layers=12, num_heads=16, feed_forward=4096
+    )
+    text_to_verse(large, dict.fromkeys(count_parameters(DecoderOnlyTransformer(CONFIG)), 120_000_000))
+    bpe(tokenizer)
+    nodes = [g for svg in plain for g in ElementTree.fromstring(svg).iter(f"{SVG}g")]
+    nodes = [g for g in nodes if g.get("class").startswith("node") and g.find(f"{SVG}text") is not None]
+    assert len(nodes) > 40
+    for node in nodes:
+        texts = [text.text for text in node.iter(f"{SVG}text")]
+        widths = [wide(text, NOTE_SIZE if i else NAME_SIZE, bold=not i) for i, text in enumerate(texts)]
+        assert max(widths) + 3 <= box_width(node), texts
+
+
+def wide(text: str, size: float, bold: bool) -> float:
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    font = FT2Font(f"{matplotlib.get_data_path()}/fonts/ttf/{name}")
+    font.set_size(size, 72)
+    font.set_text(text)
+    return font.get_width_height()[0] / 64
+
+
+def box_width(node: ElementTree.Element) -> float:
+    ellipse = node.find(f"{SVG}ellipse")
+    if ellipse is not None:
+        return 2 * float(ellipse.get("rx"))
+    shape = next(e for e in node if e.get("points") or e.get("d"))
+    xs = [float(x) for x in re.findall(r"(-?[\d.]+),", shape.get("points") or shape.get("d"))]
+    return max(xs) - min(xs)
+
+
+# From text to verse
+
+
+def test_parameters_shown_are_those_of_the_model():
+    svg, model = verse()
+    said = labels(svg)
+    shown = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) parameters", "\n".join(said))]
+    total, output, last_norm, *block, embedding = shown
+    assert total == model.num_parameters == sum(count_parameters(model).values())
+    assert output + last_norm + CONFIG.num_layers * sum(block) + embedding == total
+    assert len(block) == 4 and "blocks, × 3" in said
+
+
+def test_dimensions_shown_are_those_of_the_config():
+    said = [text.strip() for text in labels(verse()[0])]
+    logits = DecoderOnlyTransformer(CONFIG)(torch.zeros(1, CONFIG.context, dtype=torch.long))
+    assert f"(B, T, {logits.shape[2]})" in said and "(B, T, 48)" in said
+    for line in ("B windows, T = 40 ids each", "321 × 48", "48 × 321", "48 → 100 → 48"):
+        assert line in said
+    assert "4 heads of 12, causal, rotary" in said
+
+
+@pytest.mark.parametrize("change", [
+    {"vocab_size": 322}, {"context": 41}, {"width": 56}, {"num_layers": 1}, {"num_heads": 2},
+    {"feed_forward": 99},
+])  # fmt: skip
+def test_another_config_is_another_picture(change):
+    assert labels(verse(**change)[0]) != labels(verse()[0])
+
+
+def test_a_part_that_the_picture_lacks_is_refused():
+    _, model = verse()
+    with pytest.raises(ValueError, match="gate"):
+        text_to_verse(CONFIG, count_parameters(model) | {"gate": 3})
+
+
+# Byte-pair encoding
+
+
+@pytest.mark.parametrize("word", [" heaven", " the", " bananas", " café", "zq", "a", " ☃"])
+def test_merge_steps_are_those_of_the_tokenizer(tokenizer, word):
+    ours = [(step.merge, [node.token for node in step.word]) for step in merge_steps(tokenizer, word)]
+    theirs = [(k, [tokenizer.token_bytes(i) for i in ids]) for k, ids in tokenizer.steps(word)]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("word", [" heaven", " bananas", " café", "zq", " ☃"])
+def test_picture_of_a_word_ends_in_its_ids(tokenizer, word):
+    svg = bpe(tokenizer, word, text=f"so {word.strip()}" if word.startswith(" ") else word)
+    texts = list(ElementTree.fromstring(svg).iter(f"{SVG}text"))
+    said = [text.text for text in texts]
+    ids = [(float(text.get("x")), int(text.text)) for text, below in pairwise(texts) if below.text == "id"]
+    assert [i for _, i in sorted(ids)] == tokenizer.encode(word)  # read from the left
+    merges = [text for text in said if re.fullmatch(r"merge \d+", text)]
+    assert len(merges) == len(merge_steps(tokenizer, word)) - 1
+    assert f"{len(tokenizer.merges)} pairs" in said
+    for byte in word.encode():
+        assert f"{byte:02x}" in said
+
+
+def test_a_word_that_the_text_does_not_hold(tokenizer):
+    with pytest.raises(ValueError, match="' heaven' is not a pre-token of 'hell'"):
+        bpe(tokenizer, " heaven", text="hell")
+
+
+# The figures
+
+
+def test_figures_are_drawn_the_same_each_time_and_whole(tmp_path):
+    paths = write_figures(tmp_path)
+    assert [path.stem for path in paths] == list(figures()) == [p.stem for p in write_figures(tmp_path)]
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    for path in paths:
+        assert path.read_text(encoding="utf-8") == figures()[path.stem]()
+
+
+@pytest.mark.parametrize("name", figures())
+def test_committed_figure_is_up_to_date(name):
+    """The texts are compared: positions follow the fonts of the machine that drew it."""
+    committed = (FIGURES / f"{name}.svg").read_text(encoding="utf-8")
+    assert labels(committed) == labels(figures()[name]()), "run `make figures`"
+
+
+@pytest.mark.parametrize("name", ["render", "strokes", "sketch", "text_to_verse", "bpe"])
+def test_examples_in_docstrings(name):
+    assert doctest.testmod(importlib.import_module(f"lab.show.diagrams.{name}")).failed == 0

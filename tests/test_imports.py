@@ -1,0 +1,82 @@
+"""The rooms of the house: a module imports only from rooms listed before its own, and importing does nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lab"
+
+# From the ground up. A room is a module or a folder of `lab`.
+ROOMS = [
+    "files",
+    "corpora",
+    "tokenize",
+    "batches",
+    "windows",
+    "bench",
+    "nn",
+    "objectives",
+    "baselines",
+    "optim",
+    "decode",
+    "train",
+    "show",
+    "notebooks",
+    "cli",
+    "__main__",
+]
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(source: str) -> set[str]:
+    """The rooms of `lab` that a module's source imports from, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute, so that this test can read them"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("lab.")}
+
+
+def test_imports_are_found_wherever_they_stand():
+    source = "import lab.nn.blocks\nfrom lab import files\ndef f():\n    from lab.show.plots import figure\n"
+    assert imported_rooms(source) == {"nn", "files", "show"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_rooms_below_its_own(path):
+    room = room_of(path)
+    assert room in ROOMS, f"{room} is not in the list of rooms"
+    above = {name for name in imported_rooms(path.read_text()) if ROOMS.index(name) > ROOMS.index(room)}
+    assert not above, f"{path.name} imports from {above}, which stand above {room}"
+
+
+def test_nothing_happens_at_import():
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in modules()]
+    names = [name for name in names if not name.endswith("__main__")]
+    script = f"""
+import importlib, random, socket, warnings
+import numpy, torch
+def refuse(*_): raise AssertionError("network at import")
+socket.socket.connect = refuse
+import IPython, ipywidgets, matplotlib.pyplot, nbconvert, pandas, papermill, tyro  # theirs may do what they do
+before = torch.initial_seed(), random.getstate(), list(warnings.filters), torch.get_num_threads()
+for name in {names}:
+    importlib.import_module(name)
+assert before == (torch.initial_seed(), random.getstate(), list(warnings.filters), torch.get_num_threads())
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "", "importing printed something"

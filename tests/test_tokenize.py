@@ -1,0 +1,165 @@
+"""What holds of every tokenizer, and of characters and words in particular."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab import tokenize
+from lab.tokenize import SPECIAL_TOKENS, BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from lab.tokenize.protocol import JSON_VERSION
+
+LINES = [
+    "In the beginning God created the heaven and the earth.",
+    "And the earth was without form, and void;",
+]
+
+
+def make_all() -> list[Tokenizer]:
+    """One of each kind, from settings that are not the defaults."""
+    return [
+        CharTokenizer.train(LINES, min_percentile=30),
+        WordTokenizer.train(LINES, max_vocab=15),
+        BPETokenizer.train(LINES, vocab_size=270, pattern="gpt2"),
+    ]
+
+
+every_kind = pytest.mark.parametrize("tokenizer", make_all(), ids=lambda t: type(t).__name__)
+
+
+@every_kind
+def test_special_tokens_have_the_first_ids(tokenizer):
+    ids = [getattr(tokenizer, f"{role}_id") for role in ("pad", "unk", "bos", "eos", "mask")]
+    assert ids == [0, 1, 2, 3, 4]
+    assert tokenizer.tokens(ids) == list(SPECIAL_TOKENS)
+    assert isinstance(tokenizer, Tokenizer)
+
+
+@every_kind
+def test_decode_leaves_special_tokens_out_and_shows_what_was_lost(tokenizer):
+    ids = tokenizer.encode("the")
+    assert tokenizer.decode([2, *ids, 3, 0, 4]) == "the"
+    assert tokenizer.decode([*ids, 1]) == "the\N{REPLACEMENT CHARACTER}"
+
+
+@every_kind
+def test_encode_lines_frames_each_line(tokenizer):
+    plain = [tokenizer.encode(line) for line in LINES]
+    assert tokenizer.encode_lines(LINES, add_special=False) == plain
+    assert tokenizer.encode_lines(iter(LINES)) == [[2, *ids, 3] for ids in plain]
+    assert tokenizer.encode_lines([""]) == [[2, 3]]
+
+
+@every_kind
+def test_json_makes_an_equal_tokenizer(tokenizer):
+    again = tokenize.from_json(tokenizer.to_json())
+    assert again == tokenizer and again is not tokenizer and hash(again) == hash(tokenizer)
+    assert again.vocab_size == tokenizer.vocab_size
+    text = "And God created zebras, \u00e9 \n void;"
+    assert again.encode(text) == tokenizer.encode(text)
+    assert type(tokenizer).from_json(tokenizer.to_json()) == tokenizer
+    assert pickle.loads(pickle.dumps(tokenizer)) == tokenizer
+
+
+@every_kind
+def test_kinds_differ(tokenizer):
+    assert sum(tokenizer == other for other in make_all()) == 1
+
+
+@every_kind
+@pytest.mark.parametrize("bad", [-1, 10**6])
+def test_unknown_ids_are_named(tokenizer, bad):
+    for method in (tokenizer.decode, tokenizer.tokens):
+        with pytest.raises(ValueError, match=f"id {bad} is not in this vocabulary"):
+            method([2, bad])
+
+
+@every_kind
+def test_every_id_below_vocab_size_has_a_token(tokenizer):
+    assert len(tokenizer.tokens(range(tokenizer.vocab_size))) == tokenizer.vocab_size
+    with pytest.raises(ValueError, match=str(tokenizer.vocab_size)):
+        tokenizer.tokens([tokenizer.vocab_size])
+
+
+@every_kind
+def test_ids_may_be_numpy_integers(tokenizer):
+    assert tokenizer.decode(np.array(tokenizer.encode("the"))) == "the"
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": JSON_VERSION + 1}, "version"),
+        ({"version": None}, "version"),
+        ({"kind": "sentencepiece"}, "kind 'sentencepiece'"),
+        ({"kind": ["bpe"]}, "kind"),
+        ({"kind": None}, "kind None"),
+        ({"dropout": 0.1}, "unknown keys .*dropout"),
+    ],
+)
+def test_json_of_another_make_is_refused(tokenizer, change, message):
+    text = json.dumps(json.loads(tokenizer.to_json()) | change)
+    with pytest.raises(ValueError, match=message):
+        tokenize.from_json(text)
+    with pytest.raises(ValueError, match=r"version|kind|unknown keys"):
+        type(tokenizer).from_json(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"bpe"', '{"kind": "char", "version": 1}'])
+def test_what_is_no_tokenizer_json_is_refused(text):
+    with pytest.raises(ValueError, match="tokenizer"):
+        tokenize.from_json(text)
+
+
+@pytest.mark.parametrize("kind", [CharTokenizer, WordTokenizer])
+@given(line=st.text(min_size=1))
+@settings(max_examples=60, deadline=None)
+def test_text_in_vocabulary_comes_back(kind, line):
+    tokenizer = kind.train([line])
+    assert tokenizer.decode(tokenizer.encode(line)) == line
+    assert "".join(tokenizer.tokens(tokenizer.encode(line))) == line
+
+
+def test_characters():
+    tokenizer = CharTokenizer.train(["abba", "cab"])
+    assert tokenizer.vocabulary == ("a", "b", "c") and tokenizer.vocab_size == 8
+    assert tokenizer.encode("bad") == [6, 5, tokenizer.unk_id]
+
+
+@pytest.mark.parametrize(
+    ("min_percentile", "kept"), [(0, "abcd"), (66, "abcd"), (67, "ab"), (99, "ab"), (100, "a")]
+)
+def test_rare_characters_are_left_out_and_ties_stay_together(min_percentile, kept):
+    tokenizer = CharTokenizer.train(["a" * 9, "b" * 5, "cd"], min_percentile=min_percentile)
+    assert "".join(tokenizer.vocabulary) == kept
+
+
+def test_words():
+    tokenizer = WordTokenizer.train(["light: and light.", "and light"])
+    assert tokenizer.vocabulary == (" ", "light", "and", ".", ":")
+    assert tokenizer.tokens(tokenizer.encode("and  dark.\n")) == ["and", " ", " ", "<unk>", ".", "<unk>"]
+    assert WordTokenizer.train(["light: and light."], max_vocab=7).vocabulary == (" ", "light")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CharTokenizer.train([]), "no character"),
+        (lambda: CharTokenizer.train(["", ""]), "no character"),
+        (lambda: WordTokenizer.train([""]), "no word"),
+        (lambda: CharTokenizer.train(["a"], min_percentile=101), "101"),
+        (lambda: CharTokenizer.train(["a"], min_percentile=-1), "-1"),
+        (lambda: WordTokenizer.train(["a"], max_vocab=5), "max_vocab=5"),
+        (lambda: CharTokenizer(["ab"]), "'ab'"),
+        (lambda: CharTokenizer(["a", "a"]), "repeat"),
+        (lambda: WordTokenizer(["two words"]), "'two words'"),
+        (lambda: WordTokenizer([7]), "7"),
+    ],
+)
+def test_bad_settings_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
