@@ -63,7 +63,7 @@ def run(command: list[str], step: str) -> None:
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (this file is started by whatever Python there is)
         sys.exit(f"lab needs Python 3.11 or newer, this is {sys.version.split()[0]} ({sys.executable})")
     wanted = fingerprint()
     if STAMP.exists() and STAMP.read_text() == wanted:
@@ -73,7 +73,10 @@ def main() -> None:
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], f"making {VENV.name} with {sys.executable}")
     # torch alone and without its needs: only this one package may ask the extra index.
     extra = ["--extra-index-url", CPU_INDEX] if wants_cpu_build() and answers(CPU_INDEX) else []
-    run([*PIP, "--no-deps", *extra, torch], f"installing {torch} ({'CPU build' if extra else 'default build'})")
+    run(
+        [*PIP, "--no-deps", *extra, torch],
+        f"installing {torch} ({'CPU build' if extra else 'default build'})",
+    )
     project = ["--quiet", "--constraint", "constraints.txt", "--editable", ".[dev]"]
     run([*PIP, *project], "installing the project and everything else (a minute or two)")
     STAMP.write_text(wanted)

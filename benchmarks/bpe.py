@@ -38,12 +38,15 @@ CLAIMS = (
 )
 MEMORY_LIMIT_MB = 400
 PEAK_MEMORY = """
-import resource, sys
+import pathlib, resource, sys
 from lab.tokenize import BPETokenizer
 with open(sys.argv[1], encoding="utf-8") as file:
     BPETokenizer.train(file.read().splitlines(), int(sys.argv[2]))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(peak / 2**20 if sys.platform == "darwin" else peak / 2**10)
+status = pathlib.Path("/proc/self/status")
+if status.exists():  # getrusage would count what the parent held before this program replaced its copy
+    print(next(int(line.split()[1]) / 2**10 for line in status.open() if line.startswith("VmHWM")))
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 """
 
 

@@ -79,10 +79,9 @@ small_ids = st.integers(0, 6)
 
 
 def test_wikipedia_example():
-    """aaabdaaabac: Wikipedia merges aa (Z), ab (Y), ZY (X), and is left with XdXac.
+    """Wikipedia merges aa to Z, ab to Y and ZY to X, and is left with XdXac.
 
-    Between ab and Za, equally frequent after the first merge, the smaller pair of ids comes first; a
-    second reading of the same page, which merges Za, has the larger pair.
+    After the first merge ab and Za are equally frequent, and the tie rule takes ab, as Wikipedia does.
     """
     tokenizer = BPETokenizer.train(["aaabdaaabac"], vocab_size=FIRST_MERGE + 3)
     a, b = 5 + ord("a"), 5 + ord("b")
@@ -124,14 +123,14 @@ def test_the_smallest_vocabulary_is_bytes():
 
 @every_pattern
 @given(text=st.text(max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_any_text_comes_back(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @every_pattern
 @given(text=corpus_like)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_encoding_equals_applying_merges_in_order(tokenizer, text):
     fresh = from_json(tokenizer.to_json())
     ids = plain_encode(text, tokenizer)
@@ -158,7 +157,7 @@ def test_steps_end_in_the_encoding(tokenizer):
     word=st.lists(st.integers(0, 2), max_size=40),
     merges=st.lists(st.tuples(small_ids, small_ids), max_size=6),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 def test_the_heap_merges_as_the_scan_does(word, merges):
     ranks = {pair: n for n, pair in enumerate(merges)}
     results = range(3, 3 + len(merges))

@@ -110,6 +110,8 @@ class Pieces(Cache):
             return list(chain.from_iterable(map(self.encode_glued, glue(coded, known_safe=self))))
 
     def __missing__(self, piece: str) -> tuple[int, ...]:
+        if piece.isalpha():  # one word after a space is one pre-token of either pattern, so ask no pattern
+            return self.keep(piece, self.lookup(" " + piece))
         if not is_safe(piece):
             raise UnsafePiece
         return self.keep(piece, self.encode_piece(piece))

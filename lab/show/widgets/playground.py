@@ -25,7 +25,8 @@ def render(tokenizers: Mapping[str, object], text: str, show_ids: bool) -> str:
         missed = f", {unknown} unknown" if unknown else ""
         heading = (
             f"<div style='font:13px system-ui,sans-serif;margin-top:10px'><b>{html.escape(name)}</b> "
-            f"<span style='color:{GREY}'>vocabulary {tokenizer.vocab_size:,}: {len(ids)} tokens{rate}{missed}</span></div>"
+            f"<span style='color:{GREY}'>vocabulary {tokenizer.vocab_size:,}: "
+            f"{len(ids)} tokens{rate}{missed}</span></div>"
         )
         listed = (
             f"<div style='font:12px monospace;color:{GREY}'>{' '.join(map(str, ids))}</div>"

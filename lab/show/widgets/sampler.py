@@ -49,13 +49,14 @@ def draw(model: nn.Module, tokenizer, settings: Settings) -> Iterator[Drawn]:
 
 def drawn_tokens(tokenizer, prompt: str, drawn: list[Drawn]) -> list[Token]:
     """The prompt in grey, then each token coloured by its probability, its alternatives as details."""
-    details = [
-        (f"{visible(_name(tokenizer, step.token))}   {step.probability:.1%}", "instead of")
-        + tuple(f"{visible(_name(tokenizer, i))}   {p:.1%}" for i, p in step.alternatives if i != step.token)
-        for step in drawn
-    ]
+
+    def details(step: Drawn) -> tuple[str, ...]:
+        others = [f"{_name(tokenizer, i)}   {p:.1%}" for i, p in step.alternatives if i != step.token]
+        return (f"{_name(tokenizer, step.token)}   {step.probability:.1%}", "instead of", *others)
+
     names = [_name(tokenizer, step.token) for step in drawn]
-    return [Token(prompt, FAINT), *by_probability(names, [step.probability for step in drawn], details)]
+    tokens = by_probability(names, [step.probability for step in drawn], [details(step) for step in drawn])
+    return [Token(prompt, FAINT), *tokens]
 
 
 def render(tokenizer, prompt: str, drawn: list[Drawn]) -> str:
@@ -83,7 +84,8 @@ def render_next(model: nn.Module, tokenizer, settings: Settings) -> str:
             f"<td style='padding-left:8px'>{before[i]:.1%} &rarr; {after[i]:.1%}</td></tr>"
         )
     return (
-        f"<div style='background:{PAPER};color:{INK};padding:8px 12px;border-radius:6px;font:13px system-ui,sans-serif'>"
+        f"<div style='background:{PAPER};color:{INK};padding:8px 12px;border-radius:6px;"
+        f"font:13px system-ui,sans-serif'>"
         f"Next token after the prompt: {kept:,} of {len(before):,} kept "
         f"(<span style='color:{GREY}'>grey</span>: the model's own probability, "
         f"<span style='color:{BLUE}'>blue</span>: after temperature, top-k and top-p)"

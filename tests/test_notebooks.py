@@ -1,0 +1,196 @@
+"""Every notebook runs at profile `smoke`; the committed outputs belong to the committed sources."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from lab.notebooks import ClaimFailed, by_profile, expect
+from lab.notebooks.publish import complaints, publish, readme_table, source_hash, stripped, with_table
+from lab.notebooks.report import closing_table, write_report
+from lab.notebooks.runner import NOTEBOOKS, all_notebooks, find_notebooks, metrics_of, run_alone, run_notebook
+
+README = NOTEBOOKS.parent / "README.md"
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(tmp_path_factory):
+    """All notebooks at `smoke`, two at once in processes of one thread each; started with the first test that asks."""
+    folder = tmp_path_factory.mktemp("smoke")
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield {
+            path.stem: pool.submit(run_alone, path, folder, {"profile": "smoke"}) for path in all_notebooks()
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [path.stem for path in all_notebooks()])
+def test_notebook_runs_and_its_claims_hold(smoke_runs, name):
+    run = smoke_runs[name].result()
+    assert run.passed, run.error
+    assert any(metric["headline"] for metric in run.metrics), "README's table has nothing to show"
+
+
+@pytest.mark.parametrize("path", all_notebooks(), ids=lambda path: path.stem)
+def test_committed_outputs_belong_to_the_committed_source(path):
+    assert complaints(path) == []
+
+
+def test_readme_shows_what_the_committed_notebooks_measured():
+    text = README.read_text(encoding="utf-8")
+    assert text == with_table(text, readme_table(all_notebooks())), "run `python -m lab publish`"
+
+
+# ------------------------------------------------------------------ the runner itself, on notebooks made here
+
+
+def make_notebook(folder, *code: str, name: str = "00_made"):
+    parameters = new_code_cell('profile = "standard"\nsteps = 3')
+    parameters.metadata["tags"] = ["parameters"]
+    setup = new_code_cell("from lab.notebooks import expect, record")
+    cells = [new_markdown_cell("# Made\n\nDoes it run?"), parameters, setup, *map(new_code_cell, code)]
+    notebook = new_notebook(
+        cells=cells,
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    path = folder / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_a_run_gathers_figures_and_claims_and_can_be_published(tmp_path):
+    path = make_notebook(
+        tmp_path, 'record("seconds", 1.5, "s")', 'expect("steps", steps, close_to=7, headline=True)'
+    )
+    run = run_notebook(path, tmp_path / "build", {"profile": "smoke", "steps": 7}, progress=False)
+    assert run.passed, run.error
+    assert [(m["name"], m["value"], m["claim"]) for m in run.metrics] == [
+        ("seconds", 1.5, None),
+        ("steps", 7.0, "7"),
+    ]
+
+    assert any("edited after its output was published" in text for text in complaints(path))
+    publish(path, run.output)
+    assert complaints(path) == []
+    assert metrics_of(nbformat.read(path, as_version=4)) == run.metrics
+    assert "| [00_made](notebooks/00_made.ipynb) | Does it run? | steps: 7 |" in readme_table([path])
+
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[-1].source += "  # edited"
+    nbformat.write(notebook, path)
+    assert complaints(path) == [
+        "00_made.ipynb: code cell 4 was edited after its output was published: run `python -m lab publish`"
+    ]
+
+
+def test_a_claim_that_does_not_hold_fails_the_run_with_both_numbers(tmp_path):
+    path = make_notebook(tmp_path, 'expect("loss", 2.5, below=2.0)', 'record("never", 1.0)')
+    run = run_notebook(path, tmp_path / "build", {}, progress=False)
+    assert not run.passed and "loss: measured 2.5, expected below 2" in run.error
+    assert [metric["holds"] for metric in run.metrics] == [False]
+    report = write_report([run], tmp_path / "report", "standard").read_text()
+    assert "does not hold" in report and "failed" in report
+    assert "failed: 00_made" in closing_table([run])
+
+
+def test_a_run_that_makes_fewer_claims_than_the_committed_one_fails(tmp_path):
+    path = make_notebook(tmp_path, 'if steps == 3:\n    expect("only at three", 1, close_to=1)')
+    publish(path, run_notebook(path, tmp_path / "build", {}, progress=False).output)
+    run = run_notebook(path, tmp_path / "build", {"steps": 4}, progress=False)
+    assert not run.passed and "only at three" in run.error
+
+
+def test_unknown_parameters_profiles_and_notebooks_are_refused(tmp_path):
+    path = make_notebook(tmp_path)
+    with pytest.raises(ValueError, match=r"no parameter step: its parameters are profile, steps"):
+        run_notebook(path, tmp_path, {"step": 4})
+    with pytest.raises(ValueError, match="unknown profile 'quick'"):
+        run_notebook(path, tmp_path, {"profile": "quick"})
+    with pytest.raises(ValueError, match="no notebook begins with '77'"):
+        find_notebooks(("77",))
+    assert [found.stem for found in find_notebooks(("00",))] == ["00_start_here"]
+
+
+@pytest.mark.slow
+def test_the_report_asks_the_network_for_nothing(smoke_runs, tmp_path):
+    runs = [future.result() for future in smoke_runs.values()]
+    index = write_report(runs, tmp_path, "smoke")
+    pages = {page.name: page.read_text() for page in tmp_path.glob("*.html")}
+    assert len(pages) == len(runs) + 1
+    for name, page in pages.items():
+        for asks in ('src="http', "src='http", "@import url(http", '<link rel="stylesheet" href="http'):
+            assert asks not in page, f"{name} loads something from elsewhere: {asks}"
+    for run in runs:
+        assert f"href='{run.name}.html'" in index.read_text()
+
+
+# ------------------------------------------------------------------ claims
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds"),
+    [
+        (2.0, {"below": 2.0}),
+        (2.0, {"above": 2.0}),
+        (1.0, {"above": 2.0, "below": 3.0}),
+        (1.01, {"close_to": 1.0, "rel": 1e-3}),
+        (1e-3, {"close_to": 0, "rel": 1e-5}),
+        (float("nan"), {"below": 2.0}),
+        (False, {"close_to": 1}),
+    ],
+)
+def test_a_claim_that_does_not_hold_raises(value, bounds, capsys):
+    with pytest.raises(ClaimFailed, match="the claim: measured"):
+        expect("the claim", value, **bounds)
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds"),
+    [
+        (1.9, {"below": 2.0}),
+        (2.5, {"above": 2.0, "below": 3.0}),
+        (1.0005, {"close_to": 1.0, "rel": 1e-3}),
+        (1e-6, {"close_to": 0, "rel": 1e-5}),
+        (True, {"close_to": 1}),
+    ],
+)
+def test_a_claim_that_holds_passes(value, bounds, capsys):
+    expect("the claim", value, **bounds)
+
+
+def test_a_claim_that_says_nothing_is_refused():
+    with pytest.raises(ValueError, match="says nothing"):
+        expect("the claim", 1.0)
+
+
+def test_an_unknown_profile_is_refused():
+    with pytest.raises(ValueError, match="smoke, standard, full"):
+        by_profile("quick", smoke=1, standard=2, full=3)
+
+
+# ------------------------------------------------------------------ publishing
+
+
+def test_stripping_keeps_outputs_and_drops_what_changes_from_run_to_run():
+    cell = new_code_cell("1 + 1", metadata={"papermill": {"duration": 1}, "tags": ["x"], "execution": {}})
+    cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, metadata={"volatile": 1})]
+    notebook = new_notebook(
+        cells=[cell],
+        metadata={"widgets": {}, "papermill": {}, "language_info": {"name": "python", "version": "3.11"}},
+    )
+    clean = stripped(notebook)
+    assert clean.metadata == {"language_info": {"name": "python"}}
+    assert clean.cells[0].metadata == {"tags": ["x"]}
+    assert clean.cells[0].outputs[0].data["text/plain"] == "2" and clean.cells[0].outputs[0].metadata == {}
+    assert "papermill" in notebook.metadata, "the original is untouched"
+
+
+def test_the_hash_of_a_source_follows_the_source():
+    assert source_hash("a") == source_hash("a") != source_hash("a ")
+
+
+def test_a_readme_without_marks_is_refused():
+    with pytest.raises(ValueError, match="put the marks back"):
+        with_table("# lab", "| |")

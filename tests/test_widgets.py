@@ -1,0 +1,209 @@
+"""Every control of every widget is moved, without a browser; rendering is a pure function of the state."""
+
+import asyncio
+import re
+
+import ipywidgets
+import pytest
+import torch
+
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.show.colours import INK, TINTS, surprise_colour
+from lab.show.diagrams.palette import contrast
+from lab.show.tokens import by_probability, in_turn, tokens_figure, tokens_html
+from lab.show.widgets import MergeStepper, Sampler, TokenizerPlayground
+from lab.show.widgets.debounce import Debounced
+from lab.show.widgets.sampler import Settings, draw, render, render_next
+from lab.tokenize import BPETokenizer, CharTokenizer
+
+LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> BPETokenizer:
+    return BPETokenizer.train(LINES, vocab_size=280)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer) -> DecoderOnlyTransformer:
+    torch.manual_seed(0)
+    config = TransformerConfig(tokenizer.vocab_size, context=32, width=16, num_heads=2, feed_forward=16)
+    model = DecoderOnlyTransformer(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def text_of(html: str) -> str:
+    """What a reader sees: no style, no tags, no hidden details."""
+    html = re.sub(r"<style>.*?</style>|<span class='lab-details'>.*?</span>", "", html, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", "", html).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def controls_of(widget) -> list[ipywidgets.ValueWidget]:
+    """Every control below `widget` that a person can move."""
+    if isinstance(widget, ipywidgets.Box):
+        return [control for child in widget.children for control in controls_of(child)]
+    return [] if isinstance(widget, (ipywidgets.HTML, ipywidgets.Button)) else [widget]
+
+
+def test_generate_writes_what_the_settings_say(model, tokenizer):
+    sampler = Sampler(model, tokenizer, prompt="the", seed=3)
+    sampler.length.value = 20
+    sampler.button.click()
+    drawn = list(draw(model, tokenizer, sampler.settings))
+    assert sampler.text.value == render(tokenizer, "the", drawn)
+    sampler.button.click()
+    assert sampler.text.value == render(tokenizer, "the", drawn), "the same seed gives the same text"
+
+
+@pytest.mark.parametrize(
+    ("control", "value"),
+    [("prompt", "and the"), ("temperature", 1.9), ("top_k", 2), ("top_p", 0.1), ("length", 3), ("seed", 99)],
+)
+def test_every_control_of_the_sampler_changes_what_is_seen(model, tokenizer, control, value):
+    sampler = Sampler(model, tokenizer, prompt="the", seed=2)
+    sampler.length.value, sampler.top_p.value, sampler.temperature.value = 25, 1.0, 1.0
+    sampler.button.click()
+    text, bars = sampler.text.value, sampler.next_token.value
+    getattr(sampler, control).value = value
+    assert getattr(sampler.settings, control) == value
+    sampler.button.click()
+    assert sampler.text.value != text
+    if control in ("prompt", "temperature", "top_k", "top_p"):
+        assert sampler.next_token.value != bars, "the picture of the next token follows at once"
+
+
+def test_no_control_of_the_sampler_was_forgotten(model, tokenizer):
+    sampler = Sampler(model, tokenizer)
+    assert len(controls_of(sampler)) == len(vars(Settings()))
+    assert sampler.settings == Settings()
+
+
+def test_the_sampler_streams_and_stays_awake_in_an_event_loop(model, tokenizer):
+    async def session():
+        sampler = Sampler(model, tokenizer, prompt="the", seed=2)
+        sampler.temperature.value = 0.5
+        sampler.button.click()
+        assert sampler.text.value == "", "the click itself returns at once"
+        seen = set()
+        while not sampler._running.done():
+            await asyncio.sleep(0.002)
+            seen.add(sampler.text.value)
+        await asyncio.sleep(0.3)
+        assert "→" in sampler.next_token.value or "&rarr;" in sampler.next_token.value
+        return seen
+
+    assert len(asyncio.run(session())) > 3, "tokens appear as they are drawn"
+
+
+def test_a_second_click_replaces_the_first_text(model, tokenizer):
+    async def session():
+        sampler = Sampler(model, tokenizer, prompt="the", seed=2)
+        sampler.length.value = 60
+        sampler.button.click()
+        first = sampler._running
+        await asyncio.sleep(0.01)
+        sampler.seed.value = 5
+        sampler.button.click()
+        await sampler._running
+        assert first.cancelled()
+        return sampler.text.value, render(tokenizer, "the", list(draw(model, tokenizer, sampler.settings)))
+
+    shown, expected = asyncio.run(session())
+    assert shown == expected
+
+
+def test_what_cannot_be_encoded_is_said_in_place_of_the_text(model, tokenizer):
+    sampler = Sampler(model, tokenizer)
+    sampler.prompt.value = "\ud800"
+    sampler.button.click()
+    assert "surrogate" in sampler.text.value and "surrogate" in sampler.next_token.value
+
+
+def test_a_prompt_longer_than_the_context_is_continued(model, tokenizer):
+    sampler = Sampler(model, tokenizer, prompt="qx" * 60)
+    sampler.button.click()
+    assert text_of(sampler.text.value).startswith("qxqx")
+
+
+def test_the_bars_count_the_tokens_that_are_kept(model, tokenizer):
+    assert "3 of 280 kept" in text_of(render_next(model, tokenizer, Settings(top_k=3, top_p=1.0)))
+    assert "280 of 280 kept" in text_of(render_next(model, tokenizer, Settings(top_k=0, top_p=1.0)))
+
+
+def test_the_stepper_goes_from_bytes_to_tokens(tokenizer):
+    stepper = MergeStepper(tokenizer, "the heaven")
+    assert "before any merge" in stepper.view.value and "10 tokens" in stepper.view.value
+    stepper.slider.value = stepper.slider.max
+    final = tokenizer.encode("the heaven")
+    assert f"{len(final)} tokens" in stepper.view.value
+    assert text_of(stepper.view.value).startswith("the heaven")
+    stepper.text.value = "form"
+    assert text_of(stepper.view.value).startswith("form")
+    assert stepper.slider.value <= stepper.slider.max
+    stepper.text.value = "\ud800"
+    assert "surrogate" in stepper.view.value
+    stepper.text.value = ""
+    assert "0 tokens" in stepper.view.value
+
+
+def test_the_playground_shows_every_tokenizer(tokenizer):
+    chars = CharTokenizer.train(LINES)
+    playground = TokenizerPlayground({"characters": chars, "<BPE>": tokenizer}, "the heaven")
+    assert "10 tokens" in playground.view.value and "&lt;BPE&gt;" in playground.view.value
+    assert f"{tokenizer.encode('the heaven')[0]}" not in text_of(playground.view.value).split()
+    playground.ids.value = True
+    assert f"{tokenizer.encode('the heaven')[0]}" in playground.view.value
+    playground.text.value = "Q"
+    assert "1 unknown" in playground.view.value
+    playground.text.value = ""
+    assert "0 tokens" in playground.view.value
+    assert len(controls_of(playground)) == 2
+
+
+def test_text_is_escaped_and_white_space_is_seen():
+    shown = tokens_html(in_turn(["<script>", "\n", "", "a&b"]))
+    assert "<script>" not in shown and "&lt;script&gt;" in shown
+    assert "⏎" in shown and "∅" in shown and "a&amp;b" in shown
+
+
+def test_dark_ink_reads_on_every_token():
+    for colour in [*TINTS, *(surprise_colour(p) for p in (0, 1e-9, 0.01, 0.3, 1))]:
+        assert contrast(INK, colour) > 4.5
+    assert surprise_colour(1.0) == "#dcecf7" and surprise_colour(0.001) == "#f2a65a"
+
+
+def test_details_can_be_reached_with_the_keyboard():
+    shown = tokens_html(by_probability(["x"], [0.25]))
+    assert "tabindex='0'" in shown and "p = 0.250" in shown
+
+
+def test_the_still_picture_holds_every_token():
+    figure = tokens_figure({"row": in_turn(["in ", "the", "$x$"])}, "Title")
+    drawn = [text.get_text() for text in figure.axes[0].texts]
+    assert drawn == ["Title", "row", "in·", "the", "$x$"]
+
+
+def test_widgets_say_what_they_are_where_nothing_runs(tokenizer):
+    assert "needs" in repr(MergeStepper(tokenizer, "a")) or "need" in repr(MergeStepper(tokenizer, "a"))
+
+
+def test_a_slider_that_is_dragged_asks_once():
+    async def session():
+        calls = []
+        debounced = Debounced(lambda: calls.append(1), seconds=0.02)
+        for _ in range(10):
+            debounced()
+            await asyncio.sleep(0.002)
+        assert calls == []
+        await asyncio.sleep(0.05)
+        return calls
+
+    assert asyncio.run(session()) == [1]
+
+
+def test_without_an_event_loop_nothing_waits():
+    calls = []
+    Debounced(lambda: calls.append(1))()
+    assert calls == [1]
