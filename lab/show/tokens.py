@@ -44,7 +44,7 @@ STYLE = f"""<style>
 .lab-token .lab-details {{ display: none; position: absolute; left: 0; top: 1.9em; z-index: 10; white-space: pre;
   background: {INK}; color: {PAPER}; font-size: 12px; line-height: 1.5; padding: 6px 9px; border-radius: 5px; }}
 .lab-token:hover .lab-details, .lab-token:focus .lab-details {{ display: block; }}
-.lab-caption {{ font: 13px/1.6 system-ui, sans-serif; color: {GREY}; }}
+.lab-caption {{ font: 13px/1.6 system-ui, sans-serif; color: {GREY}; padding: 0 12px; }}
 </style>"""
 
 

@@ -45,7 +45,7 @@ class MergeStepper(Still, widgets.VBox):
     def __init__(self, tokenizer, text: str):
         self.tokenizer = tokenizer
         self.text = widgets.Text(
-            text, description="text", layout=widgets.Layout(width="100%", max_width="56rem")
+            text, description="text", layout=widgets.Layout(width="auto", max_width="56rem")
         )
         self.slider = widgets.IntSlider(0, min=0, max=0, description="merges", layout=self.text.layout)
         self.view = widgets.HTML()

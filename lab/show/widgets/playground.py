@@ -45,7 +45,7 @@ class TokenizerPlayground(Still, widgets.VBox):
 
     def __init__(self, tokenizers: Mapping[str, object], text: str):
         self.tokenizers = dict(tokenizers)
-        wide = widgets.Layout(width="100%", max_width="56rem")
+        wide = widgets.Layout(width="auto", max_width="56rem")
         self.text = widgets.Textarea(text, description="text", rows=3, layout=wide)
         self.ids = widgets.Checkbox(False, description="show ids")
         self.view = widgets.HTML(layout=wide)

@@ -15,7 +15,7 @@ from lab.show.tokens import Token, by_probability, tokens_html, visible
 from lab.show.widgets.debounce import Debounced
 from lab.show.widgets.still import Still
 
-WIDE = widgets.Layout(width="100%", max_width="56rem")
+WIDE = widgets.Layout(width="auto", max_width="56rem")
 PREVIEWED = 10  # tokens in the picture of the next-token distribution
 
 
@@ -116,6 +116,8 @@ class Sampler(Still, widgets.VBox):
         controls = [self.prompt, self.temperature, self.top_k, self.top_p, self.length, self.seed]
         for control in controls:
             control.style.description_width = "7rem"
+            if isinstance(control, (widgets.IntSlider, widgets.FloatSlider)):
+                control.layout.width = "26rem"
             control.add_class(f"lab-{control.description.split()[0]}")
             control.observe(self._show_next, "value")
         self.button.add_class("lab-generate")
