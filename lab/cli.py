@@ -73,8 +73,9 @@ def check() -> None:
 
 def lab() -> None:
     """Open JupyterLab on the notebooks: this computer only (127.0.0.1), with a token, at 00_start_here."""
-    quiet = "--config=notebooks/jupyter_lab_config.json"  # asks the network for neither news nor updates
-    sys.exit(_python("-m", "jupyter", "lab", "--ip=127.0.0.1", quiet, "notebooks/00_start_here.ipynb"))
+    # These settings keep JupyterLab from asking the network for news and updates.
+    os.environ["JUPYTER_CONFIG_PATH"] = str(ROOT / "notebooks" / ".jupyter")
+    sys.exit(_python("-m", "jupyter", "lab", "--ip=127.0.0.1", "notebooks/00_start_here.ipynb"))
 
 
 def figures() -> None:

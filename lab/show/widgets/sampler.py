@@ -113,12 +113,13 @@ class Sampler(Still, widgets.VBox):
         self.next_token, self.text = widgets.HTML(layout=WIDE), widgets.HTML(layout=WIDE)
         self._running: asyncio.Task | None = None
         self._show_next = Debounced(self._refresh_next)
-        controls = [self.prompt, self.temperature, self.top_k, self.top_p, self.length, self.seed]
-        for control in controls:
+        names = ("prompt", "temperature", "top_k", "top_p", "length", "seed")
+        controls = [getattr(self, name) for name in names]
+        for name, control in zip(names, controls, strict=True):
             control.style.description_width = "7rem"
             if isinstance(control, (widgets.IntSlider, widgets.FloatSlider)):
                 control.layout.width = "26rem"
-            control.add_class(f"lab-{control.description.split()[0]}")
+            control.add_class(f"lab-{name.replace('_', '-')}")
             control.observe(self._show_next, "value")
         self.button.add_class("lab-generate")
         self.text.add_class("lab-text")
