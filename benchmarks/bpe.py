@@ -9,6 +9,7 @@ them; compare ratios. Encoding starts from a cold cache: every repeat has a toke
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import rustbpe
@@ -78,23 +79,33 @@ def measure_training(lines: list[str], repeats: int) -> dict[str, Timing]:
 
 
 def measure_encoding(tokenizer: BPETokenizer, text: str, repeats: int) -> dict[str, Timing]:
+    """Seconds to a list of ids; each repeat makes its tokenizer anew, outside the time that counts."""
     ours, theirs = tokenizer.to_json(), to_huggingface(tokenizer)
-    # tiktoken keeps no cache; the others get a fresh tokenizer for the warm-up and each repeat.
-    fresh = [from_json(ours) for _ in range(repeats + 2)]
-    their_fresh = [tokenizers.Tokenizer.from_str(theirs) for _ in range(repeats + 2)]
     encoding = tiktoken.Encoding(
         "kjv", pat_str=TIKTOKEN_PATTERN, mergeable_ranks=to_tiktoken(tokenizer), special_tokens={}
     )
-    ids = fresh.pop().encode(text)
-    assert ids == encoding.encode_ordinary(text) == their_fresh.pop().encode(text).ids
-    return measure_together(
-        {
-            "lab": lambda: fresh.pop().encode(text),
-            "tokenizers": lambda: their_fresh.pop().encode(text),
-            "tiktoken": lambda: encoding.encode_ordinary(text),
-        },
-        repeats=repeats,
-    )
+
+    def make_theirs():
+        fresh = tokenizers.Tokenizer.from_str(theirs)
+        return lambda text: fresh.encode(text).ids
+
+    makers = {
+        "lab": lambda: from_json(ours).encode,
+        "tokenizers": make_theirs,
+        "tiktoken": lambda: encoding.encode_ordinary,  # it remembers nothing between calls
+    }
+    expected = tokenizer.encode(text)
+    seconds = {name: [] for name in makers}
+    for turn in range(1 + repeats):  # the first warms up
+        for name, make in makers.items():
+            encode = make()
+            start = time.perf_counter()
+            ids = encode(text)
+            elapsed = time.perf_counter() - start
+            assert ids == expected, name
+            if turn:
+                seconds[name].append(elapsed)
+    return {name: Timing(tuple(times)) for name, times in seconds.items()}
 
 
 def peak_training_memory_mb(text: str) -> float:

@@ -67,7 +67,9 @@ def main(settings: Settings) -> None:
                 "bits_per_char": score.bits_per_char,
             }
         )
-        print(f"seed {seed}: {last.seconds:.1f} s, {steps} steps, {last.tokens_per_second:,.0f} tokens/s, {score}")
+        print(
+            f"seed {seed}: {last.seconds:.1f} s, {steps} steps, {last.tokens_per_second:,.0f} tokens/s, {score}"
+        )
     baselines = {"unigram": unigram_bits_per_char(splits.train, splits.test)}
     baselines |= {name: compressed_bits_per_char(name, splits.train, splits.test) for name in COMPRESSORS}
     result = {

@@ -64,7 +64,13 @@ def texts() -> list[str]:
         "...\n",
         "\0",
     ]
-    return ["", *CORPUS, *("".join(rng.choices(parts, k=rng.randrange(1, 12))) for _ in range(400))]
+    every_byte = "".join(map(chr, range(0x250)))
+    return [
+        "",
+        every_byte,
+        *CORPUS,
+        *("".join(rng.choices(parts, k=rng.randrange(1, 12))) for _ in range(400)),
+    ]
 
 
 @pytest.fixture(scope="module")

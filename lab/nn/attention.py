@@ -33,6 +33,39 @@ class KeyValueCache:
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k' / sqrt(E)) v, the weighted average of the values that `mask` allows to be looked at.
+
+    q `(B, H, T, E)`, k and v `(B, H, S, E)` -> `(B, H, T, E)`. `mask` is bool, broadcastable to
+    `(B, 1, T, S)`, `True` = may attend; `None` = causal, for T = S or T = 1. A query that may attend
+    nothing gets zeros, and gradients of zero: some of torch's kernels give that by themselves, others
+    give NaN, so such rows are opened before the softmax and emptied after it.
+
+    Raises ValueError for a mask that is not bool or does not broadcast.
+    """
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] > 1)
+    mask = _with_four_dims(mask, (q.shape[0], 1, q.shape[2], k.shape[2]))
+    sees_something = mask.any(dim=-1, keepdim=True)  # (..., T, 1)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | ~sees_something)
+    return mixed.masked_fill(~sees_something, 0.0)
+
+
+def _with_four_dims(mask: Tensor, wanted: tuple[int, int, int, int]) -> Tensor:
+    if mask.dtype != torch.bool:
+        raise ValueError(
+            f"a mask must be bool, True = may attend; got {mask.dtype} (lab.masks converts other conventions)"
+        )
+    shape = (1,) * (4 - mask.dim()) + tuple(mask.shape)
+    if len(shape) > 4 or any(m not in (1, w) for m, w in zip(shape, wanted, strict=True)):
+        raise ValueError(
+            f"a mask of shape {tuple(mask.shape)} does not broadcast to (B, 1, T, S) = {wanted}: "
+            "B rows, one mask for all heads, T queries, S keys; a mask (B, T, S) lacks the heads' place, "
+            "mask[:, None] gives it one"
+        )
+    return mask.view(shape)
+
+
 class MultiHeadSelfAttention(nn.Module):
     """Scaled dot-product self-attention in several heads (Vaswani et al. 2017, section 3.2).
 
@@ -61,5 +94,5 @@ class MultiHeadSelfAttention(nn.Module):
         q, k = rotate(q, *rotation), rotate(k, *rotation)
         if cache is not None:
             k, v = cache.append(layer, k, v)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and T > 1)
+        mixed = attend(q, k, v, mask)
         return self.output(mixed.transpose(1, 2).reshape(B, T, C))

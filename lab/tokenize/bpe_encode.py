@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise, repeat
 
 from lab.tokenize.bpe_layout import Layout
-from lab.tokenize.pretokens import glue, is_safe, pieces, plain
+from lab.tokenize.pretokens import blocks, glue, is_safe, pieces, plain
 
 # Above this many ids a heap beats scanning the whole list for each merge.
 SHORT = 100
 NEVER = 1 << 60
+
+MARKS = ".,;:!?\n"
 
 
 def apply_merges(ids: list[int], ranks: Mapping[tuple[int, int], int], results: Sequence[int]) -> list[int]:
@@ -27,12 +29,13 @@ def apply_merges(ids: list[int], ranks: Mapping[tuple[int, int], int], results: 
     waiting = list(map(get, pairwise(ids), repeat(NEVER)))
     while waiting and (rank := min(waiting)) is not NEVER:
         at = waiting.index(rank)
-        ids[at : at + 2] = [results[rank]]
+        ids[at] = new = results[rank]
+        del ids[at + 1]
         del waiting[at]
         if at > 0:
-            waiting[at - 1] = get((ids[at - 1], ids[at]), NEVER)
+            waiting[at - 1] = get((ids[at - 1], new), NEVER)
         if at < len(waiting):
-            waiting[at] = get((ids[at], ids[at + 1]), NEVER)
+            waiting[at] = get((new, ids[at + 1]), NEVER)
     return ids
 
 
@@ -88,30 +91,43 @@ class Words(Cache):
         self.whole, self.ranks = whole, ranks
 
     def __missing__(self, word: str) -> tuple[int, ...]:
+        return self.keep(word, self.encode(word))
+
+    def encode(self, word: str) -> tuple[int, ...]:
         data = word.encode()
         token = self.whole.get(data)
         if token is not None:
-            return self.keep(word, (token,))
-        return self.keep(word, tuple(apply_merges(self.byte_to_id(data), self.ranks, self.merged_ids)))
+            return (token,)
+        return tuple(apply_merges(self.byte_to_id(data), self.ranks, self.merged_ids))
 
 
 class Pieces(Cache):
     """The ids of pieces of text, as `pretokens.pieces` cuts them."""
 
     def __init__(self, split: Callable[[str], list[str]], words: Words):
-        self.split, self.lookup = split, words.__getitem__
+        self.split, self.lookup, self.encode_word = split, words.__getitem__, words.encode
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text."""
-        coded = pieces([text])
-        try:
-            return list(chain.from_iterable(map(self.__getitem__, coded)))
-        except UnsafePiece:
-            return list(chain.from_iterable(map(self.encode_glued, glue(coded, known_safe=self))))
+        ids = []
+        for block in blocks(text):
+            coded = pieces([block])
+            try:
+                ids += list(chain.from_iterable(map(self.__getitem__, coded)))
+            except UnsafePiece:
+                ids += chain.from_iterable(map(self.encode_glued, glue(coded, known_safe=self)))
+        return ids
 
     def __missing__(self, piece: str) -> tuple[int, ...]:
-        if piece.isalpha():  # one word after a space is one pre-token of either pattern, so ask no pattern
-            return self.keep(piece, self.lookup(" " + piece))
+        # A word after a space, then marks: each is cut from the other by either pattern, so ask no pattern.
+        # The marks are looked up as a piece of their own, with the code of a line's head.
+        word = piece.rstrip(MARKS)
+        if word.isalpha():
+            marks = piece[len(word) :]
+            if not marks:
+                return self.keep(piece, self.encode_word(" " + word))
+            if marks != "\n":
+                return self.keep(piece, self[word] + self["\n" + marks])
         if not is_safe(piece):
             raise UnsafePiece
         return self.keep(piece, self.encode_piece(piece))

@@ -25,12 +25,12 @@ Where white space comes in runs some of these cuts are wrong: `is_safe` tells, a
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice
 
 import regex
 
-# GPT-4's is cl100k_base as minbpe and rustbpe write it, GPT-2's is the one of its encoder.py.
+# GPT-4's is cl100k_base, GPT-2's the one of its encoder.py, with each class in brackets.
 # Here \s is Unicode's White_Space, as in Rust; str.isspace() would add U+001C to U+001F.
 PATTERNS = {
     "gpt4": (
@@ -43,7 +43,9 @@ PATTERNS = {
 # The same two as other libraries write them, so that what is imported is cut as fast. (What tiktoken now
 # writes for cl100k_base is not among them: it takes a last line break and spaces after it for one pre-token.)
 SPELLINGS = {
-    # the form that tokenizer.json files carry
+    # as minbpe and rustbpe write it, and the form that tokenizer.json files carry
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+": "gpt4",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": "gpt4",
     # tiktoken's gpt2, and the form of GPT-2's encoder.py
@@ -53,8 +55,10 @@ SPELLINGS = {
 HAS_SAFE_CUTS = ("gpt4", "gpt2")
 
 LINES_AT_ONCE = 8192
+BLOCK = 8192
 
 # The inside of a piece may hold any white space; only its ends decide whether the cuts there were right.
+SAFE_BREAK = re.compile(r"\S\n(?=\S)")
 SAFE_PIECE = re.compile(r"\n?\S(?s:.*\S)?\n?")
 
 
@@ -94,6 +98,20 @@ def splitter(pattern: str) -> Callable[[str], list[str]]:
         return [pretoken for pretoken in [*pretokens, text[end:]] if pretoken]
 
     return split
+
+
+def blocks(text: str) -> Iterator[str]:
+    """Text in stretches of some `BLOCK` characters, which stay in the processor's cache while worked on.
+
+    Each but the last ends with a line break between two characters that are not white space, where a
+    pre-token always ends; text without such breaks comes whole.
+    """
+    start = 0
+    while start < len(text):
+        found = SAFE_BREAK.search(text, start + BLOCK)
+        end = found.end() if found else len(text)
+        yield text[start:end]
+        start = end
 
 
 def pieces(lines: Iterable[str]) -> list[str]:

@@ -1,0 +1,223 @@
+"""Attention masks: who may look at whom. In every mask here `True` = may attend, as in torch's SDPA.
+
+A mask has a row for each query (the position that looks) and a column for each key (the position looked
+at). Every mask broadcasts to `(B, 1, T, T)`: B rows of a batch, one mask for all heads, T queries, T keys.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from numbers import Integral
+
+import torch
+from torch import Tensor
+
+Device = torch.device | str | None
+Ints = Tensor | Sequence[int]
+
+
+def causal(T: int, device: Device = None) -> Tensor:
+    """Each position sees itself and what came before it: bool `(T, T)`.
+
+    Built once per T and device and shared by all who ask: do not write to it, `clone()` it first.
+    Raises ValueError when T < 1.
+
+    >>> causal(3).int().tolist()
+    [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    """
+    return _band(_at_least_one("T", T), T, torch.device(device or "cpu"))
+
+
+def sliding(T: int, width: int, device: Device = None) -> Tensor:
+    """Each position sees the last `width` positions, itself included: bool `(T, T)`.
+
+    Shared like `causal`: do not write to it. Raises ValueError when T or width < 1.
+    Source: Beltagy et al. 2020, Longformer, section 3.1, in its causal form.
+
+    >>> sliding(4, width=2).int().tolist()
+    [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    """
+    width = min(_at_least_one("width", width), _at_least_one("T", T))  # wider than T is plainly causal
+    return _band(T, width, torch.device(device or "cpu"))
+
+
+def prefix(T: int, n: int | Ints, device: Device = None) -> Tensor:
+    """The first `n` positions see one another, both ways; the rest is causal.
+
+    One number gives `(T, T)`, shared like `causal`: do not write to it. A number for each row of the
+    batch, `(B,)`, gives `(B, 1, T, T)`. Raises ValueError unless every n is in 0 .. T.
+    Source: Raffel et al. 2020, T5, figure 4 ("prefix language model").
+
+    >>> prefix(3, n=2).int().tolist()
+    [[1, 1, 0], [1, 1, 0], [1, 1, 1]]
+    """
+    T = _at_least_one("T", T)
+    if isinstance(n, Integral):
+        _check_range("n", torch.tensor([int(n)]), T)
+        return _prefix(T, int(n), torch.device(device or "cpu"))
+    n = _whole_numbers("n", n, device, dims=1)
+    _check_range("n", n, T)
+    return causal(T, n.device) | (torch.arange(T, device=n.device) < n.view(-1, 1, 1, 1))
+
+
+def padding(lengths: Ints, T: int, device: Device = None) -> Tensor:
+    """The keys that are real tokens, for right-padded rows: `(B,)` lengths -> bool `(B, 1, 1, T)`.
+
+    It says nothing of who looks: `combine` it with `causal(T)`. On the device of `lengths` unless told.
+    Raises ValueError for lengths below 0 or beyond T.
+
+    >>> padding([1, 3], T=3).int().tolist()
+    [[[[1, 0, 0]]], [[[1, 1, 1]]]]
+    """
+    lengths = _whole_numbers("lengths", lengths, device, dims=1)
+    _check_range("lengths", lengths, _at_least_one("T", T))
+    return torch.arange(T, device=lengths.device) < lengths.view(-1, 1, 1, 1)
+
+
+def documents(document_ids: Tensor | Sequence[Sequence[int]], device: Device = None) -> Tensor:
+    """The sawtooth: causal inside each document of a packed row. `(B, T)` ids -> bool `(B, 1, T, T)`.
+
+    Tokens with the same id are one document; -1 is padding, which attends nothing and is attended by
+    nothing. On the device of `document_ids` unless told. Raises ValueError for ids that are not `(B, T)`,
+    not whole numbers, or below -1.
+
+    >>> documents([[0, 0, 1, -1]])[0, 0].int().tolist()
+    [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    """
+    ids = _whole_numbers("document_ids", document_ids, device, dims=2)
+    if ids.shape[1] < 1:
+        raise ValueError(f"document_ids must hold at least one token a row, got shape {tuple(ids.shape)}")
+    if ids.numel() and int(ids.min()) < -1:
+        raise ValueError(f"document_ids must be -1 (padding) or more, got {int(ids.min())}")
+    query, key = ids[:, None, :, None], ids[:, None, None, :]
+    return (query == key) & (key >= 0) & causal(ids.shape[1], ids.device)
+
+
+def combine(*masks: Tensor) -> Tensor:
+    """What every one of the masks allows, broadcast: `combine(causal(T), padding(lengths, T))`.
+
+    A new tensor, free to be written to. Raises ValueError for no masks, for masks that are not bool, and
+    for shapes that do not broadcast.
+
+    >>> combine(causal(3), padding([2], T=3))[0, 0].int().tolist()
+    [[1, 0, 0], [1, 1, 0], [1, 1, 0]]
+    """
+    if not masks:
+        raise ValueError("combine needs at least one mask, got none")
+    both = _bool("mask 0", masks[0]).clone()
+    for n, mask in enumerate(masks[1:], start=1):
+        try:
+            both = both & _bool(f"mask {n}", mask)
+        except RuntimeError as error:
+            if both.device != mask.device:
+                raise ValueError(f"mask {n} is on {mask.device}, those before it on {both.device}") from error
+            raise ValueError(
+                f"shapes {tuple(both.shape)} and {tuple(mask.shape)} (mask {n}) do not broadcast: each must "
+                "fit (B, 1, T, T), such as (T, T) for all rows or (B, 1, 1, T) for the keys of each"
+            ) from error
+    return both
+
+
+def to_blocked(mask: Tensor) -> Tensor:
+    """From ours to `nn.MultiheadAttention`'s convention, where `True` = may *not* attend.
+
+    The trap: both conventions are bool tensors of the same shape, so the wrong one is accepted without a
+    word and attention is inverted: each token sees exactly what it should not. A causal model then reads
+    the future, its loss falls below what is possible, and its samples are noise. `F.scaled_dot_product_attention` and
+    this project say `True` = may attend; `attn_mask` and `key_padding_mask` of `nn.MultiheadAttention` and
+    `nn.TransformerEncoder` say `True` = blocked. Convert at the border, and nowhere else.
+
+    Another difference: a row blocked altogether gives zeros here; `nn.MultiheadAttention` gives NaN for it,
+    or zeros, by whether it trains and whether weights are asked for.
+
+    >>> to_blocked(causal(2)).int().tolist()
+    [[0, 1], [0, 0]]
+    """
+    return ~_bool("mask", mask)
+
+
+def from_blocked(mask: Tensor) -> Tensor:
+    """From `nn.MultiheadAttention`'s convention (`True` = blocked) to ours; see `to_blocked` for the trap."""
+    return ~_bool("mask", mask)
+
+
+def to_additive(mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """As numbers to add to the scores before the softmax: 0 = may attend, -inf = blocked.
+
+    The trap: a bool mask turned into numbers by `mask.float()` is not this. It adds 1 to some scores and 0
+    to the others, which blocks nothing, and nothing complains. Use the dtype of the queries, as torch's
+    attention demands. Raises ValueError for a mask that is not bool or a dtype without -inf.
+
+    >>> to_additive(causal(2)).tolist()
+    [[0.0, -inf], [0.0, 0.0]]
+    """
+    if not dtype.is_floating_point:
+        raise ValueError(f"an additive mask holds -inf, which {dtype} cannot: use a floating point dtype")
+    zeros = torch.zeros(mask.shape, dtype=dtype, device=_bool("mask", mask).device)
+    return zeros.masked_fill(~mask, -torch.inf)
+
+
+def from_additive(mask: Tensor) -> Tensor:
+    """From numbers added to the scores (0 or -inf) to ours.
+
+    Raises ValueError for other values: a bias such as ALiBi is not a mask, and a large negative number
+    such as -1e9 blocks only as long as some other score in its row is not blocked.
+
+    >>> from_additive(torch.tensor([0.0, -torch.inf])).tolist()
+    [True, False]
+    """
+    if not mask.dtype.is_floating_point:
+        raise ValueError(f"an additive mask is floating point, 0 or -inf; got {mask.dtype}")
+    allowed = mask == 0
+    other = mask[~(allowed | (mask == -torch.inf))]
+    if other.numel():
+        raise ValueError(
+            f"an additive mask holds only 0 and -inf; got {other.numel()} other values, first {other[0].item()}"
+        )
+    return allowed
+
+
+@lru_cache(maxsize=64)
+def _band(T: int, width: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # else a mask first asked for while decoding could not be trained with
+        ones = torch.ones(T, T, dtype=torch.bool, device=device)
+        return ones.tril().triu(1 - width)
+
+
+@lru_cache(maxsize=64)
+def _prefix(T: int, n: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        mask = _band(T, T, device).clone()
+        mask[:, :n] = True
+        return mask
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def _check_range(name: str, values: Tensor, T: int) -> None:
+    wrong = values[(values < 0) | (values > T)]
+    if wrong.numel():
+        raise ValueError(f"{name} must be in 0 .. T = {T}, got {wrong.tolist()}")
+
+
+def _whole_numbers(name: str, values, device: Device, dims: int) -> Tensor:
+    try:
+        tensor = torch.as_tensor(values, device=device)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must be whole numbers in equal rows, got {values!r}") from error
+    if tensor.dim() != dims:
+        wanted = "(B,)" if dims == 1 else "(B, T)"
+        raise ValueError(f"{name} must have shape {wanted}, got {tuple(tensor.shape)}")
+    if tensor.numel() and (tensor.dtype == torch.bool or tensor.dtype.is_floating_point):
+        raise ValueError(f"{name} must be whole numbers, got {tensor.dtype}: {tensor.tolist()}")
+    return tensor
+
+
+def _bool(name: str, mask: Tensor) -> Tensor:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        given = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"{name} must be a bool tensor, True = may attend; got {given}")
+    return mask

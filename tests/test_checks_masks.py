@@ -1,0 +1,143 @@
+"""The checks of masks pass what is right, ours and another's, and catch every planted bug."""
+
+import numpy as np
+import pytest
+import torch
+from test_checks import caught
+
+from lab import checks, masks
+
+
+def causal_in_loops(T):
+    mask = np.zeros((T, T), dtype=bool)
+    for query in range(T):
+        mask[query, : query + 1] = True
+    return mask
+
+
+def padding_in_loops(lengths, T):
+    return [[key < length for key in range(T)] for length in lengths.tolist()]
+
+
+def documents_in_loops(document_ids):
+    B, T = document_ids.shape
+    mask = np.zeros((B, 1, T, T), dtype=bool)
+    for b, row in enumerate(document_ids.numpy()):
+        for document in set(row) - {-1}:
+            (members,) = np.nonzero(row == document)
+            for n, query in enumerate(members):
+                mask[b, 0, query, members[: n + 1]] = True
+    return mask
+
+
+def padding_sees_itself(document_ids):
+    return masks.documents(document_ids) | torch.eye(document_ids.shape[1], dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    "check, fn",
+    [
+        (checks.causal_mask, masks.causal),
+        (checks.causal_mask, causal_in_loops),
+        (checks.causal_mask, lambda T: causal_in_loops(T).tolist()),
+        (checks.padding_mask, masks.padding),
+        (checks.padding_mask, padding_in_loops),
+        (checks.padding_mask, lambda lengths, T: np.arange(T) < lengths.numpy()[:, None, None]),
+        (checks.document_mask, masks.documents),
+        (checks.document_mask, documents_in_loops),
+        (checks.document_mask, lambda ids: documents_in_loops(ids)[:, 0].tolist()),
+        (checks.document_mask, padding_sees_itself),
+    ],
+)
+def test_right_masks_pass_in_either_convention(check, fn):
+    check(fn).raise_if_failed()
+    inverted = lambda *args: torch.as_tensor(np.asarray(fn(*args))).logical_not()  # noqa: E731
+    check(inverted, convention="blocked").raise_if_failed()
+    assert not check(fn, convention="blocked") and not check(inverted)
+
+
+SELF, PAST, FUTURE = (
+    "each position sees itself",
+    "each position sees all that came before it",
+    "no position sees what comes after it",
+)
+
+
+@pytest.mark.parametrize(
+    "fn, failed",
+    [
+        (lambda T: torch.ones(T, T).tril(1).bool(), [FUTURE]),
+        (lambda T: torch.ones(T, T).tril(-1).bool(), [SELF]),
+        (lambda T: torch.ones(T, T).triu().bool(), [PAST, FUTURE]),
+        (lambda T: torch.ones(T, T).triu(1).bool(), [SELF, PAST, FUTURE]),
+        (lambda T: torch.ones(T, T).bool(), [FUTURE]),
+        (lambda T: torch.eye(T).bool(), [PAST]),
+        (lambda T: masks.sliding(T, 4), [PAST]),
+        (lambda T: masks.prefix(T, min(T, 2)), [FUTURE]),
+    ],
+)
+def test_wrong_causal_masks_are_caught(fn, failed):
+    assert caught(checks.causal_mask(fn)) == failed
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda lengths, T: torch.arange(T) >= lengths[:, None],
+        lambda lengths, T: torch.arange(T) <= lengths[:, None],
+        lambda lengths, T: torch.arange(T) < lengths[:, None] - 1,
+        lambda lengths, T: torch.arange(T) >= T - lengths[:, None],  # padding on the left
+        lambda lengths, T: torch.ones(len(lengths), T).bool(),
+        lambda lengths, T: (torch.arange(T) < lengths.max()).expand(len(lengths), T),
+        lambda lengths, T: torch.arange(T) < lengths.flip(0)[:, None],
+    ],
+)
+def test_wrong_padding_masks_are_caught(fn):
+    names = caught(checks.padding_mask(fn))
+    assert "the answer is" not in names[0]
+
+
+def same_document(ids):
+    return ids[:, :, None] == ids[:, None, :]
+
+
+OTHERS, PADDING = "no token sees another document", "no token sees padding"
+TOKEN_SELF, TOKEN_FUTURE = "each token sees itself", "no token sees what comes after it"
+TOKEN_PAST = "each token sees all that came before it in its document"
+
+
+@pytest.mark.parametrize(
+    "fn, failed",
+    [
+        (lambda ids: same_document(ids) & (ids >= 0)[:, None], [TOKEN_FUTURE]),
+        (lambda ids: masks.causal(ids.shape[1]).expand(len(ids), -1, -1), [OTHERS, PADDING]),
+        (lambda ids: same_document(ids).tril(-1), [TOKEN_SELF]),
+        (lambda ids: same_document(ids).triu(), [TOKEN_PAST, TOKEN_FUTURE]),
+        (lambda ids: ~masks.documents(ids), [TOKEN_SELF, TOKEN_PAST, TOKEN_FUTURE, OTHERS, PADDING]),
+        (lambda ids: (same_document(ids) | (ids == -1)[:, None]).tril(), [PADDING]),
+        (lambda ids: (ids[:, None, :] == ids[:, :1, None]).expand(-1, ids.shape[1], -1).tril(), None),
+        (lambda ids: (ids[:, None, :] <= ids[:, :, None]).tril(), None),
+        (lambda ids: masks.documents(ids[:1]).expand(len(ids), -1, -1, -1), None),
+        (lambda ids: masks.combine(masks.documents(ids), masks.sliding(ids.shape[1], 3)), [TOKEN_PAST]),
+    ],
+)
+def test_wrong_document_masks_are_caught(fn, failed):
+    names = caught(checks.document_mask(fn))
+    assert failed is None or names == failed
+
+
+def test_the_smallest_failing_example_is_shown_with_its_difference():
+    report = checks.causal_mask(lambda T: torch.ones(T, T).tril(2).bool())
+    (wrong,) = [p.example for p in report.properties if p.example]
+    assert wrong.call == "fn(T=2)"
+    assert str(wrong.expected) == " ■  ·\n ■  ■" and str(wrong.actual) == " ■ [■]\n ■  ■"
+    assert "is the other convention meant?" in str(checks.causal_mask(lambda T: ~masks.causal(T)))
+    report = checks.document_mask(lambda ids: masks.causal(ids.shape[1]).expand(len(ids), -1, -1))
+    assert "fn(document_ids=[[0, 1]]), row 0" in str(report)
+
+
+def test_what_padding_looks_at_is_left_blank():
+    report = checks.document_mask(lambda ids: masks.causal(ids.shape[1]).expand(len(ids), -1, -1))
+    padding = report.properties[-1].example
+    assert padding.call == "fn(document_ids=[[-1, 0, 0]]), row 0"
+    assert padding.actual.lines() == ["", "[■] ■  ·", "[■] ■  ■"]

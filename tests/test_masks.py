@@ -1,0 +1,262 @@
+"""Masks against loops that say the same one cell at a time, and what attention makes of them."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lab import masks
+from lab.nn.attention import MultiHeadSelfAttention, attend
+from lab.nn.positions import RotaryPositions
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+
+lengths_of_rows = st.integers(1, 8)
+quick = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def cell_by_cell(T: int, may_attend) -> torch.Tensor:
+    return torch.tensor([[bool(may_attend(query, key)) for key in range(T)] for query in range(T)])
+
+
+@given(T=lengths_of_rows, width=st.integers(1, 10), data=st.data())
+@quick
+def test_masks_of_one_shape_equal_their_definitions(T, width, data):
+    n = data.draw(st.integers(0, T))
+    assert torch.equal(masks.causal(T), cell_by_cell(T, lambda q, k: k <= q))
+    assert torch.equal(masks.sliding(T, width), cell_by_cell(T, lambda q, k: q - width < k <= q))
+    expected = cell_by_cell(T, lambda q, k: k <= q or (q < n and k < n))
+    assert torch.equal(masks.prefix(T, n), expected)
+    assert torch.equal(masks.prefix(T, [n, 0])[0, 0], expected)
+    assert torch.equal(masks.prefix(T, torch.tensor([n, 0]))[1, 0], masks.causal(T))
+
+
+@given(T=lengths_of_rows, data=st.data())
+@quick
+def test_padding_says_which_keys_are_real(T, data):
+    lengths = data.draw(st.lists(st.integers(0, T), min_size=1, max_size=4))
+    mask = masks.padding(lengths, T)
+    assert mask.shape == (len(lengths), 1, 1, T) and mask.dtype == torch.bool
+    assert mask[:, 0, 0].tolist() == [[key < length for key in range(T)] for length in lengths]
+    assert torch.equal(mask, masks.padding(torch.tensor(lengths), T))
+
+
+@given(
+    ids=st.integers(1, 7).flatmap(
+        lambda T: st.lists(st.lists(st.integers(-1, 3), min_size=T, max_size=T), min_size=1, max_size=3)
+    )
+)
+@quick
+def test_documents_is_causal_inside_each_document(ids):
+    mask = masks.documents(torch.tensor(ids))
+    assert mask.shape == (len(ids), 1, len(ids[0]), len(ids[0]))
+    for row, drawn in zip(ids, mask[:, 0], strict=True):
+        expected = cell_by_cell(len(row), lambda q, k, row=row: k <= q and row[q] == row[k] != -1)
+        assert torch.equal(drawn, expected)
+
+
+@given(data=st.data())
+@quick
+def test_combine_is_logical_and(data):
+    T = data.draw(st.integers(1, 6))
+    lengths = data.draw(st.lists(st.integers(0, T), min_size=2, max_size=2))
+    ids = data.draw(st.lists(st.lists(st.integers(-1, 2), min_size=T, max_size=T), min_size=2, max_size=2))
+    parts = masks.sliding(T, 2), masks.padding(lengths, T), masks.documents(ids)
+    together = masks.combine(*parts)
+    assert together.shape == (2, 1, T, T)
+    stacked = np.stack([part.expand(2, 1, T, T).numpy() for part in parts])
+    assert np.array_equal(together.numpy(), stacked.all(axis=0))
+
+
+def test_masks_are_built_once_and_combine_gives_a_new_one():
+    assert masks.causal(9) is masks.causal(9, "cpu") is masks.causal(9, torch.device("cpu"))
+    assert masks.sliding(9, 3) is masks.sliding(9, 3) and masks.prefix(9, 3) is masks.prefix(9, 3)
+    assert masks.sliding(9, 50) is masks.causal(9), "wider than the row is plainly causal"
+    assert masks._band.cache_info().maxsize and masks._prefix.cache_info().maxsize
+    masks.combine(masks.causal(9)).zero_()
+    assert torch.equal(masks.causal(9), torch.ones(9, 9).tril().bool())
+
+
+def test_a_mask_first_asked_for_while_decoding_can_be_trained_with():
+    with torch.inference_mode():
+        made = masks.causal(13), masks.prefix(13, 2), masks.sliding(13, 4)
+    q = torch.randn(1, 2, 13, 4, requires_grad=True)
+    for mask in made:
+        attend(q, q, q, mask).sum().backward()
+    assert q.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "function", [masks.causal, lambda T: masks.padding([1], T), lambda T: masks.prefix(T, 1)]
+)
+@pytest.mark.parametrize("T", [0, -3, 2.5, True, None])
+def test_rows_have_at_least_one_place(function, T):
+    with pytest.raises(ValueError, match=rf"T must be .* at least 1, got {T}"):
+        function(T)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: masks.sliding(4, 0), "width .* at least 1, got 0"),
+        (lambda: masks.prefix(4, 5), r"n must be in 0 .. T = 4, got \[5\]"),
+        (lambda: masks.prefix(4, [1, -1]), r"n must be in 0 .. T = 4, got \[-1\]"),
+        (lambda: masks.padding([2, 5, 9], 4), r"lengths must be in 0 .. T = 4, got \[5, 9\]"),
+        (lambda: masks.padding([-1], 4), r"lengths .* got \[-1\]"),
+        (lambda: masks.padding([[1]], 4), r"lengths must have shape \(B,\), got \(1, 1\)"),
+        (lambda: masks.padding([1.5], 4), r"lengths must be whole numbers, got torch.float32: \[1.5\]"),
+        (lambda: masks.documents([0, 1]), r"document_ids must have shape \(B, T\), got \(2,\)"),
+        (lambda: masks.documents([[0], [1, 2]]), r"document_ids must be whole numbers in equal rows"),
+        (lambda: masks.documents([[0, -2]]), r"-1 \(padding\) or more, got -2"),
+        (lambda: masks.documents([[], []]), r"at least one token a row, got shape \(2, 0\)"),
+        (lambda: masks.documents(torch.zeros(1, 2)), "whole numbers, got torch.float32"),
+        (lambda: masks.combine(), "at least one mask"),
+        (lambda: masks.combine(masks.causal(3), torch.ones(3, 3)), "mask 1 must be a bool .* torch.float32"),
+        (lambda: masks.combine(masks.causal(3), masks.causal(4)), r"\(3, 3\) and \(4, 4\) .* broadcast"),
+        (lambda: masks.to_blocked(torch.ones(2, 2)), "True = may attend; got torch.float32"),
+        (lambda: masks.from_blocked([[True]]), "got list"),
+        (lambda: masks.to_additive(torch.ones(2, 2, dtype=torch.int64)), "got torch.int64"),
+        (lambda: masks.to_additive(masks.causal(2), torch.int64), "torch.int64 cannot"),
+        (lambda: masks.from_additive(masks.causal(2)), "floating point, 0 or -inf; got torch.bool"),
+        (lambda: masks.from_additive(torch.tensor([0, -1e9])), "1 other values, first -1000000000.0"),
+        (lambda: masks.from_additive(torch.tensor([0, torch.nan])), "first nan"),
+    ],
+)
+def test_bad_input_is_named(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+def test_converters_lead_back():
+    mask = masks.combine(masks.causal(5), masks.padding([5, 2], 5))
+    assert torch.equal(masks.from_blocked(masks.to_blocked(mask)), mask)
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        additive = masks.to_additive(mask, dtype)
+        assert additive.dtype == dtype and torch.equal(masks.from_additive(additive), mask)
+
+
+def as_multihead_attention(attention: MultiHeadSelfAttention, width: int) -> nn.MultiheadAttention:
+    """torch's module with the weights of ours."""
+    theirs = nn.MultiheadAttention(width, attention.num_heads, bias=False, batch_first=True).double().eval()
+    theirs.in_proj_weight.data = attention.query_key_value.weight.data
+    theirs.out_proj.weight.data = attention.output.weight.data
+    return theirs
+
+
+def test_one_mask_in_four_conventions_is_one_attention():
+    B, T, C, H = 2, 6, 8, 2
+    ours = MultiHeadSelfAttention(C, H).double()
+    theirs = as_multihead_attention(ours, C)
+    x = torch.randn(B, T, C, dtype=torch.float64)
+    still = RotaryPositions(C // H, T).at(torch.zeros(T, dtype=torch.long))  # turns nothing, as theirs does
+    causal, real = masks.causal(T), masks.padding([6, 4], T)
+    mask = masks.combine(causal, real)
+    expected = ours(x, still, mask)
+
+    blocked, pads = masks.to_blocked(causal), masks.to_blocked(real)[:, 0, 0]
+    same = [
+        theirs(x, x, x, attn_mask=blocked, key_padding_mask=pads, need_weights=False)[0],
+        theirs(x, x, x, attn_mask=masks.to_additive(mask, x.dtype).expand(B, H, T, T).flatten(0, 1))[0],
+    ]
+    q, k, v = ours.query_key_value(x).view(B, T, 3, H, -1).permute(2, 0, 3, 1, 4)
+    for convention in (mask, masks.to_additive(mask, x.dtype)):
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=convention)
+        same.append(ours.output(mixed.transpose(1, 2).reshape(B, T, C)))
+    for actual in same:
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+
+
+def test_the_wrong_convention_is_accepted_and_shows_the_future():
+    theirs = nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    x = torch.randn(1, 6, 8)
+    changed = torch.cat([x[:, :-1], torch.randn(1, 1, 8)], dim=1)  # another last token
+    for mask, leaks in ((masks.causal(6), True), (masks.to_blocked(masks.causal(6)), False)):
+        first, second = (theirs(z, z, z, attn_mask=mask)[0][:, :-1] for z in (x, changed))
+        assert ((first - second).abs().amax(-1) > 1e-4).all() == leaks
+
+
+def test_a_bool_mask_made_into_numbers_blocks_nothing():
+    q = torch.randn(1, 1, 4, 8)
+    changed = torch.cat([q[:, :, :3], torch.randn(1, 1, 1, 8)], dim=2)
+    for mask, leaks in ((masks.causal(4).float(), True), (masks.to_additive(masks.causal(4)), False)):
+        first, second = (
+            F.scaled_dot_product_attention(q[:, :, :3], x, x, attn_mask=mask[:3]) for x in (q, changed)
+        )
+        assert ((first - second).abs().max() > 1e-3) == leaks
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_row_that_sees_nothing_gives_zeros_and_clean_gradients(dtype, training):
+    mask = masks.documents([[0, 0, -1, 1, -1], [-1, -1, -1, -1, -1]])
+    q, k, v = (torch.randn(2, 3, 5, 8, dtype=dtype, requires_grad=training) for _ in range(3))
+    with torch.set_grad_enabled(training):
+        mixed = attend(q, k, v, mask)
+    assert mixed.isfinite().all()
+    assert not mixed[0, :, [2, 4]].any() and not mixed[1].any()
+    assert mixed[0, :, [0, 1, 3]].abs().min() > 0
+    if training:
+        mixed.sum().backward()
+        for tensor in (q, k, v):
+            assert tensor.grad.isfinite().all()
+            assert not tensor.grad[0, :, [2, 4]].any() and not tensor.grad[1].any(), "padding learns nothing"
+
+
+def test_zeros_do_not_rest_on_what_a_kernel_promises(monkeypatch):
+    """Older and other kernels divide zero by zero, in the forward or only in the backward."""
+
+    def plain(q, k, v, attn_mask=None, is_causal=False):
+        scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~attn_mask, -torch.inf)
+        return scores.softmax(-1) @ v
+
+    mask = masks.documents([[0, 0, -1, 1, -1]])
+    q, k, v = (torch.randn(1, 2, 5, 4, requires_grad=True) for _ in range(3))
+    assert plain(q, k, v, mask).isnan().any(), "this kernel is one of those"
+    expected = attend(q, k, v, mask)
+    monkeypatch.setattr("lab.nn.attention.F.scaled_dot_product_attention", plain)
+    mixed = attend(q, k, v, mask)
+    torch.testing.assert_close(mixed, expected)
+    for gradient in torch.autograd.grad(mixed.square().sum(), (q, k, v)):
+        assert gradient.isfinite().all()
+
+
+def test_a_transformer_takes_rows_that_see_nothing():
+    model = DecoderOnlyTransformer(TransformerConfig(20, context=8, width=16, num_heads=2, feed_forward=16))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    ids = torch.randint(5, 20, (2, 6))
+    mask = masks.documents([[-1, -1, 0, 0, 0, 0], [0, 0, 0, 1, 1, -1]])
+    logits = model(ids, mask=mask)
+    assert logits.isfinite().all()
+    logits[mask.any(-1)[:, 0]].square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    ids[0, :2], ids[1, 5] = 7, 7
+    real = mask.any(-1)[:, 0]
+    assert torch.equal(model(ids, mask=mask)[real], logits[real]), "padding is never read"
+
+
+@pytest.mark.parametrize(
+    "shape", [(5,), (1, 5), (5, 5), (1, 5, 5), (1, 1, 5), (2, 1, 1, 5), (1, 1, 5, 5), (2, 1, 5, 5)]
+)
+def test_masks_that_broadcast_are_taken(shape):
+    q = torch.randn(2, 2, 5, 4)
+    mask = torch.rand(shape) < 0.6
+    whole = attend(q, q, q, mask.expand(2, 1, 5, 5).contiguous())
+    torch.testing.assert_close(attend(q, q, q, mask), whole)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 5), (2, 5, 5), (2, 2, 5, 5), (3, 1, 5, 5), (1, 1, 1, 5, 5)])
+def test_masks_that_do_not_broadcast_are_named(shape):
+    """Also (B, T, T) where B equals the number of heads, which torch would take for a mask of each head."""
+    q = torch.randn(2, 2, 5, 4)
+    with pytest.raises(ValueError) as error:
+        attend(q, q, q, torch.ones(shape, dtype=torch.bool))
+    assert f"{shape} does not broadcast to (B, 1, T, S) = (2, 1, 5, 5)" in str(error.value)
+
+
+def test_masks_of_other_types_are_named():
+    q = torch.randn(1, 1, 3, 4)
+    with pytest.raises(ValueError, match=r"must be bool, True = may attend; got torch.float32"):
+        attend(q, q, q, masks.to_additive(masks.causal(3)))

@@ -1,0 +1,87 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lab.batches import IGNORE
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.objectives import next_token_loss, score_lines
+from lab.tokenize import BPETokenizer, CharTokenizer
+from lab.windows import Transcripts
+
+TEXTS = ["THE CAT", "A", "SAT DOWN"]
+TOKENIZER = CharTokenizer.train(TEXTS)
+REAL = Path(os.environ.get("LAB_MIRROR", "")) / "hw4_subset" / "hw4p2_data" / "train-clean-100" / "text"
+
+
+def test_shifted_begins_with_bos_and_golden_ends_with_eos():
+    transcripts = Transcripts(TEXTS, TOKENIZER)
+    for text, (shifted, golden) in zip(TEXTS, transcripts, strict=True):
+        assert shifted.tolist() == [2, *TOKENIZER.encode(text)]
+        assert golden.tolist() == [*TOKENIZER.encode(text), 3]
+        assert shifted.dtype == golden.dtype == torch.int64
+    assert torch.equal(transcripts[-1][0], transcripts[2][0])
+
+
+def test_a_folder_of_npy_files_is_read_in_the_order_of_names_both_ways_of_writing(tmp_path):
+    np.save(tmp_path / "2.npy", np.array(list("SAT")))
+    np.save(tmp_path / "1.npy", np.array("CAT"))
+    assert Transcripts(tmp_path, TOKENIZER).texts == ("CAT", "SAT")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_is_as_wide_as_its_longest(workers):
+    transcripts = Transcripts(TEXTS, TOKENIZER)
+    loader = DataLoader(transcripts, 3, collate_fn=transcripts.collate_fn, num_workers=workers)
+    [batch] = loader
+    [same] = transcripts.loader(3)
+    assert torch.equal(batch.ids, same.ids) and torch.equal(batch.targets, same.targets)
+    assert batch.ids.shape == (3, 9)
+    assert (batch.targets != IGNORE).sum(1).tolist() == [8, 2, 9]
+    assert batch.ids[1].tolist() == [2, TOKENIZER.encode("A")[0], 0, 0, 0, 0, 0, 0, 0]
+    assert batch.num_targets == transcripts.num_tokens
+
+
+def test_the_counts_and_the_loss_are_those_of_an_honest_score():
+    tokenizer = BPETokenizer.train(["THE CAT SAT DOWN THE CAT"], 264)
+    torch.manual_seed(0)
+    config = TransformerConfig(tokenizer.vocab_size, 16, width=16, num_heads=2, feed_forward=32)
+    model = DecoderOnlyTransformer(config)
+    torch.nn.init.normal_(model.output.weight)
+    transcripts = Transcripts(TEXTS, tokenizer)
+    score = score_lines(model, tokenizer, TEXTS)
+    with torch.no_grad():
+        nats = sum(next_token_loss(model, batch)[0].item() for batch in transcripts.loader(2))
+    assert (transcripts.num_chars, transcripts.num_tokens) == (score.chars, score.tokens)
+    assert nats == pytest.approx(score.nats, rel=1e-5)
+
+
+def test_shuffled_batches_hold_every_transcript_once():
+    transcripts = Transcripts(TEXTS * 5, TOKENIZER)
+    loader = transcripts.loader(4, shuffle=True, generator=torch.Generator().manual_seed(0))
+    lengths = [n for batch in loader for n in (batch.targets != IGNORE).sum(1).tolist()]
+    assert sorted(lengths) == sorted([8, 2, 9] * 5) and lengths != [8, 2, 9] * 5
+    assert len(loader) == 4
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no LibriSpeech transcripts at LAB_MIRROR ({REAL})")
+def test_real_transcripts_are_read():
+    tokenizer = CharTokenizer.train([chr(c) for c in range(65, 91)] + [" '"])
+    transcripts = Transcripts(REAL, tokenizer)
+    assert len(transcripts) == len(list(REAL.glob("*.npy"))) == 28
+    assert transcripts.texts[0].startswith("CHAPTER ONE")
+    assert tokenizer.decode(transcripts[0][1].tolist()) == transcripts.texts[0]
+    assert transcripts.num_chars == sum(len(np.load(file)) + 1 for file in REAL.glob("*.npy"))
+    batches = list(transcripts.loader(8))
+    assert sum(batch.num_targets for batch in batches) == transcripts.num_tokens == transcripts.num_chars
+    assert not any((batch.ids == tokenizer.unk_id).any() for batch in batches)
+
+
+def test_no_transcripts_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no transcripts"):
+        Transcripts([], TOKENIZER)
+    with pytest.raises(ValueError, match=r"no \.npy file"):
+        Transcripts(tmp_path, TOKENIZER)
