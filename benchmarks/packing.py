@@ -10,6 +10,7 @@ only; the mask is made outside the time that counts. What torch cannot do on thi
 
 import json
 import logging
+import math
 import sys
 import warnings
 from collections import defaultdict
@@ -53,26 +54,29 @@ def one_by_one(q: Tensor, k: Tensor, v: Tensor, bounds: list[int]) -> Tensor:
     )
 
 
-def group(bounds: list[int]) -> list[Tensor]:
-    """Documents of like length together: for each group, where their tokens stand in the row, `(b, L)`.
+def group(bounds: list[int]) -> list[tuple[Tensor, Tensor]]:
+    """Documents of like length together: for each group where their tokens stand in the row, and which are real.
 
-    Past a document's end its last token is repeated: causally nothing before it sees the repetition.
+    Both `(b, L)`. Past a document's end its last token is repeated: causally nothing real sees the repetition.
     """
     groups = defaultdict(list)
     for begin, end in pairwise(bounds):
-        length = -(-(end - begin) // BUCKET) * BUCKET
-        groups[length].append(torch.arange(begin, begin + length).clamp(max=end - 1))
-    return [torch.stack(places) for places in groups.values()]
+        groups[-(-(end - begin) // BUCKET) * BUCKET].append((begin, end))
+    found = []
+    for length, ends in groups.items():
+        begin, end = torch.tensor(ends).T[:, :, None]
+        places = begin + torch.arange(length)
+        found.append((torch.minimum(places, end - 1), places < end))
+    return found
 
 
-def grouped(q: Tensor, k: Tensor, v: Tensor, groups: list[Tensor]) -> Tensor:
+def grouped(q: Tensor, k: Tensor, v: Tensor, groups: list[tuple[Tensor, Tensor]]) -> Tensor:
     """A causal call for each group of documents of like length."""
     mixed = torch.empty_like(q)
-    for places in groups:
+    for places, real in groups:
         rows = (x[:, places].transpose(0, 1) for x in (q, k, v))  # (b, H, L, E)
-        found = F.scaled_dot_product_attention(*rows, is_causal=True).transpose(0, 1)
-        # Backwards, so that of a repeated last token the first, which saw no repetition, is written last.
-        mixed[:, places.flip(1).flatten()] = found.flip(2).flatten(1, 2)
+        found = F.scaled_dot_product_attention(*rows, is_causal=True)
+        mixed[:, places[real]] = found.transpose(0, 1)[:, real]
     return mixed
 
 
@@ -140,7 +144,11 @@ def growth(timings: dict[int, Timing], amount: dict[int, int]) -> float:
 def main(repeats: int = 7) -> bool:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".*nested tensors.*")
-    logging.getLogger("torch.nested._internal.sdpa").setLevel(logging.ERROR)
+    for name in (
+        "torch.nested._internal.sdpa",
+        "torch.fx._symbolic_trace",
+    ):  # what is refused is listed below
+        logging.getLogger(name).setLevel(logging.ERROR)
     lengths = [len(line) + 2 for line in corpora.load("kjv").lines[: max(NUM_DOCUMENTS)]]
     rows = {n: [0, *accumulate(lengths[:n])] for n in NUM_DOCUMENTS}
     squares = {n: sum(length**2 for length in lengths[:n]) for n in NUM_DOCUMENTS}
@@ -161,7 +169,8 @@ def main(repeats: int = 7) -> bool:
         print(f"not on this device: {name}: {reason}")
 
     # Over the same rows the squared sum grows about twice as steeply as the sum of squares.
-    steeper = np.log(squared_sum[32] / squared_sum[4]) / np.log(squares[32] / squares[4])
+    few, many = FITTED_FROM, max(NUM_DOCUMENTS)
+    steeper = math.log(squared_sum[many] / squared_sum[few]) / math.log(squares[many] / squares[few])
     slopes = {name: growth(times, squares) for name, times in timings.items()}
     limit = (1 + steeper) / 2
     claims = [

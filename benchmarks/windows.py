@@ -25,7 +25,7 @@ from lab.files import write_atomic
 from lab.tokenize import CharTokenizer
 from lab.windows import POLICIES, LineWindows, join_lines
 
-CONTEXT, BATCH_SIZE, BATCHES = 256, 64, 20  # a repeat is this many batches
+CONTEXT, BATCH_SIZE, BATCHES = 256, 64, 32  # a repeat is this many batches
 SPEED_LIMIT, SPEED_GOAL = 8, 20
 RESULT = Path(__file__).parent / "results" / "windows.json"
 

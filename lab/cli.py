@@ -122,6 +122,10 @@ def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
 
 def main() -> None:
     """The command line."""
+    if (os.cpu_count() or 1) <= 4:
+        # torch's threads wait for each other by spinning. With few cores and another program on one of them
+        # that can stop training dead (seen: 8,000 tokens a second, or none); a short spin keeps it going.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     commands = [run, test, lab, check, publish, figures, bench, corpus]
     tyro.extras.subcommand_cli_from_dict(
         {command.__name__: command for command in commands},

@@ -11,6 +11,7 @@ from lab.packing import STRATEGIES, Packed, best_fit, pack
 from lab.windows import flatten
 
 LINES = [[2, 7, 8, 9, 3], [2, 3], [2, 5, 6, 7, 8, 9, 10, 11, 3], [2, 4, 3], [2, 6, 3]]
+PAD = 77
 
 
 def read_back(packed: Packed) -> dict[int, list[list[tuple[int, int, int]]]]:
@@ -34,9 +35,6 @@ def read_back(packed: Packed) -> dict[int, list[list[tuple[int, int, int]]]]:
                 pieces[document][-1].append(token)
             previous = document
     return pieces
-
-
-PAD = 77
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -71,9 +69,9 @@ def test_every_document_is_there_once_and_whole_or_in_pieces_as_long_as_a_row(li
 
 
 def test_in_order_keeps_the_order_and_opens_a_row_where_a_document_does_not_fit():
-    packed = pack(LINES, 9, "in_order")
+    packed = pack([*LINES, [2, 5, 3], [2, 3]], 9, "in_order")  # lengths 5 2 | 9 | 3 3 3 | 2
     rows = [[d for d in dict.fromkeys(row) if d >= 0] for row in packed.document_ids.tolist()]
-    assert rows == [[0, 1], [2], [3, 4]]
+    assert rows == [[0, 1], [2], [3, 4, 5], [6]]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

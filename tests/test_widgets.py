@@ -11,8 +11,10 @@ from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.colours import INK, TINTS, surprise_colour
 from lab.show.diagrams.palette import contrast
 from lab.show.tokens import by_probability, in_turn, tokens_figure, tokens_html
-from lab.show.widgets import MergeStepper, Sampler, TokenizerPlayground
+from lab.show.widgets import MaskExplorer, MergeStepper, Sampler, TokenizerPlayground, WindowExplorer
 from lab.show.widgets.debounce import Debounced
+from lab.show.widgets.mask_explorer import MaskState, build, document_ids, parse_lengths
+from lab.show.widgets.mask_explorer import render as render_mask
 from lab.show.widgets.sampler import Settings, draw, render, render_next
 from lab.tokenize import BPETokenizer, CharTokenizer
 
@@ -160,6 +162,65 @@ def test_the_playground_shows_every_tokenizer(tokenizer):
     playground.text.value = ""
     assert "0 tokens" in playground.view.value
     assert len(controls_of(playground)) == 2
+
+
+def test_the_window_explorer_shows_the_window_that_is_asked_for(tokenizer):
+    explorer = WindowExplorer(tokenizer.encode_lines(["the heaven", "form"]), tokenizer, context=4)
+    assert explorer.policy.value == "slide" and "3 slots of padding" in explorer.view.value
+    explorer.index.value = explorer.index.max
+    assert "&lt;/s&gt;" in explorer.view.value
+    before = explorer.view.value
+    explorer.policy.value = "full_only"
+    assert explorer.view.value != before and explorer.index.value <= explorer.index.max
+    explorer.context.value = 2
+    assert explorer.windows.context == 2 and explorer.index.max == len(explorer.windows) - 1
+    assert len(controls_of(explorer)) == 3
+
+
+def test_a_window_that_cannot_be_cut_is_explained(tokenizer):
+    explorer = WindowExplorer([[2, 7, 3]], tokenizer, context=4)
+    explorer.policy.value = "continuous"
+    assert "longer text or a smaller context" in explorer.view.value
+
+
+@pytest.mark.parametrize(
+    ("control", "value"),
+    [
+        ("lengths", "2, 2"), ("T", 12), ("causal", False), ("documents", False),
+        ("padding", True), ("sliding", 2), ("prefix", 3), ("row", 7),
+    ],
+)  # fmt: skip
+def test_every_control_of_the_mask_explorer_changes_what_is_seen(control, value):
+    explorer = MaskExplorer()
+    explorer.documents.value = (
+        control == "documents"
+    )  # or documents apart would hide padding and prefix anyway
+    before = explorer.view.value
+    getattr(explorer, control).value = value
+    assert explorer.view.value != before
+    assert explorer.view.value == render_mask(explorer.state, explorer.row.value)
+    assert len(controls_of(explorer)) == 8
+
+
+def test_the_mask_explorer_builds_what_its_controls_say():
+    state = MaskState(lengths=(2, 1), T=4)
+    expected = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
+    assert torch.equal(build(state), expected)
+    assert document_ids(state).tolist() == [[0, 0, 1, -1]]
+    assert "nothing: it gets zeros" in render_mask(state, 3)
+    everything = build(MaskState(lengths=(3,), T=3, causal=False, documents=False))
+    assert everything.all()
+
+
+@pytest.mark.parametrize("typed", ["", "two", "3, -1", "0"])
+def test_lengths_that_make_no_sense_are_said_in_place_of_the_mask(typed):
+    with pytest.raises(ValueError, match="whole numbers"):
+        parse_lengths(typed)
+    explorer = MaskExplorer()
+    explorer.lengths.value = typed
+    assert "whole numbers" in explorer.view.value
+    explorer.lengths.value = "20, 20"
+    assert "need 40 slots" in explorer.view.value
 
 
 def test_text_is_escaped_and_white_space_is_seen():

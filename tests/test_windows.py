@@ -1,5 +1,5 @@
 import pickle
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -23,13 +23,10 @@ def brute_force(lines: list[list[int]], context: int, policy: str, stride: int =
     def cut(couples):
         return [couples[i : i + context] for i in range(len(couples) - context + 1)]
 
-    def couples_of(ids):
-        return list(zip(ids, ids[1:], strict=False))
-
     padding = [(PAD, IGNORE)]
     found = []
     for ids in [list(chain(*lines))] if policy == "continuous" else lines:
-        couples = couples_of(ids)
+        couples = list(pairwise(ids))
         missing = padding * (context - len(couples))
         match policy:
             case "slide":
@@ -109,7 +106,7 @@ def test_a_window_can_be_found_in_its_line(policy):
     windows = LineWindows(LINES, 4, policy, PAD)
     for index, (x, _) in enumerate(windows):
         line, offset = windows.locate(index)
-        joined = sum(LINES[line:], []) if policy == "continuous" else LINES[line][:-1]
+        joined = list(chain(*LINES[line:])) if policy == "continuous" else LINES[line][:-1]
         here = [joined[p] if 0 <= p < len(joined) else PAD for p in range(offset, offset + 4)]
         assert x.tolist() == here
     assert windows.locate(-1) == windows.locate(len(windows) - 1)
@@ -247,7 +244,7 @@ def test_what_a_loader_or_an_index_cannot_be_is_refused():
         windows[15]
     with pytest.raises(IndexError, match="window -1 is out"):
         windows[-16]
-    with pytest.raises(ValueError, match="positions are one of .* got 'page'"):
+    with pytest.raises(ValueError, match=r"positions are one of .* got 'page'"):
         windows.loader(2, positions="page")
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         windows.loader(0)

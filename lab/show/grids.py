@@ -1,0 +1,113 @@
+"""Pictures of windows and of masks, still (matplotlib) and live (HTML)."""
+
+import html
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from torch import Tensor
+
+from lab.batches import IGNORE
+from lab.show.colours import BLUE, FAINT, GREY, INK, ORANGE, PAPER, TINTS
+from lab.show.plots import figure
+
+MAY, MAY_NOT = BLUE, "#EDEFF2"
+
+
+def masks_figure(masks: Mapping[str, Tensor], title: str, labels: Sequence[str] | None = None) -> Figure:
+    """Square masks `(T, T)` side by side: blue where the row's token may attend to the column's.
+
+    `labels`, one a token, are written along both axes of small masks.
+    """
+    height = 3.1 if labels is None else 3.4
+    made, axes = figure(title, "looked at", "looking", panels=len(masks), size=(3.0 * len(masks), height))
+    for ax, (name, mask) in zip([axes] if len(masks) == 1 else axes, masks.items(), strict=True):
+        allowed = mask.squeeze().numpy()
+        rows, columns = allowed.shape
+        ax.imshow(allowed, cmap=ListedColormap([MAY_NOT, MAY]), vmin=0, vmax=1)
+        ax.set_title(f"{name}: {allowed.mean():.0%} allowed", fontsize=10, weight="normal")
+        ax.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
+        ax.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+        ax.grid(False)
+        ax.grid(which="minor", color=PAPER, linewidth=1)
+        ax.tick_params(which="both", length=0)
+        if labels is not None:
+            ax.set_xticks(range(columns), labels, rotation=90, fontsize=8)
+            ax.set_yticks(range(rows), labels, fontsize=8)
+    if len(masks) == 1:
+        made.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
+    return made
+
+
+def mask_html(mask: Tensor, labels: Sequence[str], row: int) -> str:
+    """The mask `(T, T)` as a table; the chosen row is outlined and what it may attend to is listed below."""
+    head = "".join(f"<th>{html.escape(label)}</th>" for label in labels)
+    body = ""
+    for i, allowed in enumerate(mask.tolist()):
+        cells = "".join(f"<td class='{'may' if may else 'not'}'></td>" for may in allowed)
+        chosen = " class='chosen'" if i == row else ""
+        body += f"<tr{chosen}><th>{html.escape(labels[i])}</th>{cells}</tr>"
+    seen = [labels[j] for j, may in enumerate(mask[row].tolist()) if may]
+    told = f"“{labels[row]}” may attend to " + (
+        ", ".join(f"“{label}”" for label in seen) or "nothing: it gets zeros"
+    )
+    return (
+        f"<style>.lab-mask {{ border-spacing:2px; background:{PAPER}; color:{INK}; padding:8px; border-radius:6px; }}"
+        ".lab-mask th { font: 12px ui-monospace, monospace; font-weight: normal; padding: 0 4px; text-align: right; }"
+        f".lab-mask td {{ width: 22px; height: 22px; border-radius: 3px; }} .lab-mask .may {{ background: {MAY}; }}"
+        f".lab-mask .not {{ background: {MAY_NOT}; }} .lab-mask .chosen td {{ outline: 2px solid {ORANGE}; }}"
+        f".lab-mask tr:hover td {{ outline: 2px solid {GREY}; }}</style>"
+        f"<table class='lab-mask'><tr><th></th>{head}</tr>{body}</table>"
+        f"<div style='font:13px system-ui,sans-serif;padding:4px 8px'>{html.escape(told)}</div>"
+    )
+
+
+def windows_figure(
+    windows: Mapping[str, Sequence[tuple[Tensor, Tensor]]], tokens: Sequence[str], title: str
+) -> Figure:
+    """For each policy its windows, one a row: the token read in each slot and, small, the one to predict.
+
+    `tokens` names the ids; a slot without a target is grey, one of padding is empty.
+    """
+    context = len(next(iter(windows.values()))[0][0])
+    rows = max(map(len, windows.values()))
+    size = (max(2.6, 0.62 * context + 0.5) * len(windows), 0.38 * rows + 1.0)
+    made, axes = figure(title, "place in the window", "window", panels=len(windows), size=size)
+    for ax, (policy, pairs) in zip(np.atleast_1d(axes), windows.items(), strict=True):
+        for row, (x, y) in enumerate(pairs):
+            for place, (read, target) in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
+                asked = target != IGNORE
+                colour = TINTS[read % len(TINTS)] if asked else FAINT
+                ax.add_patch(_slot(place, row, colour))
+                ax.text(
+                    place,
+                    row - 0.12,
+                    tokens[read] if read else "",
+                    ha="center",
+                    va="center",
+                    fontsize=9,
+                    color=INK,
+                )
+                if asked:
+                    ax.text(
+                        place + 0.4,
+                        row + 0.3,
+                        tokens[target],
+                        ha="right",
+                        va="center",
+                        fontsize=6,
+                        color=GREY,
+                    )
+        ax.set(xlim=(-0.6, context - 0.4), ylim=(rows - 0.4, -0.6), xticks=range(context))
+        ax.set_yticks(range(len(pairs)))
+        ax.grid(False)
+        ax.set_title(f"{policy}: {len(pairs)}", fontsize=10, weight="normal")
+    return made
+
+
+def _slot(place: float, row: float, colour: str) -> FancyBboxPatch:
+    return FancyBboxPatch(
+        (place - 0.38, row - 0.34), 0.76, 0.68, boxstyle="round,pad=0.05", color=colour, linewidth=0
+    )
