@@ -93,11 +93,12 @@ def bench(names: Names = ()) -> None:
         names: which of benchmarks/*.py, without the .py; all when none is given.
     """
     scripts = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("*.py"))}
-    for name in names or scripts:
+    for name in names:
         if name not in scripts:
             raise SystemExit(f"no benchmark {name!r}: there are {', '.join(scripts)}")
-        if failed := _python(str(scripts[name])):
-            sys.exit(failed)
+    failed = [name for name in names or scripts if _python(str(scripts[name])) != 0]
+    if failed:
+        raise SystemExit(f"failed, or missed a figure: {', '.join(failed)}")
 
 
 def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
@@ -122,10 +123,6 @@ def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
 
 def main() -> None:
     """The command line."""
-    if (os.cpu_count() or 1) <= 4:
-        # torch's threads wait for each other by spinning. With few cores and another program on one of them
-        # that can stop training dead (seen: 8,000 tokens a second, or none); a short spin keeps it going.
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     commands = [run, test, lab, check, publish, figures, bench, corpus]
     tyro.extras.subcommand_cli_from_dict(
         {command.__name__: command for command in commands},

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from lab.nn.attention import MultiHeadSelfAttention
 from lab.nn.positions import RotaryPositions, rotate
-from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.nn.transformer import AbsolutePositionTransformer, DecoderOnlyTransformer, TransformerConfig
 
 CONFIG = TransformerConfig(vocab_size=50, context=24, width=32, num_layers=3, num_heads=4, feed_forward=48)
 
@@ -76,6 +76,19 @@ def test_a_mask_says_who_may_attend(model):
     only_self = torch.eye(20, dtype=torch.bool)
     alone = torch.cat([model(x[:, t : t + 1], positions=torch.tensor([t])) for t in range(20)], dim=1)
     torch.testing.assert_close(model(x, mask=only_self), alone, rtol=0, atol=1e-10)
+
+
+def test_with_absolute_positions_it_matters_where_a_token_stands():
+    model = AbsolutePositionTransformer(CONFIG, num_positions=40).double().eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x = ids(rows=2, length=10)
+    assert (model(x, positions=torch.arange(10) + 30) - model(x)).abs().max() > 1e-3
+    cache = model.new_cache(batch=2)
+    parts = [model(part, cache=cache) for part in x.split([4, 1, 5], dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(x), rtol=0, atol=1e-10)
+    with pytest.raises(ValueError, match="position 40, but there are only 40"):
+        model(x, positions=torch.arange(10) + 31)
 
 
 def test_attention_is_the_average_that_the_formula_says():

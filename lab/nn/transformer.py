@@ -83,16 +83,23 @@ class DecoderOnlyTransformer(nn.Module):
         the ids hold only what is new, S counts the cached tokens too, and the cache is updated in place.
         Raises ValueError when the tokens would not fit in the context.
         """
-        T = ids.shape[1]
         past = cache.length if cache is not None else 0
-        if past + T > self.config.context:
-            raise ValueError(f"{past + T} tokens do not fit in a context of {self.config.context}")
-        if positions is None:
-            positions = torch.arange(past, past + T, device=ids.device)
+        next_places = self._check(ids, past)
+        return self._run(self.embedding(ids), next_places if positions is None else positions, mask, cache)
+
+    def _check(self, ids: Tensor, past: int) -> Tensor:
+        """The places `(T,)` of new tokens after `past` earlier ones, if they fit."""
+        end = past + ids.shape[1]
+        if end > self.config.context:
+            raise ValueError(f"{end} tokens do not fit in a context of {self.config.context}")
+        return torch.arange(past, end, device=ids.device)
+
+    def _run(self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        """From embedded tokens `(B, T, C)` to logits `(B, T, V)`."""
+        T, past = x.shape[1], cache.length if cache is not None else 0
         if mask is None and past and T > 1:
-            mask = torch.ones(T, past + T, dtype=torch.bool, device=ids.device).tril(past)
+            mask = torch.ones(T, past + T, dtype=torch.bool, device=x.device).tril(past)
         rotation = self.positions.at(positions)
-        x = self.embedding(ids)  # (B, T, C)
         for layer, block in enumerate(self.blocks):
             x = block(x, rotation, mask, cache, layer)
         if cache is not None:
@@ -110,3 +117,32 @@ class DecoderOnlyTransformer(nn.Module):
     @property
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+
+class AbsolutePositionTransformer(DecoderOnlyTransformer):
+    """The same model with learned absolute positions: a vector for each place is added to the embedding.
+
+    For comparison with rotary positions: here it matters where a token stands, there only how far from which.
+    `num_positions` (by default the context) may be larger, for positions that count from elsewhere.
+    """
+
+    def __init__(self, config: TransformerConfig, num_positions: int | None = None):
+        super().__init__(config)
+        self.place = nn.Embedding(num_positions or config.context, config.width)
+        nn.init.normal_(self.place.weight, std=0.1)
+
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """As in the base class; raises ValueError for positions beyond the last."""
+        past = cache.length if cache is not None else 0
+        next_places = self._check(ids, past)
+        where = next_places if positions is None else positions
+        if int(where.max()) >= self.place.num_embeddings:
+            raise ValueError(f"position {int(where.max())}, but there are only {self.place.num_embeddings}")
+        return self._run(self.embedding(ids) + self.place(where), torch.zeros_like(where), mask, cache)

@@ -100,6 +100,11 @@ class LineWindows(Dataset):
         return int(self._windows_until[-1])
 
     @property
+    def nbytes(self) -> int:
+        """All that is held, in bytes: the ids once, and two numbers a line."""
+        return self.ids.nbytes + self.offsets.nbytes + self._windows_until.nbytes
+
+    @property
     def num_lines(self) -> int:
         return len(self.offsets) - 1
 
