@@ -74,7 +74,8 @@ def windows_figure(
     context = len(next(iter(windows.values()))[0][0])
     rows = max(map(len, windows.values()))
     size = (max(2.6, 0.62 * context + 0.5) * len(windows), 0.38 * rows + 1.0)
-    made, axes = figure(title, "place in the window", "window", panels=len(windows), size=size)
+    made, axes = figure(title, "place in the window", "", panels=len(windows), size=size)
+    np.atleast_1d(axes)[0].set_ylabel("window")
     for ax, (policy, pairs) in zip(np.atleast_1d(axes), windows.items(), strict=True):
         for row, (x, y) in enumerate(pairs):
             for place, (read, target) in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
