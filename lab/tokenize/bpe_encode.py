@@ -1,7 +1,9 @@
 """Applying BPE merges to one stretch of text, and remembering what came out."""
 
+import gc
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, pairwise, repeat
 
 from lab.tokenize.bpe_layout import Layout
@@ -101,6 +103,18 @@ class Words(Cache):
         return tuple(apply_merges(self.byte_to_id(data), self.ranks, self.merged_ids))
 
 
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No search for reference cycles inside: strings and tuples of ints form none, and each search takes time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class Pieces(Cache):
     """The ids of pieces of text, as `pretokens.pieces` cuts them."""
 
@@ -110,12 +124,14 @@ class Pieces(Cache):
     def encode(self, text: str) -> list[int]:
         """The ids of a text."""
         ids = []
-        for block in blocks(text):
-            coded = pieces([block])
-            try:
-                ids += list(chain.from_iterable(map(self.__getitem__, coded)))
-            except UnsafePiece:
-                ids += chain.from_iterable(map(self.encode_glued, glue(coded, known_safe=self)))
+        with collector_paused():
+            for block in blocks(text):
+                coded, before = pieces([block]), len(ids)
+                try:
+                    ids.extend(chain.from_iterable(map(self.__getitem__, coded)))
+                except UnsafePiece:
+                    del ids[before:]
+                    ids.extend(chain.from_iterable(map(self.encode_glued, glue(coded, known_safe=self))))
         return ids
 
     def __missing__(self, piece: str) -> tuple[int, ...]:
