@@ -87,7 +87,7 @@ class MaskExplorer(Still, widgets.VBox):
         self.causal = widgets.Checkbox(start.causal, description="causal")
         self.documents = widgets.Checkbox(start.documents, description="documents apart")
         self.padding = widgets.Checkbox(start.padding, description="hide padding")
-        self.sliding = widgets.IntSlider(start.sliding, min=0, max=LONGEST, description="sliding width")
+        self.sliding = widgets.IntSlider(start.sliding, min=0, max=LONGEST, description="sliding")
         self.prefix = widgets.IntSlider(start.prefix, min=0, max=LONGEST, description="prefix")
         self.row = widgets.IntSlider(5, min=0, max=start.T - 1, description="row")
         self.view = widgets.HTML()
