@@ -84,10 +84,10 @@ class DecoderOnlyTransformer(nn.Module):
         Raises ValueError when the tokens would not fit in the context.
         """
         past = cache.length if cache is not None else 0
-        next_places = self._check(ids, past)
+        next_places = self._next_places(ids, past)
         return self._run(self.embedding(ids), next_places if positions is None else positions, mask, cache)
 
-    def _check(self, ids: Tensor, past: int) -> Tensor:
+    def _next_places(self, ids: Tensor, past: int) -> Tensor:
         """The places `(T,)` of new tokens after `past` earlier ones, if they fit."""
         end = past + ids.shape[1]
         if end > self.config.context:
@@ -141,7 +141,7 @@ class AbsolutePositionTransformer(DecoderOnlyTransformer):
     ) -> Tensor:
         """As in the base class; raises ValueError for positions beyond the last."""
         past = cache.length if cache is not None else 0
-        next_places = self._check(ids, past)
+        next_places = self._next_places(ids, past)
         where = next_places if positions is None else positions
         if int(where.max()) >= self.place.num_embeddings:
             raise ValueError(f"position {int(where.max())}, but there are only {self.place.num_embeddings}")
