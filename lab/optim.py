@@ -55,7 +55,7 @@ def make_optimizers(
     """
     hidden, matrices, vectors = [], [], []
     for name, p in model.named_parameters():
-        inside_a_block = ".".join(name.split(".")[:1]) == "blocks"
+        inside_a_block = "blocks" in name.split(".")
         (hidden if inside_a_block and p.dim() == 2 else matrices if p.dim() == 2 else vectors).append(p)
     adamw_groups = [
         {"params": matrices, "weight_decay": weight_decay},

@@ -18,6 +18,7 @@ ROOMS = [
     "windows",
     "packing",
     "masks",
+    "scratch",
     "bench",
     "nn",
     "objectives",

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lab import masks
-from lab.nn.attention import MultiHeadSelfAttention, attend
-from lab.nn.positions import RotaryPositions
+from lab.nn.attention import MultiHeadAttention, attend
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 
 lengths_of_rows = st.integers(1, 8)
@@ -137,30 +136,32 @@ def test_converters_lead_back():
         assert additive.dtype == dtype and torch.equal(masks.from_additive(additive), mask)
 
 
-def as_multihead_attention(attention: MultiHeadSelfAttention, width: int) -> nn.MultiheadAttention:
+def as_multihead_attention(
+    attention: MultiHeadAttention, width: int, num_heads: int
+) -> nn.MultiheadAttention:
     """torch's module with the weights of ours."""
-    theirs = nn.MultiheadAttention(width, attention.num_heads, bias=False, batch_first=True).double().eval()
-    theirs.in_proj_weight.data = attention.query_key_value.weight.data
+    theirs = nn.MultiheadAttention(width, num_heads, bias=False, batch_first=True).double().eval()
+    parts = (attention.query, attention.key, attention.value)
+    theirs.in_proj_weight.data = torch.cat([part.weight for part in parts]).detach()
     theirs.out_proj.weight.data = attention.output.weight.data
     return theirs
 
 
 def test_one_mask_in_four_conventions_is_one_attention():
     B, T, C, H = 2, 6, 8, 2
-    ours = MultiHeadSelfAttention(C, H).double()
-    theirs = as_multihead_attention(ours, C)
+    ours = MultiHeadAttention(TransformerConfig(1, width=C, num_heads=H, feed_forward=1)).double()
+    theirs = as_multihead_attention(ours, C, H)
     x = torch.randn(B, T, C, dtype=torch.float64)
-    still = RotaryPositions(C // H, T).at(torch.zeros(T, dtype=torch.long))  # turns nothing, as theirs does
     causal, real = masks.causal(T), masks.padding([6, 4], T)
     mask = masks.combine(causal, real)
-    expected = ours(x, still, mask)
+    expected = ours(x, mask)
 
     blocked, pads = masks.to_blocked(causal), masks.to_blocked(real)[:, 0, 0]
     same = [
         theirs(x, x, x, attn_mask=blocked, key_padding_mask=pads, need_weights=False)[0],
         theirs(x, x, x, attn_mask=masks.to_additive(mask, x.dtype).expand(B, H, T, T).flatten(0, 1))[0],
     ]
-    q, k, v = ours.query_key_value(x).view(B, T, 3, H, -1).permute(2, 0, 3, 1, 4)
+    q, k, v = ours.project(x)
     for convention in (mask, masks.to_additive(mask, x.dtype)):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=convention)
         same.append(ours.output(mixed.transpose(1, 2).reshape(B, T, C)))
@@ -207,7 +208,7 @@ def test_a_row_that_sees_nothing_gives_zeros_and_clean_gradients(dtype, training
 def test_zeros_do_not_rest_on_what_a_kernel_promises(monkeypatch):
     """Older and other kernels divide zero by zero, in the forward or only in the backward."""
 
-    def plain(q, k, v, attn_mask=None, is_causal=False):
+    def plain(q, k, v, attn_mask=None, is_causal=False, enable_gqa=False):
         scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~attn_mask, -torch.inf)
         return scores.softmax(-1) @ v
 

@@ -106,7 +106,7 @@ def test_every_parameter_belongs_to_exactly_one_group():
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
     muon = next(optimizer for optimizer in optimizers if isinstance(optimizer, Muon))
-    inside = [p for name, p in model.named_parameters() if name.startswith("blocks") and p.dim() == 2]
+    inside = [p for name, p in model.named_parameters() if ".blocks." in name and p.dim() == 2]
     assert {id(p) for p in muon.param_groups[0]["params"]} == {id(p) for p in inside}
     decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
     assert not any(p.dim() < 2 and id(p) in decayed for p in model.parameters())

@@ -5,9 +5,15 @@
 True
 """
 
+from lab.checks.attention import attention
+from lab.checks.attention_backward import attention_backward
+from lab.checks.decoder import decoder
 from lab.checks.masks import causal_mask, document_mask, padding_mask
+from lab.checks.multi_head import multi_head_attention
 from lab.checks.packing import packing
+from lab.checks.positions import positional_encoding
 from lab.checks.report import CheckFailed, CheckReport, Example, Property
+from lab.checks.softmax import softmax
 from lab.checks.tokenizers import bpe_train, tokenizer
 from lab.checks.windows import windows
 
@@ -16,11 +22,17 @@ __all__ = [
     "CheckReport",
     "Example",
     "Property",
+    "attention",
+    "attention_backward",
     "bpe_train",
     "causal_mask",
+    "decoder",
     "document_mask",
+    "multi_head_attention",
     "packing",
     "padding_mask",
+    "positional_encoding",
+    "softmax",
     "tokenizer",
     "windows",
 ]

@@ -1,7 +1,7 @@
 """Small drawings of masks, ids and text in which the cells that differ are marked."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -92,7 +92,14 @@ def tables(expected: Sequence[Sequence], actual: Sequence[Sequence]) -> tuple[Dr
         for j, (a, b) in enumerate(zip_longest(left, right, fillvalue=_NOTHING))
         if a is _NOTHING or b is _NOTHING or a != b
     ]
-    first = max(0, places[0][0] - MAX_ROWS // 2) if places else 0
+    return marked(expected, actual, places)
+
+
+def marked(
+    expected: Sequence[Sequence], actual: Sequence[Sequence], places: Collection[tuple[int, int]]
+) -> tuple[Drawing, Drawing]:
+    """Two lists of rows beside each other, with these places `(row, column)` marked in both."""
+    first = max(0, min(places)[0] - MAX_ROWS // 2) if places else 0
     differing = set(places)
     return tuple(_table(rows, first, differing) for rows in (expected, actual))
 
@@ -104,7 +111,7 @@ def _table(rows: Sequence[Sequence], first: int, differing: set) -> Drawing:
     if not rows:
         return sentence("(nothing)")
     drawn = [
-        tuple(Cell(shorten(str(value), 40), (i, j) in differing) for j, value in enumerate(row[:MAX_COLUMNS]))
+        tuple(Cell(_text(value), (i, j) in differing) for j, value in enumerate(row[:MAX_COLUMNS]))
         for i, row in enumerate(rows[first : first + MAX_ROWS], start=first)
     ]
     if first:
@@ -112,6 +119,10 @@ def _table(rows: Sequence[Sequence], first: int, differing: set) -> Drawing:
     if len(rows) > first + MAX_ROWS:
         drawn.append((Cell("⋮"),))
     return Drawing(tuple(drawn))
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else shorten(str(value), 40)
 
 
 def shorten(text: str, most: int = MAX_TEXT) -> str:

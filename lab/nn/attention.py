@@ -1,98 +1,213 @@
-"""Attention: each position takes a weighted average of the values at the positions it may look at."""
+"""Attention: each position takes a weighted average of the values at the positions it may look at.
+
+Letters: B rows, H heads, T queries, S keys, E channels a head, C = H * E channels.
+"""
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lab.nn.cache import LayerCache
+from lab.nn.config import TransformerConfig
 from lab.nn.positions import rotate
 
 
-class KeyValueCache:
-    """The keys and values of the tokens read so far, for one batch of rows and every layer.
+class SettledMask(NamedTuple):
+    """A mask made ready once, for all layers: see `settle_mask`.
 
-    Room for `max_length` tokens is taken once; `length` counts those that are filled.
-    Shapes: L layers, B rows, H heads, T tokens, E channels a head.
+    allowed  bool, broadcastable to `(B, 1, T, S)`; rows that allow nothing are opened
+    empty    bool, broadcastable to `(B, 1, T, 1)`: which rows those were; None where there are none
     """
 
-    def __init__(
-        self, num_layers: int, batch: int, num_heads: int, max_length: int, head_width: int, **where
-    ):
-        shape = (num_layers, batch, num_heads, max_length, head_width)
-        self.keys, self.values = torch.zeros(shape, **where), torch.zeros(shape, **where)
-        self.length = 0
-
-    @property
-    def max_length(self) -> int:
-        return self.keys.shape[3]
-
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the new tokens' keys and values `(B, H, T, E)` of one layer; return all so far."""
-        end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+    allowed: Tensor
+    empty: Tensor | None
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k' / sqrt(E)) v, the weighted average of the values that `mask` allows to be looked at.
+def settle_mask(mask: Tensor, B: int, T: int, S: int) -> SettledMask:
+    """Check a mask (bool, broadcastable to `(B, 1, T, S)`, `True` = may attend) and find its empty rows.
 
-    q `(B, H, T, E)`, k and v `(B, H, S, E)` -> `(B, H, T, E)`. `mask` is bool, broadcastable to
-    `(B, 1, T, S)`, `True` = may attend; `None` = causal, for T = S or T = 1. A query that may attend
-    nothing gets zeros, and gradients of zero: some of torch's kernels give that by themselves, others
-    give NaN, so such rows are opened before the softmax and emptied after it.
+    A query that may attend nothing gets zeros here, and gradients of zero. Some of torch's kernels give that
+    by themselves, others give NaN, so such rows are opened before the softmax and emptied after it.
 
     Raises ValueError for a mask that is not bool or does not broadcast.
     """
-    if mask is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] > 1)
-    mask = _with_four_dims(mask, (q.shape[0], 1, q.shape[2], k.shape[2]))
-    sees_something = mask.any(dim=-1, keepdim=True)  # (..., T, 1)
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | ~sees_something)
-    return mixed.masked_fill(~sees_something, 0.0)
-
-
-def _with_four_dims(mask: Tensor, wanted: tuple[int, int, int, int]) -> Tensor:
-    if mask.dtype != torch.bool:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        given = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(
-            f"a mask must be bool, True = may attend; got {mask.dtype} (lab.masks converts other conventions)"
+            f"a mask must be bool, True = may attend; got {given} (lab.masks converts other conventions)"
         )
     shape = (1,) * (4 - mask.dim()) + tuple(mask.shape)
-    if len(shape) > 4 or any(m not in (1, w) for m, w in zip(shape, wanted, strict=True)):
+    if len(shape) > 4 or any(m not in (1, w) for m, w in zip(shape, (B, 1, T, S), strict=True)):
         raise ValueError(
-            f"a mask of shape {tuple(mask.shape)} does not broadcast to (B, 1, T, S) = {wanted}: "
+            f"a mask of shape {tuple(mask.shape)} does not broadcast to (B, 1, T, S) = {(B, 1, T, S)}: "
             "B rows, one mask for all heads, T queries, S keys; a mask (B, T, S) lacks the heads' place, "
             "mask[:, None] gives it one"
         )
-    return mask.view(shape)
+    mask = mask.view(shape)
+    empty = ~mask.any(dim=-1, keepdim=True)  # (..., T, 1)
+    return SettledMask(mask | empty, empty) if empty.any() else SettledMask(mask, None)
 
 
-class MultiHeadSelfAttention(nn.Module):
-    """Scaled dot-product self-attention in several heads (Vaswani et al. 2017, section 3.2).
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | SettledMask | None = None, *, causal: bool = False
+) -> Tensor:
+    """softmax(q k' / sqrt(E)) v, the weighted average of the values (Vaswani et al. 2017, eq. 1), fused.
 
-    Shapes: B rows, T tokens, C = H * E channels, H heads, E channels a head.
+    q `(B, H, T, E)`, k and v `(B, G, S, E)` -> `(B, H, T, E)`. G divides H: H / G heads of queries share one
+    head of keys and values. `mask` is bool, broadcastable to `(B, 1, T, S)`, `True` = may attend; a query that may
+    attend nothing gets zeros. `causal`, in place of a mask: the queries are the last T of the S tokens, and
+    each sees itself and what came before it.
+
+    >>> attend(torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).tolist()
+    [[[[2.0, 3.0]]]]
+
+    Raises ValueError for shapes that do not fit each other, and for what is not floating point.
+    """
+    _check_shapes(q, k, v)
+    grouped = q.shape[1] != k.shape[1]
+    T, S = q.shape[2], k.shape[2]
+    if mask is None and causal and 1 < T < S:
+        mask = _last_queries(T, S, q.device)
+    if mask is None:  # one query, the last, sees everything
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal and T > 1, enable_gqa=grouped)
+    allowed, empty = _settled(mask, q, k)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=grouped)
+    return mixed if empty is None else mixed.masked_fill(empty, 0.0)
+
+
+def attention_weights(
+    q: Tensor, k: Tensor, mask: Tensor | SettledMask | None = None, *, causal: bool = False
+) -> Tensor:
+    """softmax(q k' / sqrt(E)) `(B, H, T, S)`: how much each query takes of each value; rows sum to 1.
+
+    The averages that the fused `attend` never writes down: `attention_weights(q, k, mask) @ v` equals
+    `attend(q, k, v, mask)`. Arguments as there; a query that may attend nothing has weights of zero.
+
+    >>> attention_weights(torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 2, 4)).tolist()
+    [[[[0.5, 0.5]]]]
+    """
+    _check_shapes(q, k, k)
+    T, S = q.shape[2], k.shape[2]
+    if mask is None and causal:
+        mask = _last_queries(T, S, q.device)
+    k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)  # (B, H, S, E)
+    scores = q @ k.mT * q.shape[-1] ** -0.5  # (B, H, T, S)
+    if mask is None:
+        return scores.softmax(dim=-1)
+    allowed, empty = _settled(mask, q, k)
+    weights = scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+    return weights if empty is None else weights.masked_fill(empty, 0.0)
+
+
+def _last_queries(T: int, S: int, device: torch.device) -> Tensor:
+    """The causal mask `(T, S)` of the last T of S tokens."""
+    return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
+
+
+def _settled(mask: Tensor | SettledMask, q: Tensor, k: Tensor) -> SettledMask:
+    if isinstance(mask, SettledMask):
+        return mask
+    return settle_mask(mask, q.shape[0], q.shape[2], k.shape[2])
+
+
+def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
+    of_q, of_k, of_v = q.shape, k.shape, v.shape
+    if not len(of_q) == len(of_k) == len(of_v) == 4 or of_q[0] != of_k[0] or of_q[3] != of_k[3]:
+        raise ValueError(f"attention takes q (B, H, T, E) and k, v (B, G, S, E); got {_shapes(q, k, v)}")
+    if of_k[:3] != of_v[:3] or of_q[1] % of_k[1]:
+        raise ValueError(
+            "each key needs a value, and G must divide H in q (B, H, T, E), k (B, G, S, E); "
+            f"got {_shapes(q, k, v)}"
+        )
+    if not (q.dtype == k.dtype == v.dtype and q.is_floating_point()):
+        raise ValueError(
+            f"q, k and v must be of one floating point type; got {q.dtype}, {k.dtype}, {v.dtype}"
+        )
+
+
+def _shapes(q: Tensor, k: Tensor, v: Tensor) -> str:
+    return f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
+
+
+class MultiHeadAttention(nn.Module):
+    """Several attentions side by side, each on channels of its own (Vaswani et al. 2017, section 3.2.2).
+
+    Self-attention by default; with a `memory`, cross-attention: queries from `x`, keys and values from it.
+    With fewer key-value heads than heads it is grouped-query attention (Ainslie et al. 2023).
     """
 
-    def __init__(self, width: int, num_heads: int):
+    def __init__(self, config: TransformerConfig):
         super().__init__()
-        self.num_heads = num_heads
-        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
-        self.output = nn.Linear(width, width, bias=False)
+        c = config
+        self.head_width = c.head_width
+        key_value_width = c.key_value_heads * c.head_width
+        self.query = nn.Linear(c.width, c.width, bias=c.bias)
+        self.key = nn.Linear(c.width, key_value_width, bias=c.bias)
+        self.value = nn.Linear(c.width, key_value_width, bias=c.bias)
+        self.output = nn.Linear(c.width, c.width, bias=c.bias)
 
     def forward(
         self,
         x: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        mask: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        layer: int = 0,
+        mask: Tensor | SettledMask | None = None,
+        *,
+        causal: bool = False,
+        memory: Tensor | None = None,
+        rotation: tuple[Tensor, Tensor] | None = None,
+        cache: LayerCache | None = None,
     ) -> Tensor:
-        """`x` `(B, T, C)` -> `(B, T, C)`. `mask` None means causal; else `True` = may attend."""
-        B, T, C = x.shape
-        q, k, v = (
-            self.query_key_value(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        )  # (B, H, T, E)
-        q, k = rotate(q, *rotation), rotate(k, *rotation)
+        """`x` `(B, T, C)`, `memory` `(B, S, C)` -> `(B, T, C)`; `mask` and `causal` as in `attend`.
+
+        `rotation` turns queries and keys to their positions. With a `cache` the keys and values of earlier
+        tokens come from there, and those of a memory are made once.
+        """
+        q, k, v = self.project(x, memory, rotation, cache)
+        return self.output(self._concat_heads(attend(q, k, v, mask, causal=causal)))
+
+    def weights(self, x: Tensor, mask=None, *, causal: bool = False, memory=None, rotation=None) -> Tensor:
+        """The attention weights `(B, H, T, S)` that `forward` uses for the same arguments."""
+        q, k, _ = self.project(x, memory, rotation)
+        return attention_weights(q, k, mask, causal=causal)
+
+    def project(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        rotation: tuple[Tensor, Tensor] | None = None,
+        cache: LayerCache | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries `(B, H, T, E)`, keys and values `(B, G, S, E)`."""
+        q = self._split_heads(self.query(x))
+        if memory is not None:
+            return q, *self._read_memory(memory, cache)
+        k, v = self._split_heads(self.key(x)), self._split_heads(self.value(x))
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
         if cache is not None:
-            k, v = cache.append(layer, k, v)
-        mixed = attend(q, k, v, mask)
-        return self.output(mixed.transpose(1, 2).reshape(B, T, C))
+            k, v = cache.append(k, v)
+        return q, k, v
+
+    def _read_memory(self, memory: Tensor, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+        if cache is not None and cache.memory is not None:
+            return cache.memory
+        k, v = self._split_heads(self.key(memory)), self._split_heads(self.value(memory))
+        if cache is not None:
+            cache.memory = (k, v)
+        return k, v
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        """`(B, T, H * E)` -> `(B, H, T, E)`."""
+        B, T, _ = x.shape
+        return x.view(B, T, -1, self.head_width).transpose(1, 2)
+
+    def _concat_heads(self, x: Tensor) -> Tensor:
+        """`(B, H, T, E)` -> `(B, T, H * E)`."""
+        B, _, T, _ = x.shape
+        return x.transpose(1, 2).reshape(B, T, -1)
+
+    @staticmethod
+    def cache_shapes(config: TransformerConfig) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(heads, channels) of the keys and of the values that one token leaves in a cache."""
+        return ((config.key_value_heads, config.head_width),) * 2

@@ -1,43 +1,151 @@
-"""The layers that a transformer stacks."""
+"""The layers that a transformer stacks: attention and feed-forward, each added to the stream it reads.
+
+Letters: B rows, T tokens, S tokens of a memory, C channels.
+"""
+
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.nn.attention import KeyValueCache, MultiHeadSelfAttention
+from lab.nn.attention import MultiHeadAttention, SettledMask
+from lab.nn.cache import LayerCache
+from lab.nn.config import TransformerConfig
+from lab.nn.latent import LatentAttention
+
+ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "gated_silu": F.silu}
 
 
-class FeedForward(nn.Module):
-    """Two linear maps with a GELU between them, at each position alone: `(B, T, C)` -> `(B, T, C)`."""
-
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.expand = nn.Linear(width, hidden, bias=False)
-        self.contract = nn.Linear(hidden, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.contract(F.gelu(self.expand(x)))
+def make_norm(config: TransformerConfig) -> nn.Module:
+    """RMSNorm (Zhang and Sennrich 2019) or LayerNorm (Ba et al. 2016), as the config says."""
+    if config.norm == "rms":
+        return nn.RMSNorm(config.width, eps=config.norm_epsilon)
+    return nn.LayerNorm(config.width, eps=config.norm_epsilon, bias=config.bias)
 
 
-class DecoderBlock(nn.Module):
-    """Pre-norm: each part reads a normalised copy and adds what it found to the stream.
+class ResidualLayer(nn.Module):
+    """What all layers share: they add what they found to the stream, and a norm stands before or after.
 
-    Adding to an untouched stream keeps gradients alive through depth (Xiong et al. 2020).
+    Pre-norm, x + f(norm(x)), leaves the stream itself untouched, so gradients live through depth; post-norm,
+    norm(x + f(x)), is the older order (Xiong et al. 2020 compare them).
     """
 
-    def __init__(self, width: int, num_heads: int, feed_forward: int):
+    def __init__(self, config: TransformerConfig):
         super().__init__()
-        self.attention_norm = nn.RMSNorm(width)
-        self.attention = MultiHeadSelfAttention(width, num_heads)
-        self.feed_forward_norm = nn.RMSNorm(width)
-        self.feed_forward = FeedForward(width, feed_forward)
+        self.norm = make_norm(config)
+        self.norm_first = config.norm_place == "pre"
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+
+    def read(self, x: Tensor) -> Tensor:
+        """What the layer's function reads of the stream."""
+        return self.norm(x) if self.norm_first else x
+
+    def add(self, x: Tensor, found: Tensor) -> Tensor:
+        """The stream with what was found added to it."""
+        x = x + self.dropout(found)
+        return x if self.norm_first else self.norm(x)
+
+
+class SelfAttentionLayer(ResidualLayer):
+    """Each token gathers from the tokens of its own row: `(B, T, C)` -> `(B, T, C)`."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__(config)
+        self.attention = (LatentAttention if config.latent_width else MultiHeadAttention)(config)
 
     def forward(
         self,
         x: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        mask: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        layer: int = 0,
+        mask: Tensor | SettledMask | None = None,
+        *,
+        causal: bool = False,
+        rotation: tuple[Tensor, Tensor] | None = None,
+        cache: LayerCache | None = None,
     ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rotation, mask, cache, layer)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        found = self.attention(self.read(x), mask, causal=causal, rotation=rotation, cache=cache)
+        return self.add(x, found)
+
+    def weights(self, x: Tensor, mask=None, *, causal: bool = False, rotation=None) -> Tensor:
+        """The attention weights `(B, H, T, T)` that `forward` uses for the same arguments."""
+        return self.attention.weights(self.read(x), mask, causal=causal, rotation=rotation)
+
+
+class CrossAttentionLayer(ResidualLayer):
+    """Each token gathers from a memory `(B, S, C)`, such as an encoder's output: `(B, T, C)` -> `(B, T, C)`."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__(config)
+        self.attention = MultiHeadAttention(config)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Tensor | SettledMask | None = None,
+        *,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        return self.add(x, self.attention(self.read(x), mask, memory=memory, cache=cache))
+
+
+class FeedForwardLayer(ResidualLayer):
+    """Two linear maps with a curve between them, at each token alone: `(B, T, C)` -> `(B, T, C)`.
+
+    The curve is GELU (Hendrycks and Gimpel 2016), or a gate silu(a) * b (Shazeer 2020, SwiGLU).
+    """
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__(config)
+        c = config
+        self.activation: Callable[[Tensor], Tensor] = ACTIVATIONS[c.activation]
+        self.expand = nn.Linear(c.width, c.feed_forward, bias=c.bias)
+        self.gate = nn.Linear(c.width, c.feed_forward, bias=c.bias) if c.activation == "gated_silu" else None
+        self.contract = nn.Linear(c.feed_forward, c.width, bias=c.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        read = self.read(x)
+        if self.gate is None:
+            hidden = self.activation(self.expand(read))  # (B, T, feed_forward)
+        else:
+            hidden = self.activation(self.gate(read)) * self.expand(read)
+        return self.add(x, self.contract(hidden))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then feed-forward: `(B, T, C)` -> `(B, T, C)`."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.self_attention = SelfAttentionLayer(config)
+        self.feed_forward = FeedForwardLayer(config)
+
+    def forward(self, x: Tensor, mask=None, *, rotation=None) -> Tensor:
+        """`mask` None: every token sees every other."""
+        return self.feed_forward(self.self_attention(x, mask, rotation=rotation))
+
+    def weights(self, x: Tensor, mask=None, *, rotation=None) -> Tensor:
+        """The self-attention weights `(B, H, T, T)` that `forward` uses."""
+        return self.self_attention.weights(x, mask, rotation=rotation)
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, then (with `reads_memory`) cross-attention, then feed-forward."""
+
+    def __init__(self, config: TransformerConfig, reads_memory: bool = False):
+        super().__init__()
+        self.self_attention = SelfAttentionLayer(config)
+        self.cross_attention = CrossAttentionLayer(config) if reads_memory else None
+        self.feed_forward = FeedForwardLayer(config)
+
+    def forward(
+        self, x: Tensor, mask=None, *, rotation=None, cache=None, memory=None, memory_mask=None
+    ) -> Tensor:
+        """`x` `(B, T, C)`, `memory` `(B, S, C)` -> `(B, T, C)`; `mask` None means causal."""
+        x = self.self_attention(x, mask, causal=mask is None, rotation=rotation, cache=cache)
+        if self.cross_attention is not None:
+            x = self.cross_attention(x, memory, memory_mask, cache=cache)
+        return self.feed_forward(x)
+
+    def weights(self, x: Tensor, mask=None, *, rotation=None) -> Tensor:
+        """The self-attention weights `(B, H, T, T)` that `forward` uses."""
+        return self.self_attention.weights(x, mask, causal=mask is None, rotation=rotation)

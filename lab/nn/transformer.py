@@ -1,73 +1,37 @@
-"""A decoder-only transformer: ids in, a distribution over the next token out."""
+"""Three transformers from the same parts: ids in, a score for every token of the vocabulary out.
 
-from dataclasses import dataclass
+Letters: B rows, T tokens, S source tokens, C channels, V the vocabulary.
+"""
 
 import torch
 from torch import Tensor, nn
 
-from lab.nn.attention import KeyValueCache
-from lab.nn.blocks import DecoderBlock
-from lab.nn.positions import RotaryPositions
+from lab.nn.cache import KeyValueCache
+from lab.nn.config import TransformerConfig
+from lab.nn.stack import Stack, TokenEmbedding, settle_positions
 
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """What a transformer is made of.
-
-    `context` is the most tokens it reads at once; `feed_forward` the hidden width of its feed-forward layers.
-    """
-
-    vocab_size: int
-    context: int = 64
-    width: int = 192
-    num_layers: int = 2
-    num_heads: int = 4
-    feed_forward: int = 768
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if self.width % self.num_heads or (self.width // self.num_heads) % 2:
-            raise ValueError(
-                f"width {self.width} must split into {self.num_heads} heads of an even width: "
-                f"use a width that is a multiple of {2 * self.num_heads}"
-            )
+__all__ = [
+    "DecoderOnlyTransformer",
+    "EncoderDecoderTransformer",
+    "EncoderOnlyTransformer",
+    "TransformerConfig",
+]
 
 
 class DecoderOnlyTransformer(nn.Module):
-    """Embedding, pre-norm blocks with rotary positions, a last norm, output weights (GPT, rotary as in RoFormer).
+    """Predicts the next token from those before it (GPT; Radford et al. 2018).
 
     >>> model = DecoderOnlyTransformer(TransformerConfig(vocab_size=10, width=8, num_heads=2, feed_forward=16))
     >>> model(torch.tensor([[2, 7, 5]])).shape
     torch.Size([1, 3, 10])
-
-    Shapes: B rows, T tokens, C channels, V the vocabulary.
     """
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.config = config
-        c = config
-        self.embedding = nn.Embedding(c.vocab_size, c.width)
-        self.positions = RotaryPositions(c.width // c.num_heads, c.context)
-        self.blocks = nn.ModuleList(
-            DecoderBlock(c.width, c.num_heads, c.feed_forward) for _ in range(c.num_layers)
-        )
-        self.norm = nn.RMSNorm(c.width)
-        self.output = nn.Linear(c.width, c.vocab_size, bias=False)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        nn.init.normal_(self.embedding.weight, std=1.0)
-        for block in self.blocks:
-            for matrix in (block.attention.query_key_value, block.feed_forward.expand):
-                nn.init.normal_(matrix.weight, std=matrix.in_features**-0.5)
-            # A block that adds nothing yet: the stream starts as the embedding alone, at any depth.
-            nn.init.zeros_(block.attention.output.weight)
-            nn.init.zeros_(block.feed_forward.contract.weight)
-        # Zero logits are a uniform guess: the first loss is ln V.
-        nn.init.zeros_(self.output.weight)
+        self.embedding = TokenEmbedding(config)
+        self.decoder = Stack(config, causal=True)
+        self.output = make_output(config, self.embedding)
 
     def forward(
         self,
@@ -83,66 +47,135 @@ class DecoderOnlyTransformer(nn.Module):
         the ids hold only what is new, S counts the cached tokens too, and the cache is updated in place.
         Raises ValueError when the tokens would not fit in the context.
         """
-        past = cache.length if cache is not None else 0
-        next_places = self._next_places(ids, past)
-        return self._run(self.embedding(ids), next_places if positions is None else positions, mask, cache)
+        positions = settle_positions(ids, positions, cache.length if cache is not None else 0, self.config)
+        return self.output(self.decoder(self.embedding(ids, positions), positions, mask=mask, cache=cache))
 
-    def _next_places(self, ids: Tensor, past: int) -> Tensor:
-        """The places `(T,)` of new tokens after `past` earlier ones, if they fit."""
-        end = past + ids.shape[1]
-        if end > self.config.context:
-            raise ValueError(f"{end} tokens do not fit in a context of {self.config.context}")
-        return torch.arange(past, end, device=ids.device)
-
-    def _run(self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        """From embedded tokens `(B, T, C)` to logits `(B, T, V)`."""
-        T, past = x.shape[1], cache.length if cache is not None else 0
-        if mask is None and past and T > 1:
-            mask = torch.ones(T, past + T, dtype=torch.bool, device=x.device).tril(past)
-        rotation = self.positions.at(positions)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, rotation, mask, cache, layer)
-        if cache is not None:
-            cache.length += T
-        return self.output(self.norm(x))
+    def attention_maps(self, ids: Tensor, *, mask=None, positions=None) -> list[Tensor]:
+        """The attention weights `(B, H, T, T)` of each layer while reading `ids` `(B, T)`."""
+        positions = settle_positions(ids, positions, 0, self.config)
+        return self.decoder.attention_maps(self.embedding(ids, positions), positions, mask=mask)
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows, for reading a text a few tokens at a time."""
-        c = self.config
-        dtype = self.embedding.weight.dtype
-        return KeyValueCache(
-            c.num_layers, batch, c.num_heads, c.context, c.width // c.num_heads, device=device, dtype=dtype
-        )
+        return make_cache(self.decoder, batch, device)
 
     @property
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
 
 
-class AbsolutePositionTransformer(DecoderOnlyTransformer):
-    """The same model with learned absolute positions: a vector for each place is added to the embedding.
+class EncoderOnlyTransformer(nn.Module):
+    """Says of every token what it should be, having seen those on both sides (BERT; Devlin et al. 2019)."""
 
-    For comparison with rotary positions: here it matters where a token stands, there only how far from which.
-    `num_positions` (by default the context) may be larger, for positions that count from elsewhere.
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = TokenEmbedding(config)
+        self.encoder = Stack(config, causal=False)
+        self.output = make_output(config, self.embedding)
+
+    def forward(self, ids: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """`ids` `(B, T)` -> logits `(B, T, V)`; `mask` as in the decoder, but `None` = all see all."""
+        positions = settle_positions(ids, positions, 0, self.config)
+        return self.output(self.encoder(self.embedding(ids, positions), positions, mask=mask))
+
+    def attention_maps(self, ids: Tensor, *, mask=None, positions=None) -> list[Tensor]:
+        """The attention weights `(B, H, T, T)` of each layer while reading `ids` `(B, T)`."""
+        positions = settle_positions(ids, positions, 0, self.config)
+        return self.encoder.attention_maps(self.embedding(ids, positions), positions, mask=mask)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class EncoderDecoderTransformer(nn.Module):
+    """Reads a source on both sides, then writes a target one token after the other (Vaswani et al. 2017).
+
+    >>> sizes = dict(width=8, num_heads=2, feed_forward=16)
+    >>> model = EncoderDecoderTransformer(TransformerConfig(10, **sizes), TransformerConfig(20, **sizes))
+    >>> model(torch.tensor([[5, 6, 7, 8]]), torch.tensor([[2, 9, 11]])).shape
+    torch.Size([1, 3, 20])
+
+    Raises ValueError when the two differ in width.
     """
 
-    def __init__(self, config: TransformerConfig, num_positions: int | None = None):
-        super().__init__(config)
-        self.place = nn.Embedding(num_positions or config.context, config.width)
-        nn.init.normal_(self.place.weight, std=0.1)
+    def __init__(self, source: TransformerConfig, config: TransformerConfig):
+        super().__init__()
+        if source.width != config.width:
+            raise ValueError(
+                f"encoder and decoder must be equally wide, got {source.width} and {config.width}"
+            )
+        self.source_config, self.config = source, config
+        self.source_embedding = TokenEmbedding(source)
+        self.encoder = Stack(source, causal=False)
+        self.embedding = TokenEmbedding(config)
+        self.decoder = Stack(config, causal=True, reads_memory=True)
+        self.output = make_output(config, self.embedding)
 
     def forward(
+        self, source: Tensor, ids: Tensor, *, source_mask: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """`source` `(B, S)`, `ids` `(B, T)` -> logits `(B, T, V)`.
+
+        `source_mask` `(B, 1, 1, S)`: which source tokens may be attended to (`lab.masks.padding`); `mask` as in the
+        decoder-only model.
+        """
+        return self.decode(ids, self.encode(source, mask=source_mask), memory_mask=source_mask, mask=mask)
+
+    def encode(self, source: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """`source` `(B, S)` -> memory `(B, S, C)`."""
+        positions = settle_positions(source, None, 0, self.source_config)
+        return self.encoder(self.source_embedding(source, positions), positions, mask=mask)
+
+    def decode(
         self,
         ids: Tensor,
+        memory: Tensor,
         *,
+        memory_mask: Tensor | None = None,
         mask: Tensor | None = None,
         positions: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """As in the base class; raises ValueError for positions beyond the last."""
-        past = cache.length if cache is not None else 0
-        next_places = self._next_places(ids, past)
-        where = next_places if positions is None else positions
-        if int(where.max()) >= self.place.num_embeddings:
-            raise ValueError(f"position {int(where.max())}, but there are only {self.place.num_embeddings}")
-        return self._run(self.embedding(ids) + self.place(where), torch.zeros_like(where), mask, cache)
+        """`ids` `(B, T)`, memory `(B, S, C)` -> logits `(B, T, V)`; the rest as in the decoder-only model.
+
+        A cache belongs to one memory: its keys and values are made on the first call and kept.
+        """
+        positions = settle_positions(ids, positions, cache.length if cache is not None else 0, self.config)
+        x = self.embedding(ids, positions)
+        x = self.decoder(x, positions, mask=mask, cache=cache, memory=memory, memory_mask=memory_mask)
+        return self.output(x)
+
+    def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
+        """An empty cache for `batch` rows, for decoding a few tokens at a time."""
+        return make_cache(self.decoder, batch, device)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+def make_output(config: TransformerConfig, embedding: TokenEmbedding) -> nn.Linear:
+    """The output weights, of their own or the embedding's, and the initialisation that goes with each.
+
+    Untied: embeddings of size 1 and output weights of 0, so that all tokens start equally likely and the first
+    loss is ln V. Tied, a state is scored against its own embedding, and such embeddings would give each token
+    itself as the next with a logit of C: a first loss far above ln V. So they start small, as in GPT-2.
+    """
+    output = nn.Linear(config.width, config.vocab_size, bias=False)
+    if config.tied:
+        nn.init.normal_(embedding.token.weight, std=0.02)
+        output.weight = embedding.token.weight
+    else:
+        nn.init.normal_(embedding.token.weight, std=1.0)
+        nn.init.zeros_(output.weight)
+    if config.positions == "learned":
+        nn.init.normal_(embedding.place.weight, std=0.01 if config.tied else 0.1)
+    return output
+
+
+def make_cache(decoder: Stack, batch: int, device: torch.device | str) -> KeyValueCache:
+    """An empty cache for a stack of decoder layers."""
+    c, dtype = decoder.config, next(decoder.parameters()).dtype
+    return KeyValueCache(c.num_layers, batch, c.context, *decoder.cache_shapes, device=device, dtype=dtype)

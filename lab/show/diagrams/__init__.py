@@ -1,16 +1,23 @@
 """Diagrams drawn by hand in DOT: the numbers are taken from the real thing, the look is a sketch.
 
 `render` lays DOT out, `sketch` draws it again on paper with a pen (`strokes`) and one set of colours
-(`palette`); every other module here is one diagram.
+(`palette`); `shapes` asks a running model for its tensors' shapes; every other module here is one diagram.
 """
 
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
+import torch
+
 from lab.files import write_atomic
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.show.diagrams.attention_backward import attention_backward
+from lab.show.diagrams.attention_layer import attention_layer
 from lab.show.diagrams.bpe import bpe
+from lab.show.diagrams.decoder import decoder
+from lab.show.diagrams.decoder_block import decoder_block
+from lab.show.diagrams.shapes import report_shapes
 from lab.show.diagrams.text_to_verse import count_parameters, text_to_verse
 from lab.tokenize import BPETokenizer
 
@@ -25,7 +32,14 @@ SKY = (
 
 def figures() -> dict[str, Callable[[], str]]:
     """Each figure that is kept in figures/, by name, and what draws it: `figures()["bpe"]()` is its SVG."""
-    return {"text_to_verse": _first_model, "bpe": _heaven}
+    return {
+        "text_to_verse": _first_model,
+        "bpe": _heaven,
+        "attention": lambda: _shapes_of_first_model(attention_layer),
+        "decoder_block": lambda: _shapes_of_first_model(decoder_block),
+        "decoder": lambda: _shapes_of_first_model(decoder),
+        "attention_backward": attention_backward,
+    }
 
 
 def write_figures(folder: str | PathLike) -> list[Path]:
@@ -36,6 +50,12 @@ def write_figures(folder: str | PathLike) -> list[Path]:
 def _first_model() -> str:
     config = TransformerConfig(vocab_size=1000)
     return text_to_verse(config, count_parameters(DecoderOnlyTransformer(config)))
+
+
+def _shapes_of_first_model(diagram: Callable[..., str]) -> str:
+    config = TransformerConfig(vocab_size=1000)
+    ids = torch.zeros(3, 12, dtype=torch.long)
+    return diagram(config, report_shapes(DecoderOnlyTransformer(config), ids, past=5))
 
 
 def _heaven() -> str:

@@ -6,8 +6,8 @@ from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.diagrams.render import quoted, to_svg
 from lab.show.diagrams.sketch import sketch
 
-# The parts a parameter can belong to, as the model names them. Those of a block are counted over all blocks.
-BLOCK_PARTS = ("attention_norm", "attention", "feed_forward_norm", "feed_forward")
+# The parts a parameter can belong to. Those of a block are counted over all blocks.
+BLOCK_PARTS = ("self_attention_norm", "self_attention", "feed_forward_norm", "feed_forward")
 PARTS = ("embedding", *BLOCK_PARTS, "norm", "output")
 
 DESCRIPTION = (
@@ -27,9 +27,18 @@ def count_parameters(model: DecoderOnlyTransformer) -> dict[str, int]:
     """
     counts = Counter()
     for name, parameter in model.named_parameters():
-        path = name.split(".")
-        counts[path[2] if path[0] == "blocks" else path[0]] += parameter.numel()
+        counts[_part(name.split("."))] += parameter.numel()
     return dict(counts)
+
+
+def _part(path: list[str]) -> str:
+    """Which part of the picture a parameter belongs to: `decoder.blocks.0.feed_forward.norm.weight` and so on."""
+    if path[0] != "decoder":
+        return path[0]
+    if path[1] != "blocks":
+        return path[1]
+    layer, inside = path[3:5]
+    return f"{layer}_norm" if inside == "norm" else layer
 
 
 def text_to_verse(
@@ -78,8 +87,8 @@ digraph text_to_verse {{
     label="{blocks}, × {c.num_layers}" labeljust=l style="rounded,filled" fontsize=15 margin=14
     forward   [label="feed-forward\\n{c.width} → {c.feed_forward} → {c.width}\\n{learned("feed_forward")}"]
     norm_2    [label="norm\\n{learned("feed_forward_norm")}"]
-    attention [label="attention\\n{heads}, causal, rotary\\n{learned("attention")}"]
-    norm_1    [label="norm\\n{learned("attention_norm")}"]
+    attention [label="attention\\n{heads}, causal, rotary\\n{learned("self_attention")}"]
+    norm_1    [label="norm\\n{learned("self_attention_norm")}"]
     node [class=operation style="rounded,filled" label="+" shape=circle width=0.4 fixedsize=true]
     add_2; add_1
     node [class=stream shape=point width=0.06 label=""]

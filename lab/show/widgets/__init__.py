@@ -1,9 +1,17 @@
 """Things to play with: each is a pure `render` function, and around it controls that call it."""
 
+from lab.show.widgets.attention_explorer import AttentionExplorer
 from lab.show.widgets.mask_explorer import MaskExplorer
 from lab.show.widgets.merge_stepper import MergeStepper
 from lab.show.widgets.playground import TokenizerPlayground
 from lab.show.widgets.sampler import Sampler
 from lab.show.widgets.window_explorer import WindowExplorer
 
-__all__ = ["MaskExplorer", "MergeStepper", "Sampler", "TokenizerPlayground", "WindowExplorer"]
+__all__ = [
+    "AttentionExplorer",
+    "MaskExplorer",
+    "MergeStepper",
+    "Sampler",
+    "TokenizerPlayground",
+    "WindowExplorer",
+]

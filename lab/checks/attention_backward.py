@@ -1,0 +1,185 @@
+"""A check of the gradients of attention, one fact at a time."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from lab.checks.attention_cases import Questions, part, plain_backward
+from lab.checks.numbers import Asked, differing, noise, real_numbers, tokens
+from lab.checks.report import Case, CheckReport, Example, Unreadable
+
+INPUTS = ("q", "k", "v")
+Gradients = dict[str, np.ndarray]
+
+
+def attention_backward(fn: Callable, convention: str = "may_attend", given: str = "torch") -> CheckReport:
+    """Does `fn(q, k, v, mask, grad_output)` give the gradients (dq, dk, dv) of attention?
+
+    q `(B, H, T, E)`, k `(B, H, S, E)`, v `(B, H, S, Ev)`, mask bool `(B, 1, T, S)` or `(1, 1, T, S)` or None,
+    and grad_output, the gradient of the loss with respect to attention's answer, `(B, H, T, Ev)`. What
+    comes back has the shapes of q, k and v, as a tuple or list. `convention` says what a mask's `True` means,
+    "may_attend" or "blocked"; `given` what `fn` gets, "torch" or "numpy", float64 either way. With P the
+    weights and g grad_output:
+
+        dv = P' g      dP = g v'      dscores = P * (dP - sum(P * dP))      dq = dscores k / sqrt(E)
+
+    >>> import torch
+    >>> def by_autograd(q, k, v, mask, grad_output):
+    ...     inputs = [x.requires_grad_() for x in (q, k, v)]
+    ...     scores = q @ k.mT / q.shape[-1] ** 0.5
+    ...     if mask is not None:  # finite, so that no gradient is NaN where nothing may be attended
+    ...         scores = scores.masked_fill(~mask, -1e9)
+    ...     weights = scores.softmax(-1) if mask is None else scores.softmax(-1) * mask
+    ...     return torch.autograd.grad(weights @ v, inputs, grad_output)
+    >>> bool(attention_backward(by_autograd))
+    True
+    """
+    questions = GradientQuestions(convention)
+    asked = Asked(fn, given, "(dq, dk, dv) in the shapes of q, k and v", _read, questions.shapes())
+
+    def plain(case: Case) -> Gradients:
+        q, k, v, _, grad_output = case.arguments.values()
+        right = plain_backward(q, k, v, questions.may_attend(case), grad_output)
+        return dict(zip(INPUTS, right, strict=True))
+
+    def differ(*names: str) -> Callable:
+        return lambda case: _different(case, plain(case), asked(case), names)
+
+    def unseen(case: Case) -> Example | None:
+        answer, hidden = asked(case), ~questions.may_attend(case)[0, 0].any(dim=0).numpy()
+        nought = {name: np.where(hidden[:, None], 0.0, gradient) for name, gradient in answer.items()}
+        return _different(case, nought, answer, ("k", "v"), "of a key that every query finds blocked")
+
+    def blind(case: Case) -> Example | None:
+        answer, sees_nothing = asked(case), ~questions.may_attend(case)[0, 0].any(dim=-1)
+        nought = {"q": np.where(sees_nothing[:, None], 0.0, answer["q"])}
+        if example := _different(case, nought, answer, ("q",), "of a query that may attend nothing"):
+            return example
+        quiet = case["grad_output"].masked_fill(sees_nothing[:, None], 0.0)
+        without = asked(Case(**{**case.arguments, "grad_output": quiet}))
+        if sees_nothing.all():
+            without = {name: np.zeros_like(gradient) for name, gradient in without.items()}
+        return _different(case, without, answer, ("k", "v"), "without, and with, the query that sees nothing")
+
+    def centred(case: Case) -> Example | None:
+        answer, last = asked(case), np.arange(case["q"].shape[-1]) == case["q"].shape[-1] - 1
+        nought = {"q": np.where(last, 0.0, answer["q"])}
+        note = "where all keys have one number, is sum(dscores) times that number = 0: is sum(P * dP) taken away?"
+        return _different(case, nought, answer, ("q",), note)
+
+    def apart(case: Case) -> Example | None:
+        whole = asked(case)
+        for axis, i in ((1, 0), (1, 1), (0, 0), (0, 1)):
+            alone = asked(part(case, axis, i))
+            among = {name: gradient.take([i], axis) for name, gradient in whole.items()}
+            note = f"{('row', 'head')[axis]} {i} asked alone, and among the others"
+            if example := _different(case, alone, among, INPUTS, note):
+                return example
+
+    return CheckReport(
+        "attention_backward",
+        (
+            asked.answered,
+            asked.judge("dv is right", questions.values(), differ("v")),
+            asked.judge("dq is right", questions.queries(), differ("q")),
+            asked.judge("dk is right", questions.keys(), differ("k")),
+            asked.judge(
+                "the scale 1/sqrt(E) is in the weights, in dq and in dk", questions.wide(), differ(*INPUTS)
+            ),
+            asked.judge("the gradients of a query's scores sum to zero", questions.alike(), centred),
+            asked.judge("a key that is blocked for all gets zero gradients", questions.unseen(), unseen),
+            asked.judge("a query that may attend nothing gives zero gradients", questions.blind(), blind),
+            asked.judge(
+                "each head and each row of the batch by itself", [questions.random(2, 2, 2, 2, 1, 1)], apart
+            ),
+            asked.judge(
+                "all together: the formula, on random numbers", questions.together(), differ(*INPUTS)
+            ),
+        ),
+    )
+
+
+class GradientQuestions(Questions):
+    """Cases `fn(q, k, v, mask, grad_output)`, in each of which one fact decides.
+
+    Where zero queries or zero keys make all weights alike and the `VALUES` sum to zero, the softmax's
+    sum(P * dP) is zero; with one channel the scale is 1.
+    """
+
+    VALUES = ((1,), (-1,))
+
+    def case(self, q: Tensor, k: Tensor, v: Tensor, may_attend: object = None) -> Case:
+        grad_output = noise(*q.shape[:3], v.shape[-1], seed=5)
+        return Case(**super().case(q, k, v, may_attend).arguments, grad_output=grad_output)
+
+    def small(self, q: Sequence, k: Sequence, v: Sequence, grad_output: Sequence) -> Case:
+        return Case(q=tokens(*q), k=tokens(*k), v=tokens(*v), mask=None, grad_output=tokens(*grad_output))
+
+    def shapes(self) -> list[Case]:
+        return [self.random(1, 1, 1, 1, 1, 1), self.random(1, 1, 2, 2, 1, 1), self.random(1, 2, 2, 3, 2, 4)]
+
+    def values(self) -> list[Case]:
+        return [
+            self.small([[0]], [[0]], [[0]], [[1]]),
+            self.random(1, 1, 2, 2, 1, 1),
+            self.random(1, 1, 2, 2, 1, 2),
+        ]
+
+    def queries(self) -> list[Case]:
+        keys = [[2], [3]]
+        return [
+            self.small([[0]], keys, self.VALUES, [[1]]),
+            self.small([[0]] * 2, keys, self.VALUES, [[1], [3]]),
+        ]
+
+    def keys(self) -> list[Case]:
+        nought = [[0]] * 2
+        return [
+            self.small([[2]], nought, self.VALUES, [[1]]),
+            self.small([[2], [3]], nought, self.VALUES, [[1], [3]]),
+        ]
+
+    def wide(self) -> list[Case]:
+        """dq alone, dk alone, and, with values of zero, dv alone."""
+        nought, some, more = [0] * 4, [2, 1, 0, 1], [3, 1, 1, 0]
+        return [
+            self.small([nought], [some, more], self.VALUES, [[1]]),
+            self.small([some], [nought] * 2, self.VALUES, [[1]]),
+            self.small([some], [[0.5] * 4, nought], [[0], [0]], [[1]]),
+        ]
+
+    def alike(self) -> list[Case]:
+        """Keys with the same number in their last channel."""
+        return [
+            self.small([[1]], [[2], [2]], [[1], [3]], [[1]]),
+            self.small([[1, 0], [2, 0]], [[0, 1], [1, 1], [3, 1]], [[1], [3], [6]], [[1], [2]]),
+        ]
+
+    def unseen(self) -> list[Case]:
+        masks = [[[True, False]], [[False, True]] * 2]
+        return [self.random(1, 1, len(mask), 2, 1, 1, may_attend=mask) for mask in masks]
+
+    def blind(self) -> list[Case]:
+        masks = [[[False]], [[False, False], [True, True]]]
+        return [self.random(1, 1, len(mask), len(mask), 1, 1, may_attend=mask) for mask in masks]
+
+
+def _read(case: Case, answer: object) -> Gradients:
+    if not isinstance(answer, tuple | list) or len(answer) != 3:
+        raise Unreadable(f"{type(answer).__name__}; expected (dq, dk, dv)")
+    return {
+        name: real_numbers(gradient, tuple(case[name].shape), f"d{name}")
+        for name, gradient in zip(INPUTS, answer, strict=True)
+    }
+
+
+def _different(
+    case: Case, expected: Gradients, actual: Gradients, names: Sequence[str], note: str = ""
+) -> Example | None:
+    """The first of these gradients that is not as expected."""
+    for name in names:
+        label = f"d{name}, {note}" if note else f"d{name}"
+        if example := differing(str(case), expected[name], actual[name], label):
+            return example
+    return None

@@ -1,0 +1,81 @@
+"""What a model keeps of the tokens it has read, so that the next one costs one token and not the whole text."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class LayerCache:
+    """The keys and values of one layer: room `(B, H, S, E)`, of which the first `length` tokens are filled.
+
+    `memory` holds the keys and values of what cross-attention reads, made once.
+    """
+
+    keys: Tensor
+    values: Tensor
+    length: int = 0
+    memory: tuple[Tensor, Tensor] | None = None
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the new tokens' keys and values `(B, H, T, E)`; return those of all tokens so far.
+
+        Raises ValueError when there is no room, or the rows are not those the cache was made for.
+        """
+        start, end = self.length, self.length + keys.shape[2]
+        if end > self.keys.shape[2] or keys.shape[0] != self.keys.shape[0]:
+            raise ValueError(
+                f"a cache for {self.keys.shape[0]} rows of {self.keys.shape[2]} tokens, with {start} filled, "
+                f"cannot take keys {tuple(keys.shape)} (B, H, T, E): make one with model.new_cache(batch)"
+            )
+        self.keys[:, :, start:end] = keys
+        self.values[:, :, start:end] = values
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+
+class KeyValueCache:
+    """The cache of a whole model: `cache.layers[i]` belongs to layer i, `cache.length` tokens are in it.
+
+    `key_shape` and `value_shape` are (heads, channels) of what one token leaves in one layer.
+
+    >>> cache = KeyValueCache(num_layers=2, batch=1, max_length=100, key_shape=(4, 16), value_shape=(4, 16))
+    >>> cache.length, cache.bytes_per_token
+    (0, 1024)
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        batch: int,
+        max_length: int,
+        key_shape: tuple[int, int],
+        value_shape: tuple[int, int],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        def room(shape: tuple[int, int]) -> Tensor:
+            heads, channels = shape
+            return torch.zeros(batch, heads, max_length, channels, device=device, dtype=dtype)
+
+        self.layers = [LayerCache(room(key_shape), room(value_shape)) for _ in range(num_layers)]
+
+    @property
+    def length(self) -> int:
+        """How many tokens have been read."""
+        return self.layers[0].length
+
+    @property
+    def max_length(self) -> int:
+        """How many tokens there is room for."""
+        return self.layers[0].keys.shape[2]
+
+    @property
+    def bytes_per_token(self) -> int:
+        """What one more token costs, in all layers, for one row."""
+        return sum(
+            room[0, :, 0].numel() * room.element_size()
+            for layer in self.layers
+            for room in (layer.keys, layer.values)
+        )

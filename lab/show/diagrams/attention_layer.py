@@ -1,0 +1,125 @@
+"""The picture of notebook 04: attention with several heads, from the stream to what is added to it."""
+
+from lab.nn.transformer import TransformerConfig
+from lab.show.diagrams.render import to_svg
+from lab.show.diagrams.shapes import Shapes, legend, written
+from lab.show.diagrams.sketch import sketch
+
+DESCRIPTION = (
+    "Downwards: three linear maps make queries, keys and values of x, and each is split into heads. {turn}"
+    "Keys and values join those of earlier tokens in the cache. Queries times keys, divided by the root of "
+    "the head's width, are the scores; a mask takes away what may not be seen, softmax makes weights of them "
+    "that sum to one, and the weights average the values. The heads are put side by side again, and the "
+    "output weights make of them what is added to the stream. Every arrow bears the shape of its tensor."
+)
+
+
+def attention_layer(config: TransformerConfig, shapes: Shapes) -> str:
+    """Multi-head attention as a sketched SVG, each arrow with its tensor's shape in letters and numbers.
+
+    `shapes` is what `report_shapes` says of a model of this config. Raises ValueError when the model's
+    attention has other parts than the picture, or other shapes.
+    """
+    rotary = config.positions == "rotary"
+    turn = "Queries and keys are turned to their positions. " if rotary else ""
+    drawn = written(config, shapes, _drawn(rotary))
+    said = {name.removeprefix("attention."): f'label=" {text} "' for name, text in drawn.items()}
+    return sketch(to_svg(_dot(config, said, rotary)), DESCRIPTION.format(turn=turn))
+
+
+def _drawn(rotary: bool) -> dict[str, str]:
+    """The letters of each tensor in the picture, in the order of the report."""
+    turned = {"turned_q": "B H T E", "turned_k": "B G T E"} if rotary else {}
+    drawn = {
+        "query": "B T HE",
+        "key": "B T GE",
+        "value": "B T GE",
+        "joined": "B T HE",
+        "output": "B T C",
+        "x": "B T C",
+        "q": "B H T E",
+        "k": "B G T E",
+        "v": "B G T E",
+        **turned,
+        "keys": "B G S E",
+        "values": "B G S E",
+        "scores": "B H T S",
+        "weights": "B H T S",
+        "mixed": "B H T E",
+    }
+    return {f"attention.{name}": letters for name, letters in drawn.items()}
+
+
+def _dot(c: TransformerConfig, said: dict[str, str], rotary: bool) -> str:
+    heads = f"{c.num_heads} heads" if c.num_heads > 1 else "1 head"
+    shared = c.num_heads // c.key_value_heads
+    serves = f"\\na head of keys serves {shared} of queries" if shared > 1 else ""
+    return f"""
+digraph attention_layer {{
+  graph [rankdir=TB newrank=true ranksep=0.3 nodesep=0.35 labelloc=t fontsize=22
+         label="Attention with {heads}\\n{legend(c, "BTS")}\\n{legend(c, "CE")}\\n{legend(c, "HG")}\\n\\n"]
+  node [shape=box style="rounded,filled" width=2.05 fontsize=14]
+  edge [fontsize=13 weight=20]
+
+  // three maps of the same x, and heads of each
+  x [class=data shape=note style=filled group=k label="x\\nwhat the layer reads"]
+  node [class=parameters style=filled]
+  query [group=q label="query weights\\nC → H · E"]
+  key   [group=k label="key weights\\nC → G · E"]
+  value [group=v label="value weights\\nC → G · E"]
+  node [class=operation style="rounded,filled"]
+  split_q [group=q label="split\\ninto H heads"]
+  split_k [group=k label="split\\ninto G heads"]
+  split_v [group=v label="split\\ninto G heads"]
+  keep_k  [group=k label="append\\nto the cached keys"]
+  keep_v  [group=v label="append\\nto the cached values"]
+  x -> query [weight=1]
+  x -> key   [{said["x"]}]
+  x -> value [weight=1]
+  query -> split_q [{said["query"]}]
+  key   -> split_k [{said["key"]}]
+  value -> split_v [{said["value"]}]
+  split_v -> keep_v [{said["v"]}]
+  {{rank=same; query; key; value}}
+  {{rank=same; split_q; split_k; split_v}}
+  {{rank=same; keep_k; keep_v}}
+  {_to_scores(said, rotary)}
+
+  // from scores to an average
+  node [group=k]
+  scores  [label="scores\\nq k' / √E{serves}"]
+  hide    [label="hide\\n−∞ where it may not"]
+  softmax [label="softmax\\neach row sums to 1"]
+  average [label="average\\nweights @ v"]
+  join    [label="join the heads\\nside by side"]
+  output  [class=parameters style=filled label="output weights\\nH · E → C"]
+  found   [class=output label="what was found\\nto be added to the stream"]
+  mask    [class=data shape=note style=filled group=q label="mask (B, 1, T, S)\\nTrue = may attend"]
+  keep_k  -> scores  [{said["keys"]}]
+  scores  -> hide    [{said["scores"]}]
+  mask    -> hide    [weight=1]
+  hide    -> softmax [{said["scores"]}]
+  softmax -> average [{said["weights"]}]
+  keep_v  -> average [{said["values"]} weight=1]
+  average -> join    [{said["mixed"]}]
+  join    -> output  [{said["joined"]}]
+  output  -> found   [{said["output"]}]
+  {{rank=same; mask; hide}}
+}}
+"""
+
+
+def _to_scores(said: dict[str, str], rotary: bool) -> str:
+    """DOT from the heads of queries and keys to their products, by way of their positions."""
+    if not rotary:
+        return f"""split_q -> scores [{said["q"]} weight=1]
+  split_q -> mask [style=invis]
+  split_k -> keep_k [{said["k"]}]"""
+    return f"""turn_q [group=q label="rotate\\nby its position"]
+  turn_k [group=k label="rotate\\nby its position"]
+  {{rank=same; turn_q; turn_k}}
+  split_q -> turn_q [{said["q"]}]
+  split_k -> turn_k [{said["k"]}]
+  turn_q -> scores [{said["turned_q"]} weight=1]
+  turn_q -> mask [style=invis]
+  turn_k -> keep_k [{said["turned_k"]}]"""

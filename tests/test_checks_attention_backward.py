@@ -1,0 +1,156 @@
+"""The check of attention's gradients passes what is right and catches every planted bug."""
+
+import numpy as np
+import pytest
+import torch
+from test_checks import caught
+from test_checks_attention import blocked, torchs
+
+from lab import checks
+from lab.checks.attention_cases import plain_attention, plain_backward
+from lab.nn.attention import attend
+
+ANSWER = "the answer is (dq, dk, dv) in the shapes of q, k and v"
+DV, DQ, DK = "dv is right", "dq is right", "dk is right"
+SCALE = "the scale 1/sqrt(E) is in the weights, in dq and in dk"
+SUM_ZERO = "the gradients of a query's scores sum to zero"
+UNSEEN = "a key that is blocked for all gets zero gradients"
+NOTHING = "a query that may attend nothing gives zero gradients"
+APART, TOGETHER = (
+    "each head and each row of the batch by itself",
+    "all together: the formula, on random numbers",
+)
+
+
+def by_autograd(q, k, v, mask, grad_output):
+    inputs = [torch.as_tensor(x).requires_grad_() for x in (q, k, v)]
+    mask = torch.ones(1, 1, 1, 1, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
+    return torch.autograd.grad(attend(*inputs, mask), inputs, torch.as_tensor(grad_output))
+
+
+def backward(
+    q, k, v, mask, g, *, scale=None, weights_scale=None, centre=True, see=None, order="qkv", share=None
+):
+    """The chain rule in parts that a test may break; NumPy or torch."""
+    q, k, v, g = (torch.as_tensor(x) for x in (q, k, v, g))
+    usual = q.shape[-1] ** -0.5
+    scores = q @ k.mT * (usual if weights_scale is None else weights_scale)
+    mask = None if mask is None else torch.as_tensor(mask)
+    if mask is not None and see != "all":
+        scores = scores.masked_fill(mask if see == "inverted" else ~mask, -torch.inf)
+    weights = scores.softmax(-1) if see == "nan" else scores.softmax(-1).nan_to_num()
+    dweights = g @ v.mT
+    if share is not None:  # a gradient that is shared out evenly
+        dscores = weights * (dweights - dweights.mean(-1, keepdim=True))
+    else:
+        dscores = (
+            weights * (dweights - (weights * dweights).sum(-1, keepdim=True))
+            if centre
+            else weights * dweights
+        )
+    scale = usual if scale is None else scale
+    grads = {"q": dscores @ k * scale, "k": dscores.mT @ q * scale, "v": weights.mT @ g}
+    return tuple(grads[name] for name in order)
+
+
+@pytest.mark.parametrize("fn", [by_autograd, backward, lambda *args: list(map(np.asarray, backward(*args)))])
+@pytest.mark.parametrize("given", ["torch", "numpy"])
+def test_right_gradients_pass_in_either_convention(fn, given):
+    checks.attention_backward(fn, given=given).raise_if_failed()
+    checks.attention_backward(blocked(fn), convention="blocked", given=given).raise_if_failed()
+    assert not checks.attention_backward(fn, convention="blocked", given=given)
+
+
+def test_float32_passes():
+    single = lambda *args: backward(*(a if a is None or a.dtype == torch.bool else a.float() for a in args))  # noqa: E731
+    checks.attention_backward(single).raise_if_failed()
+
+
+def broken(**parts):
+    return lambda *args: backward(*args, **parts)
+
+
+@pytest.mark.parametrize(
+    "fn, failed",
+    [
+        (broken(scale=1), [SCALE]),
+        (broken(weights_scale=1), [SCALE]),
+        (broken(scale=1, weights_scale=1), [SCALE]),
+        (broken(centre=False), [SUM_ZERO]),
+        (broken(share=True), [SUM_ZERO]),
+        (broken(see="inverted"), [UNSEEN, NOTHING]),
+        (broken(see="all"), [UNSEEN, NOTHING]),
+        (lambda *args: [g * sign for g, sign in zip(backward(*args), (-1, 1, 1), strict=True)], [DQ, SCALE]),
+        (lambda *args: [g * sign for g, sign in zip(backward(*args), (1, 0, 1), strict=True)], [DK, SCALE]),
+        (lambda q, k, v, m, g: (*backward(q, k, v, m, g)[:2], g),
+         [ANSWER, DV, DQ, DK, SCALE, SUM_ZERO, UNSEEN, NOTHING]),
+        (broken(order="kqv"), [ANSWER, DQ, DK, SCALE, SUM_ZERO, UNSEEN, NOTHING]),
+        (lambda q, k, v, m, g: [x.sum(1, True).expand(x.shape) for x in backward(q, k, v, m, g)], [APART]),
+        (lambda q, k, v, m, g: [x.mean(0, True).expand(x.shape) for x in backward(q, k, v, m, g)], [APART]),
+        (lambda *args: backward(*args)[:2], None),
+    ],
+)  # fmt: skip
+def test_wrong_gradients_are_caught(fn, failed):
+    names = caught(checks.attention_backward(fn))
+    assert names == [*failed, TOGETHER] if failed else names[0] == ANSWER
+    if UNSEEN in names:
+        assert caught(checks.attention_backward(blocked(fn), convention="blocked")) == names
+
+
+def test_nan_gradients_of_a_query_that_sees_nothing_are_caught():
+    report = checks.attention_backward(broken(see="nan"))
+    assert caught(report) == [NOTHING] and "[nan]" in str(report)
+
+
+def test_the_correction_term_is_asked_for():
+    assert "is sum(P * dP) taken away?" in str(checks.attention_backward(broken(centre=False)))
+
+
+@pytest.fixture
+def question():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 3), (2, 2, 3, 3))
+    q, k, v, g = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    mask = torch.rand(2, 1, 3, 5, generator=generator) < 0.5
+    mask[1, 0, 0] = False
+    return q, k, v, mask, g
+
+
+def test_the_formula_of_the_check_agrees_with_finite_differences(question):
+    *inputs, mask, g = question
+    for x, gradient in zip(inputs, plain_backward(*question), strict=True):
+        measured = np.zeros_like(gradient)
+        for place in np.ndindex(*x.shape):
+            before = x[place].item()
+            sides = []
+            for step in (1e-5, -1e-5):
+                x[place] = before + step
+                sides.append((plain_attention(*inputs, mask) * g.numpy()).sum())
+            x[place] = before
+            measured[place] = (sides[0] - sides[1]) / 2e-5
+        np.testing.assert_allclose(gradient, measured, atol=1e-8)
+
+
+def test_the_formula_of_the_check_agrees_with_autograd(question):
+    *inputs, mask, _ = question
+    for x, formula, gradient in zip(inputs, plain_backward(*question), by_autograd(*question), strict=True):
+        assert gradient.shape == x.shape
+        np.testing.assert_allclose(formula, gradient, atol=1e-12)
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            plain_attention(*(x.detach() for x in inputs), mask), torchs(*inputs, mask), atol=1e-12
+        )
+
+
+def test_the_numpy_layers_of_the_lab_pass():
+    scratch = pytest.importorskip("lab.scratch")
+
+    def layers(q, k, v, mask, grad_output):
+        layer = scratch.ScaledDotProductAttention()
+        layer.forward(q, k, v, mask=mask)
+        return layer.backward(grad_output)
+
+    forward = lambda q, k, v, mask: scratch.ScaledDotProductAttention().forward(q, k, v, mask=mask)  # noqa: E731
+    checks.attention_backward(layers, given="numpy").raise_if_failed()
+    checks.attention(forward, given="numpy").raise_if_failed()
+    checks.softmax(lambda x, dim: scratch.Softmax(dim).forward(x), given="numpy").raise_if_failed()

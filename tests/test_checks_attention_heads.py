@@ -1,0 +1,167 @@
+"""The check of multi-head attention passes what is right, torch's own included, and catches every planted bug."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_checks import caught
+from test_checks_attention import attention_in_loops
+from torch import nn
+
+from lab import checks
+
+ANSWER = "the answer is real numbers (B, T, C)"
+ONE, WEIGHTS = "one head is plain attention", "query, key and value are x @ W.T, with W their weights"
+OUTPUT = "the output weights come last, as y @ W.T"
+HEADS = "head h has channels h E up to (h + 1) E, of the same token"
+SCALE = "each head is scaled by its own width, sqrt(C / H)"
+CROSS = "queries come from x, keys and values from memory"
+BLOCKED, OTHERS = "a blocked key is blocked in every head", "every other key has influence in every head"
+ROWS, TOGETHER = "each row of the batch works by itself", "all together: the formula, on random numbers"
+
+
+def split(x, num_heads):
+    return x.view(*x.shape[:2], num_heads, -1).transpose(1, 2)
+
+
+def merge(x):
+    return x.transpose(1, 2).flatten(2)
+
+
+def heads(
+    x, memory, weights, num_heads, mask, *, split=split, merge=merge, scale=None, attend=None, values="memory"
+):
+    """Multi-head attention in parts that a test may break."""
+    q, k = split(x @ weights["query"].T, num_heads), split(memory @ weights["key"].T, num_heads)
+    v = split((memory if values == "memory" else x) @ weights["value"].T, num_heads)
+    scale = None if scale is None else scale(q, num_heads)
+    mixed = (attend or F.scaled_dot_product_attention)(q, k, v, mask, scale=scale)
+    return merge(mixed) @ weights["output"].T
+
+
+def in_loops(x, memory, weights, num_heads, mask):
+    x, memory, weights = (
+        np.asarray(x),
+        np.asarray(memory),
+        {name: np.asarray(w) for name, w in weights.items()},
+    )
+    E = x.shape[-1] // num_heads
+    mixed = np.zeros(x.shape)
+    for h in range(num_heads):
+        mine = slice(h * E, (h + 1) * E)
+        q, k, v = (a @ weights[n][mine].T for a, n in ((x, "query"), (memory, "key"), (memory, "value")))
+        mixed[..., mine] = attention_in_loops(q[:, None], k[:, None], v[:, None], mask)[:, 0]
+    return mixed @ weights["output"].T
+
+
+def torchs_module(x, memory, weights, num_heads, mask):
+    layer = nn.MultiheadAttention(x.shape[-1], num_heads, bias=False, batch_first=True, dtype=torch.float64)
+    with torch.no_grad():
+        layer.in_proj_weight.copy_(torch.cat([weights[name] for name in ("query", "key", "value")]))
+        layer.out_proj.weight.copy_(weights["output"])
+    if mask is not None:  # there True = blocked, and a mask has a place for every head
+        mask = ~mask.expand(len(x), num_heads, -1, -1).flatten(0, 1)
+    return layer(x, memory, memory, attn_mask=mask, need_weights=False)[0]
+
+
+def in_float32(x, memory, weights, num_heads, mask):
+    return heads(x.float(), memory.float(), {name: w.float() for name, w in weights.items()}, num_heads, mask)
+
+
+@pytest.mark.parametrize(
+    "fn, given",
+    [
+        (heads, "torch"),
+        (in_float32, "torch"),
+        (torchs_module, "torch"),
+        (in_loops, "torch"),
+        (in_loops, "numpy"),
+    ],
+)
+def test_right_heads_pass_in_either_convention(fn, given):
+    def other(x, memory, weights, num_heads, mask):
+        return fn(x, memory, weights, num_heads, None if mask is None else ~mask)
+
+    checks.multi_head_attention(fn, given=given).raise_if_failed()
+    checks.multi_head_attention(other, convention="blocked", given=given).raise_if_failed()
+    assert not checks.multi_head_attention(fn, convention="blocked", given=given)
+
+
+def test_the_numpy_layers_of_the_lab_pass():
+    scratch = pytest.importorskip("lab.scratch")
+
+    def layers(x, memory, weights, num_heads, mask):
+        layer = scratch.MultiHeadAttention(x.shape[-1], num_heads, np.random.default_rng(0))
+        for name, w in weights.items():
+            linear = getattr(layer, name)
+            linear.weight[:], linear.bias[:] = w, 0
+        mask = None if mask is None else np.repeat(mask[:, 0], len(x) // len(mask), axis=0)
+        return layer.forward(x, memory, memory, attention_mask=mask)
+
+    checks.multi_head_attention(layers, given="numpy").raise_if_failed()
+
+
+def broken(**parts):
+    return lambda *args: heads(*args, **parts)
+
+
+def only_in_head_0(q, k, v, mask, scale):
+    mask = None if mask is None else mask | (torch.arange(q.shape[1]) > 0)[:, None, None]
+    return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+
+
+def softmax_over_heads(q, k, v, mask, scale):
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(1) @ v
+
+
+def backwards(x, memory, weights, num_heads, mask):
+    return heads(x, memory, {name: w.T for name, w in weights.items()}, num_heads, mask)
+
+
+def with_other_weights(**other):
+    return lambda x, m, w, H, mask: heads(x, m, w | {name: w[new] if new else torch.eye(x.shape[-1]).double()
+                                                     for name, new in other.items()}, H, mask)  # fmt: skip
+
+
+EYE = None
+
+
+@pytest.mark.parametrize(
+    "fn, failed",
+    [
+        (broken(split=lambda x, H: x.reshape(len(x), H, x.shape[1], -1),
+                merge=lambda m: m.reshape(len(m), m.shape[2], -1)), [HEADS, SCALE, BLOCKED, OTHERS]),
+        (broken(merge=lambda m: m.reshape(len(m), m.shape[2], -1)), [HEADS, SCALE, BLOCKED, OTHERS]),
+        (broken(merge=lambda m: merge(m.flip(1))), [HEADS]),
+        (broken(split=lambda x, H: x.view(*x.shape[:2], -1, H).permute(0, 3, 1, 2)), [HEADS]),
+        (broken(scale=lambda q, H: 1.0), [SCALE]),
+        (broken(scale=lambda q, H: (q.shape[-1] * H) ** -0.5), [SCALE]),
+        (broken(scale=lambda q, H: 1 / q.shape[-1]), [SCALE]),
+        (with_other_weights(output=EYE), [OUTPUT]),
+        (with_other_weights(query=EYE), [WEIGHTS, HEADS, SCALE]),
+        (with_other_weights(value="key"), None),
+        (with_other_weights(query="key", key="query"), None),
+        (backwards, [WEIGHTS, OUTPUT]),
+        (broken(values="x"), [CROSS]),
+        (lambda x, memory, *rest: heads(x, x, *rest), [CROSS]),
+        (lambda x, memory, *rest: heads(memory, x, *rest), [CROSS]),
+        (broken(attend=only_in_head_0), [BLOCKED]),
+        (lambda x, m, w, H, mask: heads(x, m, w, H, None), [BLOCKED]),
+        (lambda x, m, w, H, mask: heads(x, m, w, H, None if mask is None else ~mask), [BLOCKED, OTHERS]),
+        (lambda x, m, w, H, mask: heads(x, m, w, H, None if mask is None else mask.mT)
+         if x.shape == m.shape else heads(x, m, w, H, mask), None),
+        (broken(attend=softmax_over_heads), None),
+        (lambda x, m, w, H, mask: heads(x, m[:1].expand(m.shape), w, H, mask), [ROWS]),
+        (lambda x, m, w, H, mask: heads(x.mT, m.mT, w, H, mask).mT, None),
+    ],
+)  # fmt: skip
+def test_wrong_heads_are_caught(fn, failed):
+    names = caught(checks.multi_head_attention(fn))
+    assert failed is None or names == [*failed, TOGETHER]
+
+
+def test_examples_leave_out_what_is_plain():
+    report = checks.multi_head_attention(broken(scale=lambda q, H: (q.shape[-1] * H) ** -0.5))
+    assert "as with a division by sqrt(C)" in str(report)
+    (example,) = [p.example for p in report.properties if p.name == SCALE]
+    assert ", memory=x, weights={'query': [[0.5, 0.0," in example.call and "'value'" not in example.call

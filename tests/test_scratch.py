@@ -1,0 +1,442 @@
+"""The hand-written layers against torch's autograd, in float64, over drawn shapes and every kind of mask."""
+
+import doctest
+import importlib
+import math
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lab import masks, scratch
+from lab.scratch import Linear, MultiHeadAttention, ScaledDotProductAttention, Softmax
+
+quick = settings(max_examples=60, deadline=None, derandomize=True)
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(1, 5)
+leading_dims = st.lists(st.integers(1, 3), max_size=3)
+
+
+def assert_same(ours, theirs):
+    theirs = theirs.detach().numpy() if isinstance(theirs, torch.Tensor) else theirs
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-13)
+
+
+def leaves(*arrays: np.ndarray) -> list[torch.Tensor]:
+    return [torch.tensor(array, requires_grad=True) for array in arrays]
+
+
+def torch_attention(q, k, v, mask=None):
+    """torch's own; a query that sees nothing is opened before and emptied after, as kernels differ there."""
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v)
+    mask = torch.tensor(np.array(mask))
+    sees = mask.any(-1, keepdim=True)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask | ~sees).masked_fill(~sees, 0.0)
+
+
+@st.composite
+def attention_masks(draw, leading: list[int], L: int, S: int):
+    """None, or a mask of one of the kinds, broadcastable to (*leading, L, S)."""
+    rng = np.random.default_rng(draw(seeds))
+    rows = [size if draw(st.booleans()) else 1 for size in leading]
+    kind = draw(st.sampled_from(["none", "causal", "padding", "documents", "random", "some rows", "nothing"]))
+    if kind == "none":
+        return None
+    if kind == "causal":
+        return np.tri(L, S, dtype=bool)
+    if kind == "padding":  # a length of 0 blocks whole rows
+        return np.arange(S) < rng.integers(0, S + 1, (*rows, 1, 1))
+    if kind == "documents":  # queries may be the last L of the S tokens; -1 is padding
+        ids = rng.integers(-1, 2, (*rows, max(L, S)))
+        queries, keys = ids[..., :, None][..., -L:, :], ids[..., None, :S]
+        return (queries == keys) & (keys >= 0)
+    if kind == "random":
+        return rng.random((*rows, L, S)) < 0.6
+    if kind == "some rows":
+        return np.broadcast_to(rng.random((*rows, L, 1)) < 0.5, (*rows, L, S))
+    return np.zeros((L, S), dtype=bool)
+
+
+@given(leading=leading_dims, inputs=sizes, outputs=sizes, seed=seeds)
+@quick
+def test_linear_is_torchs(leading, inputs, outputs, seed):
+    rng = np.random.default_rng(seed)
+    layer = Linear(inputs, outputs, rng)
+    x, dy = rng.standard_normal((*leading, inputs)), rng.standard_normal((*leading, outputs))
+    tx, weight, bias = leaves(x, layer.weight, layer.bias)
+    expected = F.linear(tx, weight, bias)
+    assert_same(layer.forward(x), expected)
+    expected.backward(torch.tensor(dy))
+    assert_same(layer.backward(dy), tx.grad)
+    assert_same(layer.gradients()["weight"], weight.grad)
+    assert_same(layer.gradients()["bias"], bias.grad)
+
+
+def test_linear_starts_where_torchs_does():
+    layer = Linear(100, 200, np.random.default_rng(0))
+    theirs = nn.Linear(100, 200)
+    for ours, other in ((layer.weight, theirs.weight), (layer.bias, theirs.bias)):
+        assert ours.shape == tuple(other.shape) and ours.dtype == np.float64
+        assert 0.09 < np.abs(ours).max() <= 0.1 and abs(ours.std() - other.std().item()) < 0.01
+    again = Linear(100, 200, np.random.default_rng(0))
+    assert np.array_equal(layer.weight, again.weight) and np.array_equal(layer.bias, again.bias)
+
+
+@given(shape=st.lists(sizes, min_size=1, max_size=4), masked=st.booleans(), seed=seeds, data=st.data())
+@quick
+def test_softmax_is_torchs_over_any_dimension(shape, masked, seed, data):
+    rng = np.random.default_rng(seed)
+    dim = data.draw(st.integers(-len(shape), len(shape) - 1))
+    x, dy = rng.standard_normal(shape) * 5, rng.standard_normal(shape)
+    mask = rng.random([size if rng.random() < 0.7 else 1 for size in shape]) < 0.6 if masked else None
+    allowed = torch.as_tensor(np.broadcast_to(True if mask is None else mask, shape).copy())
+    (tx,) = leaves(x)
+    sees = allowed.any(dim, keepdim=True)
+    expected = tx.masked_fill(~allowed & sees, -torch.inf).softmax(dim).masked_fill(~sees, 0.0)
+    layer = Softmax(dim)
+    y = layer.forward(x, mask)
+    assert_same(y, expected)
+    assert (y[~allowed.numpy()] == 0).all()
+    expected.backward(torch.tensor(dy))
+    dx = layer.backward(dy)
+    assert_same(dx, tx.grad)
+    assert (dx[~allowed.numpy()] == 0).all()
+
+
+def test_softmax_bears_large_numbers_and_what_is_blocked_is_never_read():
+    with np.errstate(all="raise", under="ignore"):  # exp(-20000) is 0, as it should be
+        assert_same(Softmax().forward(np.array([1e4, 1e4, -1e4])), np.array([0.5, 0.5, 0.0]))
+        assert_same(Softmax().forward(np.array([-1e4, -1e4])), np.array([0.5, 0.5]))
+        assert_same(Softmax().forward(np.array([-np.inf, 0.0])), np.array([0.0, 1.0]))
+        x, mask = np.array([1.0, np.nan, np.inf, 1.0]), np.array([True, False, False, True])
+        assert_same(Softmax().forward(x, mask), np.array([0.5, 0.0, 0.0, 0.5]))
+
+
+@given(leading=leading_dims, L=sizes, S=sizes, E=sizes, Ev=sizes, seed=seeds, data=st.data())
+@settings(quick, max_examples=150)
+def test_attention_is_torchs(leading, L, S, E, Ev, seed, data):
+    rng = np.random.default_rng(seed)
+    q, k, v, d_output = (
+        rng.standard_normal((*leading, *shape)) for shape in ((L, E), (S, E), (S, Ev), (L, Ev))
+    )
+    mask = data.draw(attention_masks(leading, L, S))
+    tq, tk, tv = leaves(q, k, v)
+    expected = torch_attention(tq, tk, tv, mask)
+    expected.backward(torch.tensor(d_output))
+    layer = ScaledDotProductAttention()
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        output, gradients = layer.forward(q, k, v, mask), layer.backward(d_output)
+    assert_same(output, expected)
+    for gradient, leaf in zip(gradients, (tq, tk, tv), strict=True):
+        assert_same(gradient, leaf.grad)
+
+    allowed = np.broadcast_to(True if mask is None else mask, (*leading, L, S))
+    assert layer.weights.shape == allowed.shape and (layer.weights[~allowed] == 0).all()
+    np.testing.assert_allclose(layer.weights.sum(-1), allowed.any(-1), rtol=1e-12)
+    blind, unseen = ~allowed.any(-1), ~allowed.any(-2)  # queries that see nothing, keys nobody sees
+    assert not output[blind].any() and not gradients[0][blind].any()
+    assert not gradients[1][unseen].any() and not gradients[2][unseen].any()
+
+
+def test_attention_takes_the_masks_of_the_house():
+    rng = np.random.default_rng(0)
+    q, k, v = rng.standard_normal((3, 2, 3, 6, 4))  # N, H, T, E
+    ids = torch.tensor([[0, 0, 1, 1, 1, -1], [-1, 0, 0, 0, 0, 0]])
+    for mask in (masks.causal(6), masks.padding([6, 2], 6), masks.documents(ids), masks.sliding(6, 2)):
+        expected = torch_attention(*map(torch.tensor, (q, k, v)), mask.numpy())
+        assert_same(ScaledDotProductAttention().forward(q, k, v, mask.numpy()), expected)
+
+
+def test_float32_stays_float32():
+    q = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    layer = ScaledDotProductAttention()
+    for array in (layer.forward(q, q, q, np.tri(3, dtype=bool)), *layer.backward(q), layer.weights):
+        assert array.dtype == np.float32
+
+
+def torch_multi_head(q, k, v, p, H, mask):
+    """Linear, heads, attention, heads, linear, for mask (N, 1 .., L, S) or None; `p` are the parameters."""
+
+    def heads(x, name):
+        x = F.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+        return torch.stack(x.chunk(H, dim=-1), dim=-3)
+
+    mixed = torch_attention(heads(q, "query"), heads(k, "key"), heads(v, "value"), mask)
+    return F.linear(torch.cat(mixed.unbind(-3), dim=-1), p["output.weight"], p["output.bias"])
+
+
+@given(
+    N=sizes,
+    between=st.lists(st.integers(1, 3), max_size=2),
+    L=sizes,
+    S=sizes,
+    H=st.integers(1, 3),
+    E=st.integers(1, 3),
+    kinds=st.tuples(st.booleans(), st.sampled_from([None, 2, 3])),
+    seed=seeds,
+)
+@settings(quick, max_examples=100)
+def test_multi_head_is_a_functional_reference(N, between, L, S, H, E, kinds, seed):
+    rng = np.random.default_rng(seed)
+    C = H * E
+    layer = MultiHeadAttention(C, H, rng)
+    q, k, v, dy = (rng.standard_normal((N, *between, T, C)) for T in (L, S, S, L))
+    padding = rng.random((N, S)) < 0.7 if kinds[0] else None
+    pairs = None if kinds[1] is None else rng.random((N, L, S)[3 - kinds[1] :]) < 0.7
+    merged = np.ones((N, 1, L, S), dtype=bool)
+    for n in range(N):
+        if padding is not None:
+            merged[n, 0] &= padding[n]
+        if pairs is not None:
+            merged[n, 0] &= pairs if pairs.ndim == 2 else pairs[n]
+    merged = merged.reshape(N, *(1 for _ in between), 1, L, S)
+
+    tq, tk, tv = leaves(q, k, v)
+    parameters = {name: leaves(array)[0] for name, array in layer.parameters().items()}
+    expected = torch_multi_head(tq, tk, tv, parameters, H, merged)
+    expected.backward(torch.tensor(dy))
+    with np.errstate(all="raise"):
+        output = layer.forward(q, k, v, key_padding_mask=padding, attention_mask=pairs)
+        gradients = layer.backward(dy)
+    assert_same(output, expected)
+    for gradient, leaf in zip(gradients, (tq, tk, tv), strict=True):
+        assert_same(gradient, leaf.grad)
+    assert layer.gradients().keys() == layer.parameters().keys() == parameters.keys()
+    for name, leaf in parameters.items():
+        assert_same(layer.gradients()[name], leaf.grad)
+    assert layer.attention.weights.shape == (N, *between, H, L, S)
+
+
+def as_torchs(layer: MultiHeadAttention) -> nn.MultiheadAttention:
+    theirs = nn.MultiheadAttention(layer.embed_dim, layer.num_heads, batch_first=True).double()
+    ours = {name: torch.tensor(array) for name, array in layer.parameters().items()}
+    theirs.in_proj_weight.data = torch.cat([ours[f"{n}.weight"] for n in ("query", "key", "value")])
+    theirs.in_proj_bias.data = torch.cat([ours[f"{n}.bias"] for n in ("query", "key", "value")])
+    theirs.out_proj.weight.data, theirs.out_proj.bias.data = ours["output.weight"], ours["output.bias"]
+    return theirs
+
+
+@pytest.mark.parametrize("num_heads", [1, 2, 3, 6])
+@pytest.mark.parametrize("kind", ["none", "causal", "padding", "both", "documents"])
+def test_multi_head_is_torchs_module(num_heads, kind):
+    """Whose masks say True = blocked, and whose rows must each see something."""
+    N, L, C = 3, 5, 6
+    S = 5 if kind in ("both", "documents") else 4
+    rng = np.random.default_rng(num_heads)
+    layer = MultiHeadAttention(C, num_heads, rng)
+    theirs = as_torchs(layer)
+    q, k, v, dy = (rng.standard_normal((N, T, C)) for T in (L, S, S, L))
+    real = np.arange(S) < np.array([[S], [2], [1]]) if kind in ("padding", "both") else None
+    pairs = np.tri(L, S, dtype=bool) if kind in ("causal", "both") else None
+    if kind == "documents":
+        ids = rng.integers(0, 2, (N, S))
+        pairs = masks.documents(torch.tensor(ids))[:, 0].numpy()
+    blocked = None if pairs is None else torch.tensor(~pairs)
+    if kind == "documents":
+        blocked = blocked.repeat_interleave(num_heads, dim=0)  # (N * H, L, S)
+    tq, tk, tv = leaves(q, k, v)
+    expected, weights = theirs(
+        tq,
+        tk,
+        tv,
+        key_padding_mask=None if real is None else torch.tensor(~real),
+        attn_mask=blocked,
+        average_attn_weights=False,
+    )
+    expected.backward(torch.tensor(dy))
+    assert_same(layer.forward(q, k, v, key_padding_mask=real, attention_mask=pairs), expected)
+    assert_same(layer.attention.weights, weights)
+    for gradient, leaf in zip(layer.backward(dy), (tq, tk, tv), strict=True):
+        assert_same(gradient, leaf.grad)
+    found = layer.gradients()
+    for kind_of in ("weight", "bias"):
+        stacked = np.concatenate([found[f"{n}.{kind_of}"] for n in ("query", "key", "value")])
+        assert_same(stacked, getattr(theirs, f"in_proj_{kind_of}").grad)
+        assert_same(found[f"output.{kind_of}"], getattr(theirs.out_proj, kind_of).grad)
+
+
+def test_dimensions_between_share_the_rows_mask():
+    rng = np.random.default_rng(0)
+    layer = MultiHeadAttention(4, 2, rng)
+    x = rng.standard_normal((2, 3, 5, 4))
+    how = {"key_padding_mask": rng.random((2, 5)) < 0.7, "attention_mask": rng.random((2, 5, 5)) < 0.7}
+    together = layer.forward(x, x, x, **how)
+    for m in range(3):
+        assert_same(together[:, m], layer.forward(x[:, m], x[:, m], x[:, m], **how))
+
+
+def test_heads_are_slices_of_the_channels():
+    layer = MultiHeadAttention(6, 3, np.random.default_rng(0))
+    x = np.arange(2.0 * 5 * 4 * 6).reshape(2, 5, 4, 6)
+    split = layer._split_heads(x)
+    assert split.shape == (2, 5, 3, 4, 2)
+    for head in range(3):
+        assert np.array_equal(split[:, :, head], x[..., 2 * head : 2 * head + 2])
+    assert np.array_equal(layer._concat_heads(split), x)
+
+
+def test_who_sees_nothing_gets_the_bias_of_the_output():
+    layer = MultiHeadAttention(4, 2, np.random.default_rng(0))
+    x = np.ones((2, 3, 4))
+    output = layer.forward(x, x, x, key_padding_mask=np.array([[True] * 3, [False] * 3]))
+    assert_same(output[1], np.tile(layer.output.bias, (3, 1)))
+    d_query, d_key, d_value = layer.backward(x)
+    assert not d_query[1].any() and not d_key[1].any() and not d_value[1].any() and d_value[0].all()
+
+
+def test_a_causal_gradient_does_not_come_from_the_future():
+    rng = np.random.default_rng(0)
+    layer = MultiHeadAttention(4, 2, rng)
+    x = rng.standard_normal((1, 6, 4))
+    layer.forward(x, x, x, attention_mask=np.tri(6, dtype=bool))
+    for t in range(6):
+        dy = np.zeros((1, 6, 4))
+        dy[0, t] = 1.0
+        moved = np.any([gradient[0].any(-1) for gradient in layer.backward(dy)], axis=0)  # (T,)
+        assert moved.tolist() == [s <= t for s in range(6)]
+
+
+def test_parameters_are_the_layers_own_so_that_it_learns():
+    rng = np.random.default_rng(0)
+    layer, x = MultiHeadAttention(4, 2, rng), rng.standard_normal((2, 5, 4))
+    assert layer.parameters()["key.weight"] is layer.key.weight
+    assert not any(gradient.any() for gradient in layer.gradients().values()), (
+        "zeros before the first backward"
+    )
+    target, losses = np.roll(x, 1, axis=-1), []
+    for _ in range(50):
+        error = layer.forward(x, x, x) - target
+        losses.append((error**2).mean())
+        layer.backward(2 * error / error.size)
+        for name, parameter in layer.parameters().items():
+            parameter -= 0.5 * layer.gradients()[name]
+    assert losses[-1] < 0.7 * losses[0] and losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "layer", [Linear(4, 4, np.random.default_rng(0)), Softmax(), ScaledDotProductAttention()]
+)
+def test_backward_answers_again_and_for_what_forward_saw(layer):
+    rng = np.random.default_rng(0)
+    inputs = [
+        rng.standard_normal((3, 4)) for _ in range(3 if isinstance(layer, ScaledDotProductAttention) else 1)
+    ]
+    dy = rng.standard_normal((3, 4))
+    output = layer.forward(*inputs)
+    first = np.stack(layer.backward(dy))
+    for array in (*inputs, output):
+        array[:] = 7.0  # as `x += ...` of a residual connection would
+    assert np.array_equal(np.stack(layer.backward(dy)), first)
+
+
+rng = np.random.default_rng(0)
+ones, eye = np.ones, np.eye(3, dtype=bool)
+
+
+def multi_head(query=(2, 3, 4), key=(2, 5, 4), value=(2, 5, 4), **how):
+    return MultiHeadAttention(4, 2, rng).forward(ones(query), ones(key), ones(value), **how)
+
+
+def attention(query=(2, 3, 4), key=(2, 5, 4), value=(2, 5, 6), mask=None):
+    return ScaledDotProductAttention().forward(ones(query), ones(key), ones(value), mask)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: Linear(0, 2, rng), "in_features .* at least 1, got 0"),
+        (lambda: Linear(2, 2.5, rng), "out_features .* at least 1, got 2.5"),
+        (lambda: Linear(2, 2, 0), r"rng must be a generator such as np.random.default_rng\(0\), got 0"),
+        (lambda: Linear(2, 2, rng).forward(ones((4, 3))), r"\(4, 3\), expected \(\.\.\., 2\)"),
+        (lambda: Linear(2, 2, rng).forward(np.ones((4, 2), int)), "x must be .* floating point .* got int64"),
+        (lambda: Linear(2, 2, rng).forward([[1.0, 2.0]]), r"got list: np.asarray\(x"),
+        (lambda: Softmax().forward(torch.ones(2)), "got Tensor"),
+        (lambda: Softmax(2).forward(ones((4, 3))), r"dim = 2 .* shape \(4, 3\): choose -2 .. 1"),
+        (lambda: Softmax().forward(ones((3, 3)), np.tri(3)), "mask must be .* bool, .*; got float64"),
+        (lambda: Softmax().forward(ones((3, 3)), masks.causal(3)), r"got Tensor: .* `mask.numpy\(\)`"),
+        (lambda: Softmax().forward(ones((3,)), eye), r"\(3, 3\) does not broadcast to .* = \(3,\)"),
+        (lambda: attention(query=(3,)), r"query \(3,\), key \(2, 5, 4\), .* at least two dimensions"),
+        (lambda: attention(query=(3, 3, 4)), r"query \(3, 3, 4\), key \(2, 5, 4\), .* N, ..., H differ"),
+        (lambda: attention(query=(2, 3, 5)), r"query \(2, 3, 5\), key \(2, 5, 4\).* E must be one width"),
+        (lambda: attention(query=(2, 3, 0), key=(2, 5, 0)), "E must be one width, at least 1"),
+        (lambda: attention(value=(2, 4, 6)), r"value \(2, 4, 6\): .* each of the S keys needs its value"),
+        (lambda: attention(mask=eye), r"\(3, 3\) does not broadcast to \(N, ..., H, L, S\) = \(2, 3, 5\)"),
+        (lambda: attention(mask=ones((3, 5))), "mask must be .* bool, .*; got float64"),
+        (lambda: attention(mask=np.ones((4, 1, 3, 5), bool)), r"\(4, 1, 3, 5\) does not broadcast"),
+        (lambda: ScaledDotProductAttention().weights, "no weights yet: call forward first"),
+        (lambda: MultiHeadAttention(5, 2, rng), r"embed_dim = 5 .* num_heads = 2 .*: try embed_dim = 6"),
+        (lambda: MultiHeadAttention(4, 0, rng), "num_heads .* at least 1, got 0"),
+        (lambda: multi_head(query=(3, 4)), r"query \(3, 4\), .* x\[None\] gives it one"),
+        (lambda: multi_head(query=(2, 3, 6)), r"\(2, 3, 6\).* expected query \(N, ..., L, 4\).* embed_dim"),
+        (lambda: multi_head(query=(1, 3, 4)), r"query \(1, 3, 4\), key \(2, 5, 4\).* N, ... differ"),
+        (lambda: multi_head(value=(2, 3, 4)), r"value \(2, 3, 4\): .* each of the S keys needs its value"),
+        (
+            lambda: multi_head(key_padding_mask=np.ones((3, 5), bool)),
+            r"key_padding_mask has shape \(3, 5\), expected \(N, S\) = \(2, 5\)",
+        ),
+        (lambda: multi_head(key_padding_mask=ones((2, 5))), "key_padding_mask must be .* bool.* got float64"),
+        (
+            lambda: multi_head(attention_mask=np.ones((2, 1, 3, 5), bool)),
+            r"\(2, 1, 3, 5\), expected \(L, S\) = \(3, 5\) or \(N, L, S\) = \(2, 3, 5\): .* mask\[:, 0\]",
+        ),
+        (lambda: multi_head(attention_mask=np.ones((5, 3), bool)), r"attention_mask has shape \(5, 3\)"),
+        (lambda: multi_head(attention_mask=np.ones((3, 5), int)), "attention_mask must be .* got int64"),
+    ],
+)
+def test_bad_input_is_named(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+@pytest.mark.parametrize(
+    "layer, inputs",
+    [
+        (Linear(4, 4, rng), 1),
+        (Softmax(), 1),
+        (ScaledDotProductAttention(), 3),
+        (MultiHeadAttention(4, 2, rng), 3),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_backward_needs_a_forward_and_a_gradient_that_fits(layer, inputs):
+    name = type(layer).__name__
+    with pytest.raises(ValueError, match=f"{name}.backward .* call forward first"):
+        layer.backward(ones((2, 3, 4)))
+    layer.forward(*[ones((2, 3, 4))] * inputs)
+    with pytest.raises(ValueError, match=rf"\(3, 4\), the latest output of {name} has \(2, 3, 4\)"):
+        layer.backward(ones((3, 4)))
+    with pytest.raises(ValueError, match=r"grad_output must be .* floating point .* got int64"):
+        layer.backward(np.ones((2, 3, 4), int))
+
+
+def test_no_torch_is_needed():
+    script = "import sys, lab.scratch; assert 'torch' not in sys.modules, 'torch is imported'"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["layer", "linear", "softmax", "attention", "multi_head", "gradient_check", None]
+)
+def test_the_examples_in_the_docstrings_hold(name):
+    module = importlib.import_module(f"lab.scratch.{name}") if name else scratch
+    failed, attempted = doctest.testmod(module)
+    assert failed == 0 and (attempted > 0 or name == "layer")
+
+
+def test_one_query_by_plain_arithmetic():
+    """What equation 1 says before it is matrices, one number at a time."""
+    q, keys, values = [1.0, 2.0], [[0.5, -1.0], [2.0, 0.0]], [3.0, -1.0]
+    exps = [math.exp((q[0] * k[0] + q[1] * k[1]) / math.sqrt(2)) for k in keys]
+    expected = sum(e * v for e, v in zip(exps, values, strict=True)) / sum(exps)
+    output = ScaledDotProductAttention().forward(np.array([q]), np.array(keys), np.array(values)[:, None])
+    assert output.item() == pytest.approx(expected, rel=1e-14)

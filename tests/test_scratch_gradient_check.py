@@ -1,0 +1,332 @@
+"""The gradient check passes what is right, and says which array is wrong where a bug was planted."""
+
+import numpy as np
+import pytest
+
+from lab.scratch import (
+    GradientCheck,
+    Layer,
+    Linear,
+    MultiHeadAttention,
+    ScaledDotProductAttention,
+    Softmax,
+    gradient_check,
+)
+
+RIGHT, WRONG = 1e-7, 1e-2
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).standard_normal(shape)
+
+
+def heads(width: int = 4, num_heads: int = 2) -> MultiHeadAttention:
+    return MultiHeadAttention(width, num_heads, np.random.default_rng(0))
+
+
+BLIND = np.array([[True, False, False], [False, False, False], [True, True, True]])
+
+
+@pytest.mark.parametrize(
+    "layer, inputs, how",
+    [
+        (Linear(3, 2, np.random.default_rng(0)), [normal(4, 2, 3)], {}),
+        (Linear(3, 2, np.random.default_rng(0)), [normal(3)], {}),
+        (Softmax(), [normal(4, 3)], {}),
+        (Softmax(dim=1), [normal(2, 3, 2)], {"mask": np.tri(3, 2, dtype=bool)}),
+        (Softmax(), [normal(3, 3)], {"mask": BLIND}),
+        (ScaledDotProductAttention(), [normal(2, 3, 4), normal(2, 5, 4), normal(2, 5, 3)], {}),
+        (ScaledDotProductAttention(), [normal(2, 3, 4)] * 3, {"mask": BLIND}),
+        (heads(), [normal(2, 3, 4), normal(2, 5, 4), normal(2, 5, 4)], {}),
+        (heads(), [normal(2, 2, 3, 4)] * 3, {"attention_mask": BLIND}),
+        (heads(), [normal(2, 3, 4)] * 3, {"key_padding_mask": np.array([[True] * 3, [False] * 3])}),
+        (heads(), [10 * normal(1, 2, 4), 0.1 * normal(1, 3, 4), normal(1, 3, 4)], {}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Layer) else "",
+)
+def test_the_layers_are_right(layer, inputs, how):
+    check = gradient_check(layer, *inputs, **how)
+    assert check.worst < RIGHT, str(check)
+    assert len(check.errors) == len(inputs) + len(layer.parameters())
+
+
+class NoScale(ScaledDotProductAttention):
+    """d_query and d_key without the 1 / sqrt(E)."""
+
+    def backward(self, grad_output):
+        d_query, d_key, d_value = super().backward(grad_output)
+        scale = d_query.shape[-1] ** 0.5
+        return d_query * scale, d_key * scale, d_value
+
+
+class NoCorrection(Softmax):
+    def backward(self, grad_output):
+        (y,) = self._recall(grad_output)
+        return y * grad_output
+
+
+class SoftmaxOfOtherDimension(Softmax):
+    def backward(self, grad_output):
+        (y,) = self._recall(grad_output)
+        return y * (grad_output - (grad_output * y).sum(axis=0, keepdims=True))
+
+
+class AttentionWithoutCorrection(ScaledDotProductAttention):
+    def __init__(self):
+        self.softmax = NoCorrection()
+
+
+class KeyNotTransposed(ScaledDotProductAttention):
+    """dK = dZ Q, where dZ' Q is meant: of the right shape if L = S."""
+
+    def backward(self, grad_output):
+        query, _, value, _ = self._recall(grad_output)
+        d_scores = self.softmax.backward(grad_output @ value.swapaxes(-1, -2))
+        d_query, _, d_value = super().backward(grad_output)
+        return d_query, d_scores @ query / query.shape[-1] ** 0.5, d_value
+
+
+class ValueNotTransposed(ScaledDotProductAttention):
+    def backward(self, grad_output):
+        d_query, d_key, _ = super().backward(grad_output)
+        return d_query, d_key, self.weights @ grad_output
+
+
+class BlockedGetsGradient(ScaledDotProductAttention):
+    """As if the mask were forgotten on the way back: the softmax of all scores is used."""
+
+    def backward(self, grad_output):
+        query, key, value, _ = self._recall(grad_output)
+        again = ScaledDotProductAttention()
+        again.forward(query, key, value)
+        return again.backward(grad_output)
+
+
+class MeanBias(Linear):
+    def backward(self, grad_output):
+        dx = super().backward(grad_output)
+        self._bias_gradient = grad_output.reshape(-1, len(self.bias)).mean(axis=0)
+        return dx
+
+
+class LastRowOnly(Linear):
+    def backward(self, grad_output):
+        dx = super().backward(grad_output)
+        (x,) = self._memory
+        self._weight_gradient = np.outer(grad_output.reshape(-1, 2)[-1], x.reshape(-1, 3)[-1])
+        return dx
+
+
+class NotANumber(Linear):
+    def backward(self, grad_output):
+        return super().backward(grad_output) * np.nan
+
+
+class QueryAndKeySwapped(MultiHeadAttention):
+    def backward(self, grad_output):
+        d_query, d_key, d_value = super().backward(grad_output)
+        return d_key, d_query, d_value
+
+
+class HeadsMixed(MultiHeadAttention):
+    """Reshaped into heads without moving the axis: of the right shape, each head with other tokens' channels."""
+
+    def backward(self, grad_output):
+        shape_of = super()._split_heads
+        self._split_heads = lambda x: x.reshape(shape_of(x).shape)
+        try:
+            return super().backward(grad_output)
+        finally:
+            del self._split_heads
+
+
+SQUARE = [normal(2, 3, 3), 2 * normal(2, 3, 3), 3 * normal(2, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    "layer, inputs, how, wrong",
+    [
+        (NoScale(), SQUARE, {}, {"query", "key"}),
+        (AttentionWithoutCorrection(), SQUARE, {}, {"query", "key"}),
+        (KeyNotTransposed(), SQUARE, {}, {"key"}),
+        (ValueNotTransposed(), SQUARE, {}, {"value"}),
+        (BlockedGetsGradient(), SQUARE, {"mask": np.tri(3, dtype=bool)}, {"query", "key", "value"}),
+        (NoCorrection(), [normal(4, 3)], {}, {"x"}),
+        (SoftmaxOfOtherDimension(), [normal(3, 3)], {}, {"x"}),
+        (MeanBias(3, 2, np.random.default_rng(0)), [normal(4, 3)], {}, {"bias"}),
+        (LastRowOnly(3, 2, np.random.default_rng(0)), [normal(4, 3)], {}, {"weight"}),
+        (NotANumber(3, 2, np.random.default_rng(0)), [normal(4, 3)], {}, {"x"}),
+        (QueryAndKeySwapped(4, 2, np.random.default_rng(0)), [normal(2, 3, 4)] * 3, {}, {"query", "key"}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Layer) else "",
+)
+def test_planted_bugs_are_found_where_they_are(layer, inputs, how, wrong):
+    check = gradient_check(layer, *inputs, **how)
+    assert {name for name, error in check.errors.items() if error > WRONG} == wrong, str(check)
+    assert all(error < RIGHT for name, error in check.errors.items() if name not in wrong), str(check)
+    assert check.worst > WRONG
+
+
+def test_mixed_heads_are_found():
+    x = normal(2, 3, 4)
+    errors = gradient_check(HeadsMixed(4, 2, np.random.default_rng(0)), x, x, x).errors
+    assert min(errors["query"], errors["value"], errors["key.weight"], errors["value.weight"]) > WRONG
+    assert errors["output.weight"] < RIGHT
+
+
+class Embedding(Layer):
+    """A table's rows by whole numbers, which have no gradient."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def forward(self, *ids):
+        (self.ids,) = ids
+        return self._remember(self.table[self.ids])
+
+    def backward(self, grad_output):
+        self._recall(grad_output)
+        self.gradient = np.zeros_like(self.table)
+        np.add.at(self.gradient, self.ids, grad_output)
+
+    def parameters(self):
+        return {"table": self.table}
+
+    def gradients(self):
+        return {"table": self.gradient}
+
+
+def test_whole_numbers_and_masks_are_passed_on():
+    ids = np.array([[0, 2], [2, 2]])
+    assert gradient_check(Embedding(normal(3, 2)), ids).worst < RIGHT
+    assert gradient_check(Softmax(), normal(3, 3), BLIND).errors.keys() == {"x"}
+    assert gradient_check(heads(), *[normal(2, 3, 4)] * 3, None, BLIND).worst < RIGHT
+
+
+class Product(Layer):
+    """Inputs without names of their own, and a derivative that anybody can check."""
+
+    def forward(self, *factors):
+        return self._remember(factors[0] * factors[1], *factors)
+
+    def backward(self, grad_output):
+        a, b = self._recall(grad_output)
+        return grad_output * b, grad_output * a
+
+
+def test_inputs_without_names_are_numbered():
+    check = gradient_check(Product(), normal(2, 3), normal(2, 3))
+    assert list(check.errors) == ["input 0", "input 1"] and check.worst < RIGHT
+
+
+def test_an_input_named_as_a_parameter_is_checked_too():
+    class Scaled(Layer):
+        def __init__(self):
+            self.weight = normal(3)
+
+        def forward(self, weight):
+            return self._remember(weight * self.weight, weight)
+
+        def backward(self, grad_output):
+            (x,) = self._recall(grad_output)
+            self.gradient = grad_output * x
+            return grad_output  # times self.weight, it should be
+
+        def parameters(self):
+            return {"weight": self.weight}
+
+        def gradients(self):
+            return {"weight": self.gradient}
+
+    errors = gradient_check(Scaled(), normal(3)).errors
+    assert errors["weight"] < RIGHT and errors["input 0"] > WRONG
+
+
+def test_the_measure_is_relative_to_the_arrays_gradient():
+    class OffByOnePart(Product):
+        def backward(self, grad_output):
+            by_a, by_b = super().backward(grad_output)
+            return by_a * 1.001, by_b
+
+    for scale in (1e-2, 1.0, 1e4):
+        errors = gradient_check(OffByOnePart(), scale * normal(2, 3), scale * normal(2, 3)).errors
+        assert errors["input 0"] == pytest.approx(1e-3, rel=1e-3) and errors["input 1"] < 1e-5
+
+
+def test_it_reads_well_and_says_which_is_worst():
+    check = GradientCheck({"x": 1e-10, "query.weight": 0.25})
+    assert check.worst == 0.25
+    assert str(check).splitlines() == [
+        "relative error of backward against central differences",
+        "x             1.0e-10",
+        "query.weight  2.5e-01  <- worst",
+    ]
+    with pytest.raises(AttributeError):
+        check.errors = {}
+
+
+def test_it_writes_to_nothing_of_the_callers_and_repeats_itself():
+    layer, x = heads(), normal(2, 3, 4)
+    before, same = {name: array.copy() for name, array in layer.parameters().items()}, x.copy()
+    layer.forward(x, x, x)
+    layer.backward(x)
+    gradients = {name: array.copy() for name, array in layer.gradients().items()}
+    first = gradient_check(layer, x, x, x)
+    assert gradient_check(layer, x, x, x) == first
+    assert gradient_check(layer, x, x, x, rng=np.random.default_rng(5)) != first
+    assert np.array_equal(x, same)
+    assert all(np.array_equal(layer.parameters()[name], array) for name, array in before.items())
+    assert all(np.array_equal(layer.gradients()[name], array) for name, array in gradients.items())
+
+
+def test_a_step_too_small_drowns_in_rounding():
+    x = normal(2, 3, 4)
+    errors = {step: gradient_check(heads(), x, x, x, step=step).worst for step in (1e-2, 1e-6, 1e-12)}
+    assert errors[1e-6] < errors[1e-2] and errors[1e-6] < errors[1e-12]
+
+
+class OneGradient(Product):
+    def backward(self, grad_output):
+        return grad_output
+
+
+class OtherShape(Product):
+    def backward(self, grad_output):
+        return grad_output.T, grad_output
+
+
+class Unnamed(Linear):
+    def gradients(self):
+        return {"weights": self._weight_gradient}
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (
+            lambda: gradient_check(Softmax(), normal(3).astype(np.float32)),
+            "x is float32, use float64: .*drowns",
+        ),
+        (
+            lambda: gradient_check(Embedding(normal(3, 2).astype(np.float16)), np.array([0])),
+            "table is float16",
+        ),
+        (lambda: gradient_check(Softmax(), np.arange(3)), "nothing to check"),
+        (lambda: gradient_check(OneGradient(), normal(2), normal(2)), "1 gradients for 2 float inputs"),
+        (
+            lambda: gradient_check(ScaledDotProductAttention(), *SQUARE[:2], value=SQUARE[2]),
+            r"3 gradients for 2 float inputs \['query', 'key'\].*given as keywords",
+        ),
+        (
+            lambda: gradient_check(OtherShape(), normal(2, 3), normal(2, 3)),
+            r"give {'input 0': \(3, 2\), .* are {'input 0': \(2, 3\)",
+        ),
+        (
+            lambda: gradient_check(Unnamed(2, 2, np.random.default_rng(0)), normal(3, 2)),
+            "'weights': .* own name",
+        ),
+    ],
+)
+def test_bad_input_is_named(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()

@@ -1,0 +1,301 @@
+"""The attention explorer and its still pictures, without a browser: what is shown is what the model gives."""
+
+import asyncio
+import html
+import re
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from lab.nn.transformer import DecoderOnlyTransformer, EncoderOnlyTransformer, TransformerConfig
+from lab.show.attention import LONGEST, attention_html, heads_figure, settle_maps, strongest, told
+from lab.show.widgets import AttentionExplorer
+from lab.show.widgets.attention_explorer import AttentionState, Reading, chosen, read, render
+from lab.tokenize import BPETokenizer, CharTokenizer
+
+LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
+SENTENCE = "the heaven and the earth"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> BPETokenizer:
+    return BPETokenizer.train(LINES, vocab_size=280)
+
+
+def tiny(cls, vocab_size: int, **settings):
+    torch.manual_seed(0)
+    sizes = {"context": 24, "width": 32, "num_layers": 2, "num_heads": 4, "feed_forward": 48}
+    model = cls(TransformerConfig(vocab_size, **(sizes | settings)))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer) -> DecoderOnlyTransformer:
+    return tiny(DecoderOnlyTransformer, tokenizer.vocab_size)
+
+
+@pytest.fixture
+def explorer(model, tokenizer) -> AttentionExplorer:
+    return AttentionExplorer(model, tokenizer, SENTENCE)
+
+
+def standing(picture: str) -> str:
+    """The part of the picture that stands there when nothing is pointed at."""
+    (part,) = re.findall(r"<g class='shown' pointer-events='none'>(.*?)</g></g>", picture, flags=re.DOTALL)
+    return part
+
+
+def shares(part: str) -> list[str]:
+    """The shares written beside the bars."""
+    return re.findall(r">(\d+\.\d%)<", part)
+
+
+def said(picture: str) -> list[str]:
+    """For each query what a screen reader says, and what pointing at it writes above the map."""
+    return [html.unescape(text) for text in re.findall(r"role='img' aria-label='(.*?)'", picture)]
+
+
+def planted(T: int = 5, H: int = 2, layers: int = 2) -> list[torch.Tensor]:
+    """Maps in which, in layer 1, head 1, token 3 gives 0.75 to token 1; all else is even."""
+    maps = [torch.full((1, H, T, T), 1 / T) for _ in range(layers)]
+    maps[1][0, 1, 3] = torch.tensor([0.05, 0.75, 0.15, 0.05, 0.0])
+    return maps
+
+
+def test_the_weights_shown_are_those_of_the_model(explorer, model, tokenizer):
+    ids = torch.tensor([[tokenizer.bos_id, *tokenizer.encode(SENTENCE)]])
+    maps = [layer.detach() for layer in model.attention_maps(ids)]
+    explorer.layer.value, explorer.head.value, explorer.query.value = 1, 2, 4
+    assert torch.allclose(chosen(explorer.reading, explorer.state), maps[1][0, 2])
+    row = maps[1][0, 2, 4]
+    drawn = sorted((f"{float(share):.1%}" for share in row if share >= 0.01), key=lambda s: float(s[:-1]))
+    assert shares(standing(explorer.view.value)) == drawn
+    best = int(row.argmax())
+    assert (
+        f"(token 4) attends most to “{tokenizer.tokens(ids[0].tolist())[best].replace(' ', '␣')}” ({best})"
+        in (html.unescape(standing(explorer.view.value)))
+    )
+    explorer.mean.value = True
+    assert torch.allclose(chosen(explorer.reading, explorer.state), maps[1][0].mean(0))
+
+
+@pytest.mark.parametrize(
+    ("control", "value"),
+    [("sentence", "the earth was"), ("layer", 1), ("head", 3), ("mean", True), ("query", 2)],
+)
+def test_every_control_changes_what_is_seen(explorer, control, value):
+    before = standing(explorer.view.value)
+    getattr(explorer, control).value = value
+    assert standing(explorer.view.value) != before
+    assert explorer.view.value == render(explorer.reading, explorer.state)
+    assert f"lab-{control}" in getattr(explorer, control)._dom_classes
+
+
+def test_no_control_was_forgotten(explorer):
+    def controls_of(widget) -> list:
+        if isinstance(widget, ipywidgets.Box):
+            return [control for child in widget.children for control in controls_of(child)]
+        return [] if isinstance(widget, ipywidgets.HTML) else [widget]
+
+    assert len(controls_of(explorer)) == len(vars(AttentionState())) + 1, "the state, and the sentence"
+    assert "need a running notebook" in repr(explorer)
+
+
+def test_the_sliders_reach_every_layer_head_and_token(explorer):
+    assert (explorer.layer.max, explorer.head.max) == (1, 3)
+    assert explorer.query.max == len(explorer.reading.tokens) - 1 == explorer.query.value
+    assert explorer.reading.tokens[0] == "<s>"
+    explorer.sentence.value = "the earth"
+    assert explorer.query.value == explorer.query.max == len(explorer.reading.tokens) - 1
+    explorer.mean.value = True
+    assert explorer.head.disabled
+    explorer.mean.value = False
+    assert not explorer.head.disabled
+
+
+def test_the_strongest_keys_of_a_planted_pattern_are_named():
+    explorer = AttentionExplorer.from_maps(planted(), ["In", "the", "be", "gin", "\n"])
+    explorer.layer.value, explorer.head.value, explorer.query.value = 1, 1, 3
+    expected = "“gin” (token 3) attends most to “the” (1) 75.0%, “be” (2) 15.0%, “In” (0) 5.0%"
+    assert expected in html.unescape(standing(explorer.view.value))
+    assert said(explorer.view.value)[3] == expected
+    assert shares(standing(explorer.view.value)) == ["5.0%", "5.0%", "15.0%", "75.0%"], "the widest line last"
+
+
+def test_every_token_can_be_pointed_at_and_reached_by_key():
+    tokens = ["a", "b", "c", "d", "e"]
+    picture = attention_html(planted()[1][0, 1], tokens, 3)
+    assert picture.count("class='query' tabindex='0'") == picture.count("<g class='shown'") == 5
+    assert picture.count("display='none'") == 4, "without a style sheet, too, one token's lines stand there"
+    assert ".query:hover .shown" in picture and ".query:focus .shown" in picture
+    assert "<script" not in picture and "http" not in picture.replace("http://www.w3.org/2000/svg", "")
+    assert " id=" not in picture, "two pictures on a page cannot meet"
+
+
+def test_a_query_that_attends_to_nothing_is_said_to():
+    weights = torch.tensor([[0.0, 0.0], [0.5, 0.5]])
+    assert strongest(weights[0]) == [] and "“a” (token 0) attends to nothing" in said(
+        attention_html(weights, "ab")
+    )
+    assert told(weights[1], "ab", 1) == "“b” (token 1) attends most to “a” (0) 50.0%, “b” (1) 50.0%"
+
+
+def test_token_texts_are_escaped_and_white_space_is_seen():
+    tokens = ["<s>", "<script>", "a&b'\"", "\n", " x", "", "incomprehensible"]
+    picture = attention_html(torch.full((7, 7), 1 / 7), tokens)
+    assert "<s>" not in picture and "<script" not in picture and "&lt;script&gt;" in picture
+    assert "a&amp;b&#x27;&quot;" in picture and "a&b" not in picture
+    for seen in ("⏎", "␣x", "∅", "incomprehen…"):
+        assert f">{seen}</text>" in picture
+
+
+def test_bad_input_is_said_in_place_and_nothing_is_lost(explorer):
+    explorer.layer.value, explorer.head.value, explorer.query.value = 1, 2, 3
+    good, state = explorer.view.value, explorer.state
+    for bad, message in [
+        ("", "type a sentence"),
+        ("qx" * 20, "41 tokens with <s>, but 24 fit in the context of the model"),
+        ("\ud800", "surrogate"),
+    ]:
+        explorer.sentence.value = bad
+        shown = html.unescape(explorer.view.value)
+        assert "role='alert'" in shown and message in shown and "<svg" not in shown
+        explorer.layer.value = 0
+        assert explorer.view.value and message in html.unescape(explorer.view.value), (
+            "a slider hides no message"
+        )
+        explorer.layer.value = 1
+        assert explorer.state == state
+        explorer.sentence.value = SENTENCE
+        assert explorer.view.value == good
+
+
+def test_a_bad_first_sentence_can_be_mended(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, "")
+    explorer.head.value = explorer.mean.value = 0
+    assert "role='alert'" in explorer.view.value
+    explorer.sentence.value = "the earth"
+    assert "<svg" in explorer.view.value and explorer.query.value == explorer.query.max > 0
+
+
+def test_unknown_characters_are_said_above_the_picture():
+    chars = CharTokenizer.train(LINES)
+    explorer = AttentionExplorer(tiny(DecoderOnlyTransformer, chars.vocab_size), chars, "the Qx")
+    assert "role='alert'" in explorer.view.value and "<svg" in explorer.view.value
+    assert "not in the vocabulary: 2 of 7 tokens; the model reads &lt;unk&gt;" in explorer.view.value
+    explorer.sentence.value = "the"
+    assert "role='alert'" not in explorer.view.value
+
+
+def test_a_long_context_is_cut_by_the_picture():
+    chars = CharTokenizer.train(LINES)
+    model = tiny(DecoderOnlyTransformer, chars.vocab_size, context=200)
+    assert len(read(model, chars, "t" * (LONGEST - 1)).tokens) == LONGEST
+    with pytest.raises(ValueError, match=f"{LONGEST + 1} tokens with <s>, but {LONGEST} fit in the picture"):
+        read(model, chars, "t" * LONGEST)
+
+
+def test_an_encoder_with_its_own_way_to_read(tokenizer):
+    model = tiny(EncoderOnlyTransformer, tokenizer.vocab_size)
+    explorer = AttentionExplorer(
+        model, tokenizer, "the", encode=lambda text: tokenizer.encode_lines([text])[0]
+    )
+    assert explorer.reading.tokens == ("<s>", "the", "</s>")
+    assert chosen(explorer.reading, AttentionState(query=0))[0, 2] > 0, "it sees what comes after"
+
+
+def test_dropout_is_off_while_reading_and_on_again_after(tokenizer):
+    model = tiny(DecoderOnlyTransformer, tokenizer.vocab_size, dropout=0.5).train()
+    first, second = (read(model, tokenizer, SENTENCE).maps[1] for _ in range(2))
+    assert torch.equal(first, second) and model.training
+
+
+def test_a_model_that_is_not_ours(tokenizer):
+    class Even:
+        def attention_maps(self, ids):
+            T = ids.shape[1]
+            return [np.full((1, 2, T, T), 1 / T), np.full((1, 1, T, T), 1 / T)]
+
+    explorer = AttentionExplorer(Even(), tokenizer, "the")
+    explorer.head.value, explorer.layer.value = 1, 1
+    assert explorer.state == AttentionState(layer=1, head=0, query=1), "that layer has one head"
+
+    class Short(torch.nn.Module):
+        def attention_maps(self, ids):
+            raise IndexError("index out of range in self")
+
+    explorer.model, explorer.sentence.value = Short(), "the earth"
+    assert "could not read these" in explorer.view.value and "index out of range" in explorer.view.value
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ([], "no attention maps"),
+        ([torch.full((2, 1, 3, 3), 1 / 3)], r"shape \(2, 1, 3, 3\).*choose a row"),
+        ([torch.full((1, 4, 4), 0.25)], r"3 tokens of one sentence need"),
+        ([torch.full((1, 3, 3), 1 / 3), torch.full((1, 3, 3), 1.0)], "layer 1, head 0.*query 0.*sum to 3"),
+        ([torch.tensor([[[1.5, -0.5, 0], [0, 1, 0], [0, 0, 1]]])], "after the softmax"),
+        ([torch.full((1, 3, 3), torch.nan)], "no shares"),
+    ],
+)
+def test_maps_that_are_none_are_refused(maps, message):
+    with pytest.raises(ValueError, match=message):
+        AttentionExplorer.from_maps(maps, ["a", "b", "c"])
+
+
+def test_a_picture_says_what_does_not_fit_in_it():
+    even = torch.full((LONGEST + 1, LONGEST + 1), 1 / (LONGEST + 1))
+    with pytest.raises(ValueError, match=f"holds {LONGEST}"):
+        attention_html(even, ["a"] * (LONGEST + 1))
+    with pytest.raises(ValueError, match="query 2 is not among the 2 tokens"):
+        attention_html(torch.eye(2), ["a", "b"], 2)
+
+
+def test_rendering_is_pure():
+    reading = Reading(("a", "b", "c", "d", "e"), tuple(settle_maps(planted(), "abcde")))
+    state = AttentionState(layer=1, head=1, query=3)
+    assert render(reading, state) == render(reading, state) != render(reading, AttentionState(1, 0, False, 3))
+
+
+def test_a_sentence_that_is_being_typed_is_read_once(model, tokenizer):
+    async def session():
+        explorer = AttentionExplorer(model, tokenizer, "t")
+        for end in range(1, len(SENTENCE) + 1):
+            explorer.sentence.value = SENTENCE[:end]
+        assert len(explorer.reading.tokens) == 2, "not read while the hand moves"
+        await asyncio.sleep(0.3)
+        return explorer.reading.tokens
+
+    assert asyncio.run(session()) == ("<s>", *tokenizer.tokens(tokenizer.encode(SENTENCE)))
+
+
+def test_the_figure_has_a_panel_a_head_named_tokens_and_one_scale():
+    maps = planted()
+    figure = heads_figure(maps, ["In", " the", "$x$", "gin", "\n"], "Planted")
+    assert isinstance(figure, Figure) and figure.get_suptitle() == "Planted"
+    panels, bar = figure.axes[:-1], figure.axes[-1]
+    assert [ax.get_title(loc="left") for ax in panels] == [
+        f"layer {layer}, head {head}" for layer in (0, 1) for head in (0, 1)
+    ]
+    assert bar.get_ylabel() == "share of attention"
+    assert np.allclose(panels[3].images[0].get_array(), maps[1][0, 1])
+    assert {ax.images[0].norm.vmax for ax in panels} == {1} and len(
+        {id(ax.images[0].norm) for ax in panels}
+    ) == 1
+    labels = [label.get_text() for label in panels[2].get_yticklabels()]
+    assert labels == ["In", "␣the", "$x$", "gin", "⏎"]
+    assert not panels[2].get_yticklabels()[2].get_parse_math()
+
+
+def test_many_tokens_are_labelled_in_part_and_the_figure_stays_small():
+    T = 120
+    figure = heads_figure(torch.full((2, 8, T, T), 1 / T), [f"token{i}" for i in range(T)], "Many")
+    assert 5 < len(figure.axes[0].get_yticklabels()) < 40
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "token0"
+    assert max(figure.get_size_inches()) < 16
