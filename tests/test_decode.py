@@ -137,7 +137,9 @@ def test_past_the_context_the_model_reads_the_last_half_of_it(model):
 
 
 def test_writing_ends_with_the_stop_token(model):
-    model.output.weight.data[3] += model.decoder.norm.weight.data * 0 + 100 * model.output.weight.data[3].sign()
+    model.output.weight.data[3] += (
+        model.decoder.norm.weight.data * 0 + 100 * model.output.weight.data[3].sign()
+    )
     steps = list(generate(model, [2], max_new_tokens=400, generator=seeded(), stop_id=3))
     assert steps[-1].token == 3 and all(step.token != 3 for step in steps[:-1])
 
