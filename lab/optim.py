@@ -46,17 +46,18 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_optimizers(
-    model: nn.Module, *, matrix_lr: float, other_lr: float, weight_decay: float = 0.0
+    model: nn.Module, *, matrix_lr: float, other_lr: float, weight_decay: float = 0.0, muon: bool = True
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, output weights, norms and biases.
 
+    Without `muon`, AdamW for all, at `other_lr`.
     Weight decay applies to matrices only: shrinking a norm's gain or a bias has no reason behind it.
     Each group keeps its base learning rate as `group["base_lr"]`, for `set_learning_rate`.
     """
     hidden, matrices, vectors = [], [], []
     for name, p in model.named_parameters():
-        inside_a_block = "blocks" in name.split(".")
-        (hidden if inside_a_block and p.dim() == 2 else matrices if p.dim() == 2 else vectors).append(p)
+        for_muon = muon and "blocks" in name.split(".")
+        (hidden if for_muon and p.dim() == 2 else matrices if p.dim() == 2 else vectors).append(p)
     adamw_groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},

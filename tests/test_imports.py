@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "lab"
 # From the ground up. A room is a module or a folder of `lab`.
 ROOMS = [
     "files",
+    "config",
     "corpora",
     "tokenize",
     "batches",
@@ -25,7 +26,11 @@ ROOMS = [
     "baselines",
     "optim",
     "decode",
+    "parallel",
+    "training_state",
     "train",
+    "bundle",
+    "runs",
     "checks",
     "show",
     "notebooks",

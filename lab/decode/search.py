@@ -45,8 +45,9 @@ def generate(
 ) -> Iterator[Drawn]:
     """Continue `ids`, yielding each token as it is drawn; ends after `stop_id` or `max_new_tokens`.
 
-    The model reads each token once, with a cache. When the context is full it starts again from
-    the last half of it, so the text may grow without end. The same generator state gives the same text.
+    The model reads each token once, with a cache. When that is full it starts again from the last half of the
+    context, so the text may grow without end (a recurrent model's state is never full). The same generator
+    state gives the same text.
 
     >>> text = [drawn.token for drawn in generate(model, [2], max_new_tokens=20)]  # doctest: +SKIP
 
@@ -64,7 +65,7 @@ def generate(
     model.eval()
     try:
         for _ in range(max_new_tokens):
-            if cache.length + len(unread) > context:
+            if cache.length + len(unread) > cache.max_length:
                 unread, cache = text[-max(1, context // 2) :], model.new_cache(1, device)
             # inference_mode must not stay on while the caller holds the generator
             with torch.inference_mode():

@@ -68,4 +68,5 @@ class RotaryPositions(nn.Module):
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn every channel pair of `x` `(B, H, T, E)` by its angle; lengths stay as they are."""
     first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    turned = x * cos + torch.cat((-second, first), dim=-1) * sin
+    return turned.to(x.dtype)  # under autocast the angles stay float32

@@ -1,4 +1,4 @@
-"""What a model must beat: character frequencies and the compressors that everybody has."""
+"""Character frequencies, and the compressors that everybody has."""
 
 import bz2
 import lzma
