@@ -1,0 +1,279 @@
+"""A run saved is the run loaded: elsewhere, without its corpus, and trained on it gives the same numbers."""
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lab.bundle import Data, Experiment, Run, differences, load, restore_random, resume, save
+from lab.bundle.experiment import KINDS
+from lab.decode.search import Sampling, generate
+from lab.files import sha256_bytes
+from lab.nn.recurrent import RecurrentConfig
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.objectives import next_token_loss
+from lab.tokenize import BPETokenizer, CharTokenizer, WordTokenizer
+from lab.train import TrainConfig, TrainingState, train
+from lab.windows import join_lines, random_windows
+
+ROOT = Path(__file__).resolve().parents[1]
+LINES = ["in the beginning", "the night and the light", "that it was good"] * 4
+
+
+def tiny_run(steps: int = 6, kind: str = "decoder", tokenizer=None, dropout: float = 0.2, **training) -> Run:
+    """A run not yet trained, at settings that are mostly not the defaults."""
+    tokenizer = tokenizer or CharTokenizer.train(LINES)
+    sizes = dict(context=12, width=8, num_layers=1, num_heads=2, feed_forward=12, num_key_value_heads=1)
+    parts = dict(norm="layer", activation="gated_silu", bias=True, tied=True, positions="learned")
+    if kind == "recurrent":
+        config = RecurrentConfig(
+            tokenizer.vocab_size, context=12, cell="gru", width=8, num_layers=2, tied=True
+        )
+    else:
+        config = TransformerConfig(tokenizer.vocab_size, **sizes, **parts, dropout=dropout)
+    defaults = dict(
+        matrix_lr=0.02, other_lr=0.01, warmup=2, schedule="cosine", weight_decay=0.1, accumulate=2
+    )
+    training = TrainConfig(steps=steps, **defaults | training)
+    data = Data("psalm", sha256_bytes(b"psalm"), 3, "char", tokenizer.vocab_size, 12, 4, seed=5)
+    torch.manual_seed(7)
+    model = KINDS[kind][1](config)
+    return Run(
+        Experiment(config, training, data, kind=kind, seed=7),
+        tokenizer,
+        model,
+        TrainingState(model, training),
+    )
+
+
+def batches_of(run: Run):
+    data = run.experiment.data
+    ids = join_lines(run.tokenizer.encode_lines(LINES))
+    return random_windows(ids, data.context, data.batch_size, torch.Generator().manual_seed(data.seed))
+
+
+def train_on(run: Run, *, stop=None, save_to=None, save_every=1, change=iter, evaluate=None, **saving) -> Run:
+    """Train until the end, or until `stop` steps are taken."""
+    config, state = run.experiment.training, run.training_state
+    steps = train(run.model, change(batches_of(run)), next_token_loss, config, state=state, evaluate=evaluate)
+    for step in steps:
+        run.metrics.append(asdict(step))
+        if save_to and state.step % save_every == 0:
+            save(save_to, run, **saving)
+        if state.step == stop:
+            break
+    return run
+
+
+def weights_of(run: Run) -> str:
+    """A fingerprint of every bit of the weights."""
+    named = sorted(run.model.state_dict().items())
+    return sha256_bytes(b"".join(name.encode() + t.contiguous().numpy().tobytes() for name, t in named))
+
+
+def sampled_text(run: Run, seed: int = 1) -> str:
+    drawn = generate(
+        run.model,
+        [run.tokenizer.bos_id],
+        max_new_tokens=40,
+        sampling=Sampling(temperature=0.8, top_k=9),
+        generator=torch.Generator().manual_seed(seed),
+    )
+    return run.tokenizer.decode(token.token for token in drawn)
+
+
+ELSEWHERE = """
+import json, os, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from lab.bundle import load
+import lab.corpora
+lab.corpora.load = None  # it is not at hand
+from test_bundle import sampled_text, weights_of
+run = load({path!r})
+tied = run.model.output.weight is run.model.embedding.token.weight
+print(json.dumps([sampled_text(run), weights_of(run), run.experiment.to_json(), run.metrics, tied, os.getcwd()]))
+"""
+
+
+def test_a_fresh_process_elsewhere_has_the_same_run(tmp_path):
+    run = train_on(tiny_run(), save_to=tmp_path / "here", save_every=6)
+    moved, elsewhere = tmp_path / "moved there", tmp_path / "empty"
+    (tmp_path / "here").rename(moved)
+    elsewhere.mkdir()
+    script = ELSEWHERE.format(root=str(ROOT), tests=str(ROOT / "tests"), path=str(moved))
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(elsewhere)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=elsewhere, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    text, weights, experiment, metrics, tied, cwd = json.loads(done.stdout)
+    assert (text, weights) == (sampled_text(run), weights_of(run)) and len(text) > 20
+    assert Experiment.from_json(experiment) == run.experiment
+    assert metrics == run.metrics and len(metrics) == 6
+    assert tied and cwd == str(elsewhere)
+
+
+def same_run(one: Run, other: Run) -> None:
+    assert weights_of(one) == weights_of(other)
+    assert one.experiment == other.experiment
+    assert one.tokenizer.to_json() == other.tokenizer.to_json()
+    assert one.metrics == other.metrics
+    assert one.training_state.values() == other.training_state.values()
+    ours, theirs = one.training_state.tensors(), other.training_state.tensors()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_every_kind_and_number_format_comes_back(tmp_path, kind, dtype):
+    run = tiny_run(kind=kind)
+    run.model.to(dtype)
+    train_on(run, stop=2)
+    save(tmp_path, run)
+    again = load(tmp_path)
+    assert {p.dtype for p in again.model.parameters()} == {dtype}
+    restored = again.model.state_dict()
+    assert all(torch.equal(tensor, restored[name]) for name, tensor in run.model.state_dict().items())
+    ids = torch.tensor([[2, 7, 8, 9]])
+    assert torch.equal(run.model.eval()(ids), again.model(ids))
+
+
+def test_tables_that_are_not_stored_follow_the_number_format(tmp_path):
+    run = tiny_run()
+    config = replace(run.experiment.model, positions="rotary", tied=False)
+    model = DecoderOnlyTransformer(config).to(torch.bfloat16).eval()
+    torch.nn.init.normal_(model.output.weight)
+    state = TrainingState(model, run.experiment.training)
+    save(tmp_path, Run(replace(run.experiment, model=config), run.tokenizer, model, state))
+    ids = torch.tensor([[2, 7, 8, 9]])
+    assert torch.equal(model(ids), load(tmp_path).model(ids))
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [WordTokenizer.train(LINES), BPETokenizer.train(LINES, 270), CharTokenizer.train(["𝄞é\u2028 \n"])],
+)
+def test_every_tokenizer_comes_back(tmp_path, tokenizer):
+    run = tiny_run(tokenizer=tokenizer)
+    save(tmp_path, run)
+    again = load(tmp_path)
+    same_run(run, again)
+    assert again.tokenizer.encode("the light 𝄞") == tokenizer.encode("the light 𝄞")
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("stop", [0, 1, 4])
+def test_a_run_taken_up_again_ends_as_if_it_had_never_stopped(tmp_path, optimizer, stop):
+    settings = dict(optimizer=optimizer, evaluate_every=2)
+    evaluate = lambda model: float(model.output.weight.double().abs().sum())  # noqa: E731
+    whole = train_on(tiny_run(**settings), evaluate=evaluate)
+    run = tiny_run(**settings)
+    if stop:
+        train_on(run, stop=stop, evaluate=evaluate)
+    save(tmp_path, run)
+    torch.manual_seed(1234)
+    run = resume(tmp_path, tiny_run(**settings).experiment)
+    assert run.training_state.step == stop
+    train_on(run, evaluate=evaluate)
+    for timed in (*whole.metrics, *run.metrics):
+        timed["seconds"] = timed["tokens_per_second"] = 0
+    whole.training_state.seconds = run.training_state.seconds = 0
+    same_run(whole, run)
+
+
+def test_the_global_generators_go_back_only_when_asked(tmp_path):
+    run = tiny_run()
+    random.seed(3), np.random.seed(4)
+    (
+        random.gauss(0, 1),
+        np.random.randn(),
+        torch.rand(3),
+    )  # of a pair of normal numbers one is now kept for later
+    draw = lambda: (random.gauss(0, 1), random.random(), np.random.randn(5).tolist(), torch.randn(5).tolist())  # noqa: E731
+    save(tmp_path, run)
+    expected = draw()
+    run = load(tmp_path)
+    assert draw() != expected
+    restore_random(run)
+    assert draw() == expected
+    load(tmp_path, restore_random=True)
+    load(tmp_path)  # draws nothing, though it makes a model
+    assert draw() == expected
+    with pytest.raises(ValueError, match="never saved"):
+        restore_random(tiny_run())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+    values = iter([5.0, 1.0, 2.0, 3.0, 4.0])
+    run = tiny_run(steps=10, evaluate_every=2)
+    train_on(run, save_to=tmp_path, evaluate=lambda model: next(values), keep_last=3)
+    assert names(tmp_path) == [f"step-{n:08d}" for n in (4, 8, 9, 10)]
+    best = load(tmp_path, best=True)
+    assert (best.training_state.step, best.training_state.validation) == (4, 1.0)
+    assert load(tmp_path).training_state.step == 10
+    assert load(tmp_path / "step-00000008").training_state.step == 8
+
+
+def test_a_bundle_can_be_marked_the_best(tmp_path):
+    run = tiny_run()
+    for step in train(
+        run.model, batches_of(run), next_token_loss, run.experiment.training, state=run.training_state
+    ):
+        save(tmp_path, run, keep_last=1, best=step.step in (1, 2))
+    assert names(tmp_path) == ["step-00000003", "step-00000006"]
+    assert load(tmp_path, best=True).training_state.step == 3
+
+
+def test_the_same_step_saved_again_replaces_it(tmp_path):
+    run = train_on(tiny_run(), stop=2)
+    first = save(tmp_path, run)
+    run.metrics.append({"note": "second"})
+    assert save(tmp_path, run) == first
+    assert names(tmp_path) == [first.name]
+    assert load(tmp_path).metrics[-1] == {"note": "second"}
+    assert run.training_state.last_bundle == load(tmp_path).training_state.last_bundle == str(first)
+
+
+def test_what_was_just_saved_is_never_pruned(tmp_path):
+    run = train_on(tiny_run(), save_to=tmp_path, keep_last=4)
+    early = load(tmp_path / "step-00000003")
+    path = save(tmp_path, early, keep_last=1)
+    assert names(tmp_path) == [path.name, "step-00000006"] and run.training_state.step == 6
+
+
+def test_a_changed_experiment_is_listed_field_by_field(tmp_path):
+    run = tiny_run()
+    save(tmp_path, run)
+    e = run.experiment
+    changed = replace(
+        e, training=replace(e.training, other_lr=0.5), data=replace(e.data, corpus="other"), seed=8
+    )
+    expected = ["training.other_lr: 0.01 -> 0.5", "data.corpus: psalm -> other", "seed: 7 -> 8"]
+    assert differences(e, changed) == expected and differences(e, e) == []
+    with pytest.raises(ValueError, match=r"training.other_lr: 0.01 -> 0.5; data.corpus: psalm -> other"):
+        resume(tmp_path, changed)
+    assert resume(tmp_path / "nothing here", e) is None
+
+
+def test_an_experiment_refuses_parts_that_do_not_fit():
+    e = tiny_run().experiment
+    with pytest.raises(ValueError, match="vocabulary of 9, the data one of"):
+        replace(e, model=replace(e.model, vocab_size=9))
+    with pytest.raises(ValueError, match="unknown kind of model 'dekoder': expected one of"):
+        replace(e, kind="dekoder")
+    with pytest.raises(ValueError, match="has a TransformerConfig, got TrainConfig"):
+        replace(e, model=e.training)
+    with pytest.raises(ValueError, match=r"Experiment.model: unknown keys \['colour'\]"):
+        Experiment.from_json(e.to_json() | {"model": {**e.to_json()["model"], "colour": 1}})
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, got 0"):
+        replace(e.data, batch_size=0)

@@ -1,0 +1,357 @@
+"""Steps made of several batches, evaluation, early stopping, divergence, and training that goes on where it stood."""
+
+import copy
+import math
+from dataclasses import replace
+from itertools import chain, repeat
+
+import pytest
+import torch
+
+from lab.batches import IGNORE, Batch
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.objectives import next_token_loss
+from lab.train import TrainConfig, TrainingDiverged, TrainingState, train
+from lab.windows import random_windows
+
+CONFIG = TransformerConfig(
+    vocab_size=20, context=8, width=16, num_layers=2, num_heads=2, feed_forward=32, dropout=0.2
+)
+TEXT = torch.randint(5, 20, (400,), generator=torch.Generator().manual_seed(0))
+
+
+def windows(seed: int = 0):
+    return random_windows(TEXT, context=8, batch_size=4, generator=torch.Generator().manual_seed(seed))
+
+
+def new_model(dtype: torch.dtype = torch.float32, **changes) -> DecoderOnlyTransformer:
+    torch.manual_seed(0)
+    return DecoderOnlyTransformer(replace(CONFIG, **changes)).to(dtype)
+
+
+def weights(model) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def uneven(*lengths: int) -> list[Batch]:
+    """Batches of one row each with so many targets."""
+    batches = []
+    for n, length in enumerate(lengths):
+        row = TEXT[20 * n : 20 * n + 9]
+        targets = row[1:].clone()
+        targets[length:] = IGNORE
+        batches.append(Batch(row[None, :-1], targets[None]))
+    return batches
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_several_batches_a_step_are_one_big_batch_however_uneven(optimizer):
+    small = uneven(8, 1, 3, 5, 0, 2)
+    big = [
+        Batch(torch.cat([b.ids for b in group]), torch.cat([b.targets for b in group]))
+        for group in (small[:3], small[3:])
+    ]
+    results = []
+    for batches, accumulate in ((small, 3), (big, 1)):
+        model = new_model(dropout=0.0, dtype=torch.float64)
+        config = TrainConfig(steps=2, warmup=0, accumulate=accumulate, optimizer=optimizer)
+        steps = list(train(model, batches, next_token_loss, config))
+        results.append(([s.loss for s in steps], [s.grad_norm for s in steps], weights(model)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-9)
+    assert [s.tokens for s in steps] == [12, 7]
+
+
+def resumed(config: TrainConfig, stop: int, **settings):
+    """Training that is left after `stop` steps and taken up by fresh objects, and what it gave."""
+    model = new_model()
+    state = TrainingState(model, config)
+    losses = []
+    for step in train(model, windows(), next_token_loss, config, state=state, **settings):
+        losses.append(step.loss)
+        if state.step == stop:
+            break
+    kept = {name: t.clone() for name, t in state.tensors().items()}, state.values(), torch.get_rng_state()
+    weights_then = copy.deepcopy(model.state_dict())
+
+    torch.manual_seed(99)
+    model = DecoderOnlyTransformer(CONFIG)
+    model.load_state_dict(weights_then)
+    state = TrainingState(model, config)
+    state.load(*kept[:2])
+    torch.set_rng_state(kept[2])
+    steps = train(model, windows(), next_token_loss, config, state=state, **settings)
+    return losses + [step.loss for step in steps], weights(model), state
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("stop", [1, 7, 11])
+def test_training_taken_up_again_gives_the_very_same_numbers(optimizer, stop):
+    config = TrainConfig(steps=12, warmup=3, accumulate=2, optimizer=optimizer, weight_decay=0.1)
+    model = new_model()
+    losses = [step.loss for step in train(model, windows(), next_token_loss, config)]
+    again, weights_again, state = resumed(config, stop)
+    assert again == losses
+    assert same(weights_again, weights(model))
+    assert (state.step, state.batches_taken, state.tokens) == (12, 24, 12 * 2 * 32)
+
+
+def test_adamw_alone_has_every_parameter():
+    state = TrainingState(new_model(), TrainConfig(steps=1, optimizer="adamw"))
+    assert [type(o) for o in state.optimizers] == [torch.optim.AdamW]
+    grouped = [p for group in state.optimizers[0].param_groups for p in group["params"]]
+    assert {id(p) for p in grouped} == {id(p) for p in state.model.parameters()}
+
+
+def test_a_stream_that_can_skip_is_asked_to():
+    class Stream:
+        skipped = None
+
+        def skip(self, n):
+            self.skipped = n
+            return [None] * 3
+
+    stream, state = Stream(), TrainingState(new_model(), TrainConfig(steps=9))
+    state.batches_taken = 5
+    assert len(list(state.remaining(stream))) == 3 and stream.skipped == 5
+
+
+def test_what_is_left_of_a_stream_is_not_the_stream_made_anew():
+    state = TrainingState(new_model(), TrainConfig(steps=9))
+    state.batches_taken = 5
+    with pytest.raises(ValueError, match="stands after 5 batches, but this stream ran out after 2"):
+        state.remaining([None, None])
+
+
+def test_batches_that_run_out_inside_a_step_are_counted():
+    config = TrainConfig(steps=3, accumulate=2)
+    with pytest.raises(ValueError, match=r"ran out after 1 of 3 steps \(3 batches, 2 a step\)"):
+        list(train(new_model(), uneven(4, 4, 4), next_token_loss, config))
+    with pytest.raises(ValueError, match="ran out after 0 of 3 steps"):
+        list(train(new_model(), [], next_token_loss, TrainConfig(steps=3)))
+
+
+def test_evaluation_comes_every_so_often_in_evaluation_mode_without_gradients():
+    seen = []
+
+    def evaluate(model):
+        seen.append((model.training, torch.is_grad_enabled()))
+        return 7.0 - len(seen)
+
+    model, config = new_model(), TrainConfig(steps=7, evaluate_every=3)
+    state = TrainingState(model, config)
+    steps = list(train(model, windows(), next_token_loss, config, state=state, evaluate=evaluate))
+    assert [s.validation for s in steps] == [None, None, 6.0, None, None, 5.0, None]
+    assert seen == [(False, False)] * 2
+    assert (state.best_validation, state.best_step, state.validation) == (5.0, 6, None)
+
+
+def test_training_ends_when_the_patience_is_used_up_also_across_a_resume():
+    values = [5.0, 6.0, 4.0, 4.0, 4.5, 3.0]  # one that is no better, then the best, then two that are not
+    config = TrainConfig(steps=50, evaluate_every=2, patience=2)
+
+    def measured_by(state_of):
+        return lambda model: values[state_of().step // 2 - 1]
+
+    model = new_model()
+    state = TrainingState(model, config)
+    steps = list(
+        train(model, windows(), next_token_loss, config, state=state, evaluate=measured_by(lambda: state))
+    )
+    assert len(steps) == 10 and steps[-1].validation == 4.5
+    assert (state.best_validation, state.best_step, state.evaluations_without_improvement) == (4.0, 6, 2)
+    again = TrainingState(model, config)
+    again.load(state.tensors(), state.values())
+    more = train(model, windows(), next_token_loss, config, state=again, evaluate=measured_by(lambda: again))
+    assert list(more) == [], "a run that had stopped stays stopped"
+
+
+def nan_at(step: int):
+    def loss(model, batch):
+        nats, count = next_token_loss(model, batch)
+        loss.calls += 1
+        return (nats * math.nan if loss.calls == step + 1 else nats), count
+
+    loss.calls = 0
+    return loss
+
+
+@pytest.mark.parametrize("accumulate, call", [(1, 3), (2, 6), (2, 7)])
+def test_a_loss_that_is_not_finite_names_step_batch_rates_and_bundle(accumulate, call):
+    model, config = new_model(), TrainConfig(steps=9, warmup=6, accumulate=accumulate)
+    state, batches = TrainingState(model, config), list(zip(range(20), windows(), strict=False))
+    steps = train(model, (b for _, b in batches), nan_at(call), config, state=state)
+    for _ in range(3):
+        next(steps)
+    before, kept = weights(model), state.values()
+    state.last_bundle = "runs/x/step-00000002"
+    with pytest.raises(TrainingDiverged) as error:
+        next(steps)
+    ids = batches[call][1].ids[0].tolist()
+    for said in (
+        "nan at step 3",
+        str(ids),
+        "matrix_lr was 0.02 (of 0.03)",
+        "0.004 (of 0.006)",
+        "step-00000002",
+    ):
+        assert said in str(error.value)
+    assert same(before, weights(model)) and state.values() == kept
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_gradient_that_overflows_stops_before_the_weights_are_touched():
+    model = new_model()
+    before = weights(model)
+
+    def loss(model, batch):
+        nats, count = next_token_loss(model, batch)
+        return nats + (
+            model.embedding.token.weight.sum() * 0
+        ).sqrt(), count  # the slope of sqrt at 0 is infinite
+
+    with pytest.raises(TrainingDiverged, match=r"norm of the gradient is nan at step 0.*none saved"):
+        list(train(model, windows(), loss, TrainConfig(steps=2)))
+    assert same(before, weights(model))
+
+
+def test_what_an_interrupted_step_left_does_not_count():
+    def interrupted(model, batch):
+        interrupted.calls += 1
+        if interrupted.calls == 2:
+            raise KeyboardInterrupt
+        return next_token_loss(model, batch)
+
+    interrupted.calls, model = 0, new_model()
+    config = TrainConfig(steps=1, accumulate=2)
+    with pytest.raises(KeyboardInterrupt):
+        next(train(model, windows(), interrupted, config))
+    assert any(p.grad is not None for p in model.parameters())
+    torch.manual_seed(1)
+    first = next(train(model, windows(), next_token_loss, config))
+    fresh = new_model()
+    torch.manual_seed(1)
+    assert first.grad_norm == next(train(fresh, windows(), next_token_loss, config)).grad_norm
+
+
+def test_a_validation_that_is_not_finite_is_an_error():
+    config = TrainConfig(steps=2, evaluate_every=1)
+    with pytest.raises(TrainingDiverged, match="validation is inf at step 1"):
+        list(train(new_model(), windows(), next_token_loss, config, evaluate=lambda model: math.inf))
+
+
+def test_long_rows_are_shortened_in_messages():
+    batch = Batch(torch.arange(5, 105)[None] % 20, torch.arange(5, 105)[None] % 20)
+    with pytest.raises(TrainingDiverged, match=r"\[5, 6, 7, 8.*, \.\.\.\] \(100 in all\)"):
+        list(
+            train(
+                new_model(),
+                [batch],
+                lambda m, b: (m.output.weight.sum() * math.nan, 1),
+                TrainConfig(steps=1),
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"accumulate": 0}, "accumulate must be a whole number of at least 1, got 0"),
+        ({"accumulate": 1.5}, "accumulate"),
+        ({"optimizer": "sgd"}, "optimizer must be one of muon, adamw; got 'sgd'"),
+        ({"precision": "float16"}, "precision must be one of float32, bfloat16; got 'float16'"),
+        ({"evaluate_every": -1}, "evaluate_every"),
+        ({"patience": 2}, "patience counts evaluations"),
+        ({"compile": 1}, "compile must be True or False, got 1"),
+        ({"other_lr": "1"}, "other_lr must be a positive number, got '1'"),
+        ({"steps": True}, "steps must be a whole number of at least 1, got True"),
+        ({"weight_decay": math.nan}, "weight_decay must be 0 or a positive number, got nan"),
+    ],
+)
+def test_a_config_names_the_field_that_cannot_be(settings, said):
+    with pytest.raises(ValueError, match=said):
+        TrainConfig(**{"steps": 5} | settings)
+
+
+def test_state_model_config_and_evaluation_must_belong_together():
+    model, config = new_model(), TrainConfig(steps=5)
+    state = TrainingState(model, config)
+    cases = [
+        ((new_model(), config), {}, "belongs to another model"),
+        ((model, TrainConfig(steps=6)), {}, "made for another config"),
+        ((model, config), {"evaluate": lambda model: 0.0}, "go together"),
+    ]
+    for (other, other_config), settings, said in cases:
+        with pytest.raises(ValueError, match=said):
+            next(train(other, windows(), next_token_loss, other_config, state=state, **settings))
+    with pytest.raises(ValueError, match="go together: got evaluate=None and evaluate_every=2"):
+        next(train(model, windows(), next_token_loss, TrainConfig(steps=5, evaluate_every=2)))
+
+
+def test_a_state_goes_on_under_a_changed_config():
+    model, config = new_model(), TrainConfig(steps=3)
+    state = TrainingState(model, config)
+    list(train(model, windows(), next_token_loss, config, state=state))
+    longer = TrainConfig(steps=5, other_lr=1e-4)
+    new = TrainingState(model, longer)
+    new.load(state.tensors(), state.values())
+    steps = list(train(model, windows(), next_token_loss, longer, state=new))
+    assert [s.step for s in steps] == [3, 4] and steps[0].learning_rate < 1e-4
+
+
+def damaged(tensors, values):
+    name = "embedding.token.weight/exp_avg"
+    yield tensors | {"nobody/momentum": torch.zeros(2)}, values, "no parameter or another optimizer"
+    yield {k: v for k, v in tensors.items() if k != name}, values, name
+    yield tensors | {name: tensors[name][:1]}, values, name
+    yield tensors | {name: tensors[name].double()}, values, name
+    yield tensors, values | {"step": None}, "step must be a number, got None"
+    yield tensors, values | {"tokens": 1.5}, "tokens must be a number, got 1.5"
+    yield tensors, values | {"seconds": math.nan}, "seconds must be a number, got nan"
+    yield tensors, values | {"more": 1}, "expected the values"
+
+
+def test_a_state_refuses_what_does_not_fit_and_stays_as_it_was():
+    model, config = new_model(), TrainConfig(steps=2)
+    state = TrainingState(model, config)
+    list(train(model, windows(), next_token_loss, config, state=state))
+    for tensors, values, said in damaged(dict(state.tensors()), state.values()):
+        new = TrainingState(model, config)
+        with pytest.raises(ValueError, match=said):
+            new.load(tensors, values)
+        assert not new.tensors() and new.step == 0
+    with pytest.raises(ValueError, match="another optimizer"):
+        TrainingState(model, TrainConfig(steps=2, optimizer="adamw")).load(state.tensors(), state.values())
+
+
+def test_bfloat16_computes_coarsely_and_keeps_the_weights_as_they_are():
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        seen, model = set(), new_model(dropout=0.0)
+
+        def loss(model, batch, seen=seen):
+            nats, count = next_token_loss(model, batch)
+            seen.add((model(batch.ids).dtype, nats.dtype))
+            return nats, count
+
+        config = TrainConfig(steps=20, warmup=2, precision=precision)
+        batches = chain.from_iterable(repeat(uneven(8, 8)))
+        losses[precision] = [step.loss for step in train(model, batches, loss, config)]
+        assert seen == {(getattr(torch, precision), torch.float32)}
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert losses["float32"] != losses["bfloat16"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.1)
+    assert losses["bfloat16"][-1] < 0.9 * losses["bfloat16"][0]
+
+
+@pytest.mark.slow
+def test_a_compiled_model_gives_the_same_losses():
+    losses = []
+    for compiled in (False, True):
+        model = new_model(dropout=0.0, num_layers=1)
+        config = TrainConfig(steps=4, warmup=1, compile=compiled)
+        losses.append([step.loss for step in train(model, windows(), next_token_loss, config)])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
