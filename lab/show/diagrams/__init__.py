@@ -11,12 +11,15 @@ from pathlib import Path
 import torch
 
 from lab.files import write_atomic
+from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.diagrams.attention_backward import attention_backward
 from lab.show.diagrams.attention_layer import attention_layer
 from lab.show.diagrams.bpe import bpe
 from lab.show.diagrams.decoder import decoder
 from lab.show.diagrams.decoder_block import decoder_block
+from lab.show.diagrams.recurrence import recurrence, report_recurrent_shapes
+from lab.show.diagrams.run import run
 from lab.show.diagrams.shapes import report_shapes
 from lab.show.diagrams.text_to_verse import count_parameters, text_to_verse
 from lab.tokenize import BPETokenizer
@@ -39,6 +42,8 @@ def figures() -> dict[str, Callable[[], str]]:
         "decoder_block": lambda: _shapes_of_first_model(decoder_block),
         "decoder": lambda: _shapes_of_first_model(decoder),
         "attention_backward": attention_backward,
+        "recurrence": _shapes_of_recurrent_model,
+        "run": run,
     }
 
 
@@ -56,6 +61,13 @@ def _shapes_of_first_model(diagram: Callable[..., str]) -> str:
     config = TransformerConfig(vocab_size=1000)
     ids = torch.zeros(3, 12, dtype=torch.long)
     return diagram(config, report_shapes(DecoderOnlyTransformer(config), ids, past=5))
+
+
+def _shapes_of_recurrent_model() -> str:
+    config = RecurrentConfig(vocab_size=1000, cell="lstm", num_layers=2)
+    return recurrence(
+        config, report_recurrent_shapes(RecurrentLM(config), torch.zeros(3, 12, dtype=torch.long))
+    )
 
 
 def _heaven() -> str:

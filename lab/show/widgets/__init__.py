@@ -4,6 +4,7 @@ from lab.show.widgets.attention_explorer import AttentionExplorer
 from lab.show.widgets.mask_explorer import MaskExplorer
 from lab.show.widgets.merge_stepper import MergeStepper
 from lab.show.widgets.playground import TokenizerPlayground
+from lab.show.widgets.runs_explorer import RunsExplorer
 from lab.show.widgets.sampler import Sampler
 from lab.show.widgets.window_explorer import WindowExplorer
 
@@ -11,6 +12,7 @@ __all__ = [
     "AttentionExplorer",
     "MaskExplorer",
     "MergeStepper",
+    "RunsExplorer",
     "Sampler",
     "TokenizerPlayground",
     "WindowExplorer",

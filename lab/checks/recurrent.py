@@ -1,0 +1,228 @@
+"""A check of one step of a recurrent cell, one gate at a time.
+
+B rows, C channels of the input, H units of the state.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from lab.checks.drawing import shorten
+from lab.checks.numbers import Asked, close, differing, noise, real_numbers
+from lab.checks.report import Case, CheckReport, Example, Unreadable
+
+GATES = {"elman": ("",), "gru": ("_r", "_z", "_n"), "lstm": ("_i", "_f", "_g", "_o")}
+OPEN, SHUT = 50.0, -50.0  # biases with which a gate lets everything through, or nothing
+# One gate at a time: which weights are random, and what holds the other gates open, shut or constant.
+ALONE = {
+    "elman": {
+        "the input alone: tanh(W x)": ("W", {}),
+        "the state comes in by U": ("U", {}),
+    },
+    "gru": {
+        "the reset gate: how much of U_n h the candidate gets": ("W_r U_r b_r U_n", {"b_z": SHUT}),
+        "the update gate: how much of h stays": ("W_z U_z b_z", {}),
+        "the candidate, with the reset gate open": ("W_n U_n b_n", {"b_z": SHUT, "b_r": OPEN}),
+    },
+    "lstm": {
+        "the input gate: how much of g is let in": ("W_i U_i b_i", {"b_f": SHUT, "b_g": 1.0, "b_o": OPEN}),
+        "the forget gate: how much of c stays": ("W_f U_f b_f", {"b_i": SHUT, "b_o": OPEN}),
+        "the cell: what is let in is tanh": ("W_g U_g b_g", {"b_f": SHUT, "b_i": OPEN, "b_o": OPEN}),
+        "the output gate: how much of tanh(c') is shown": ("W_o U_o b_o", {"b_f": OPEN, "b_i": SHUT}),
+    },
+}
+VARIANTS = {
+    "elman": {"no tanh": "no tanh"},
+    "gru": {
+        "z and 1 - z in each other's place (Chung et al. 2014); here h' = (1 - z) n + z h": "swapped",
+        "U_n (r * h), as in Cho et al. 2014; here r * (U_n h), as in torch": "reset first",
+    },
+    "lstm": {"h' = o * c', without the tanh": "no tanh"},
+}
+
+
+def recurrent(fn: Callable, kind: str, given: str = "torch") -> CheckReport:
+    """Is `fn(x, state, weights)` one step of a cell of this kind, "elman", "gru" or "lstm"?
+
+    x `(B, C)`; the state is h `(B, H)`, that of an LSTM a tuple (h, c) of two such. The answer is the next
+    state, in the same form. `weights` has for each gate a matrix W `(H, C)` for the input, U `(H, H)` for the
+    state, used as `x @ W.T + h @ U.T + b`, and b `(H,)`; below that sum is a, s is the logistic function.
+
+        elman   W, U, b                         h' = tanh(a)
+        gru     W_r, U_r, b_r, ..._z, ..._n     r = s(a_r), z = s(a_z), n = tanh(W_n x + b_n + r * (U_n h))
+                                                h' = (1 - z) * n + z * h
+        lstm    W_i, U_i, b_i, ..._f, _g, _o    i, f, o = s(a_i), s(a_f), s(a_o), g = tanh(a_g)
+                                                c' = f * c + i * g, h' = o * tanh(c')
+
+    In examples weights that are left out are zero. `given` says what `fn` gets, "torch" or "numpy", float64
+    either way. Sources: Elman 1990 (with tanh); Cho et al. 2014 in torch's variant, where the reset gate acts on
+    U_n h; Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000.
+
+    >>> def without_bias(x, h, weights):
+    ...     return torch.tanh(x @ weights["W"].T + h @ weights["U"].T)
+    >>> report = recurrent(without_bias, "elman")
+    >>> print(report.properties[1].name, report.properties[1].example.call, sep="\\n")
+    zero input and zero state: the biases alone
+    fn(x=[[0.0]], h=[[0.0]], weights={'W': [[-0.6]], 'U': [[0.7]], 'b': [-0.2]})
+
+    Raises ValueError for an unknown kind or `given`.
+    """
+    if kind not in GATES:
+        raise ValueError(f"unknown kind {kind!r}; expected one of {sorted(GATES)}")
+
+    def step(x: object, *rest: object) -> object:
+        *state, weights = rest
+        return fn(x, tuple(state) if kind == "lstm" else state[0], weights)
+
+    def read(case: Case, answer: object) -> np.ndarray:
+        """`(1, B, H)`, or `(2, B, H)` of an LSTM."""
+        shape = tuple(case["h"].shape)
+        if kind != "lstm":
+            return real_numbers(answer, shape)[None]
+        if not isinstance(answer, tuple | list) or len(answer) != 2:
+            raise Unreadable(f"{type(answer).__name__}; expected two things, (h, c)")
+        return np.stack([real_numbers(part, shape, name) for part, name in zip(answer, "hc", strict=True)])
+
+    def plain(case: Case, variant: str = "") -> np.ndarray:
+        return plain_step(kind, *(_numpy(value) for value in case.arguments.values()), variant=variant)
+
+    def which(case: Case, answer: np.ndarray) -> str:
+        if len(answer) == 2 and close(plain(case)[::-1], answer).all():
+            return "(c, h) came, (h, c) was expected"
+        found = (said for said, v in VARIANTS[kind].items() if close(plain(case, v), answer).all())
+        return next((f"as with {said}" for said in found), "rows of h, then of c" if kind == "lstm" else "")
+
+    questions = Questions(kind)
+    wanted = f"real numbers (B, H){', two of them: (h, c)' if kind == 'lstm' else ''}"
+    sizes = ((1, 1, 1), (1, 2, 2), (2, 3, 2), (3, 1, 4))
+    asked = Asked(step, given, wanted, read, [questions.random(*size) for size in sizes])
+
+    def apart(case: Case) -> Example | None:
+        whole = asked(case)
+        for b in range(whole.shape[1]):
+            alone = {
+                name: value if name == "weights" else value[[b]] for name, value in case.arguments.items()
+            }
+            note = f"row {b} asked alone, and among the others"
+            if example := differing(str(case), asked(_Case(**alone)), whole[:, [b]], note):
+                return example
+
+    def in_turn(case: Case) -> Example | None:
+        def after(states: np.ndarray) -> Case:
+            state = dict(zip("hc", map(torch.from_numpy, states), strict=False))
+            return _Case(**{"x": case["x"].flip(0) + 0.5, **state, "weights": case["weights"]})
+
+        expected, actual = plain(after(plain(case))), asked(after(asked(case)))
+        return differing(f"{case}, and again with what came of it", expected, actual)
+
+    def again(case: Case) -> Example | None:
+        first = asked(case)
+        asked(questions.random(*case["x"].shape, case["h"].shape[1], seed=7))
+        return differing(str(case), first, asked(case), "asked twice, with another question between")
+
+    def finite(case: Case) -> Example | None:
+        answer = asked(case)
+        return differing(str(case), plain(case), answer, wrong=~np.isfinite(answer))
+
+    random = [questions.random(*size) for size in ((1, 1, 1), (1, 2, 2), (2, 4, 3), (2, 3, 4))]
+    return CheckReport(
+        f"recurrent ({kind})",
+        (
+            asked.answered,
+            asked.expect("zero input and zero state: the biases alone", questions.zeros(), plain, which),
+            *(asked.expect(name, cases, plain, which) for name, cases in questions.gates().items()),
+            asked.expect("one step by the formula, on random numbers", random, plain, which),
+            asked.judge("each row of the batch works by itself", [questions.random(2, 2, 2)], apart),
+            asked.judge("the state is carried: two steps in turn", random, in_turn),
+            asked.judge("the same question gets the same answer again", random[:2], again),
+            asked.judge("large numbers do not overflow", questions.large(), finite),
+        ),
+    )
+
+
+class Questions:
+    """Cases `fn(x, h, weights)`, or `fn(x, h, c, weights)`; weights are zero where nothing else is said."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+
+    def case(self, B: int, C: int, H: int, random: str, seed: int = 0, **constant: float) -> Case:
+        """Random input and state; the weights named in `random` are random too, others filled with a number."""
+        shapes = {"W": (H, C), "U": (H, H), "b": (H,)}
+        names = [name + gate for gate in GATES[self.kind] for name in shapes]
+        weights = {name: torch.zeros(shapes[name[0]], dtype=torch.float64) for name in names}
+        for n, name in enumerate(names):
+            if name in random.split():
+                weights[name] = noise(*shapes[name[0]], seed=seed + 10 + n)
+        for name, value in constant.items():
+            weights[name] += value
+        state = {"h": noise(B, H, seed=seed + 2)}
+        if self.kind == "lstm":
+            state["c"] = noise(B, H, seed=seed + 3)
+        return _Case(**{"x": noise(B, C, seed=seed + 1), **state, "weights": weights})
+
+    def random(self, B: int, C: int, H: int, seed: int = 0) -> Case:
+        return self.case(B, C, H, " ".join(f"W{gate} U{gate} b{gate}" for gate in GATES[self.kind]), seed)
+
+    def gates(self) -> dict[str, list[Case]]:
+        """By the name of the property."""
+        sizes = ((1, 1), (2, 2), (3, 2))
+        return {
+            name: [self.case(1, C, H, random, **constant) for C, H in sizes]
+            for name, (random, constant) in ALONE[self.kind].items()
+        }
+
+    def zeros(self) -> list[Case]:
+        cases = [self.random(1, 1, 1), self.random(2, 2, 3)]
+        for case in cases:
+            for name in case.arguments.keys() - {"weights"}:
+                case.arguments[name].zero_()
+        return cases
+
+    def large(self) -> list[Case]:
+        cases = [self.random(1, 1, 1), self.random(2, 2, 3)]
+        for case in cases:
+            case.arguments["x"].mul_(10_000)
+        return cases
+
+
+class _Case(Case):
+    """Shown without the weights that are zero; an LSTM's state as the pair that it is."""
+
+    def __str__(self) -> str:
+        x, *state, weights = (self.arguments[name] for name in self.arguments)
+        named = {name: w.tolist() for name, w in weights.items() if w.any()}
+        h = (
+            f"h={state[0].tolist()}"
+            if len(state) == 1
+            else f"state=({', '.join(str(s.tolist()) for s in state)})"
+        )
+        return shorten(f"fn(x={x.tolist()}, {h}, weights={named})")
+
+
+def _numpy(value: object) -> object:
+    return {name: w.numpy() for name, w in value.items()} if isinstance(value, dict) else value.numpy()
+
+
+def plain_step(kind: str, x: np.ndarray, *rest, variant: str = "") -> np.ndarray:
+    """The definition, `(1, B, H)` or of an LSTM `(2, B, H)`; or a variant that is met with elsewhere."""
+    *state, w = rest
+    h = state[0]
+    tanh = (lambda a: a) if variant == "no tanh" else np.tanh
+
+    def total(gate: str) -> np.ndarray:
+        return x @ w[f"W{gate}"].T + h @ w[f"U{gate}"].T + w[f"b{gate}"]
+
+    def logistic(gate: str) -> np.ndarray:
+        return (1 + np.tanh(total(gate) / 2)) / 2
+
+    if kind == "elman":
+        return tanh(total(""))[None]
+    if kind == "gru":
+        r, z = logistic("_r"), logistic("_z")
+        recalled = (r * h) @ w["U_n"].T if variant == "reset first" else r * (h @ w["U_n"].T)
+        n = np.tanh(x @ w["W_n"].T + w["b_n"] + recalled)
+        return (z * n + (1 - z) * h if variant == "swapped" else (1 - z) * n + z * h)[None]
+    c = logistic("_f") * state[1] + logistic("_i") * np.tanh(total("_g"))
+    return np.stack([logistic("_o") * tanh(c), c])

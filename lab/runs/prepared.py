@@ -1,0 +1,145 @@
+"""From what a person chooses to all that training needs: text, splits, tokenizer, the stream of batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lab.batches import Batch
+from lab.bundle import KINDS, Data, Experiment
+from lab.corpora import NAMES, Corpus, CorpusError, Splits, load
+from lab.nn.recurrent import RecurrentConfig
+from lab.nn.transformer import TransformerConfig
+from lab.tokenize import KINDS as TOKENIZERS
+from lab.tokenize import Tokenizer
+from lab.train import TrainConfig
+from lab.windows import join_lines, random_windows
+
+VOCABULARY_SETTING = {"bpe": "vocab_size", "word": "max_vocab", "char": None}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a person chooses; `prepare` works out the rest, and gives the `Experiment`."""
+
+    model: (
+        TransformerConfig | RecurrentConfig
+    )  # its vocab_size: the most ids the tokenizer may have ("char" takes all)
+    training: TrainConfig
+    corpus: str = "auto"  # a name that `lab corpus` lists, or a path
+    tokenizer: Literal["bpe", "word", "char"] = "bpe"  # learns from the training lines
+    batch_size: int = 32  # rows a batch, over all processes; a row has model.context tokens
+    split_seed: int = 0  # of the lines for training, validation and test
+    seed: int = 0  # of the weights, dropout, and the order of the batches
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that training needs. `splits` are lines of text; `experiment` says how they came about."""
+
+    experiment: Experiment
+    corpus: Corpus
+    splits: Splits
+    tokenizer: Tokenizer
+
+    @cached_property
+    def ids(self) -> Tensor:
+        """The training lines, each between `<s>` and `</s>`, joined: int64 `(N,)`."""
+        return join_lines(self.tokenizer.encode_lines(self.splits.train))
+
+    @property
+    def tokens_per_char(self) -> float:
+        """By which bits a token become bits a character, over the training lines; each line's newline counts."""
+        return len(self.ids) / sum(len(line) + 1 for line in self.splits.train)
+
+    def batches(self) -> Iterator[Batch]:
+        """Windows at random places of the training text, without end; each call begins the same stream anew."""
+        data = self.experiment.data
+        generator = torch.Generator().manual_seed(data.seed)
+        return random_windows(self.ids, data.context, data.batch_size, generator)
+
+    def model(self) -> nn.Module:
+        """A fresh model; its weights depend on the experiment's seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.experiment.seed)
+            return KINDS[self.experiment.kind][1](self.experiment.model)
+
+
+def prepare(what: Plan | Experiment) -> Prepared:
+    """Load the corpus, split it, train the tokenizer on the training lines.
+
+    The same plan or experiment gives the same, bit for bit. Raises CorpusError when the text cannot be had, is not the
+    one of the experiment, or is too short to split; and ValueError for what cannot be built from it.
+    """
+    plan = what if isinstance(what, Plan) else _plan(what)
+    if plan.tokenizer not in TOKENIZERS:
+        raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZERS)}; got {plan.tokenizer!r}")
+    corpus = _named(plan.corpus) if plan.corpus in NAMES and plan.corpus != "auto" else load(plan.corpus)
+    if isinstance(what, Experiment) and corpus.sha256 != what.data.sha256:
+        raise CorpusError(
+            f"the corpus {plan.corpus!r} has sha256 {corpus.sha256[:16]}..., the experiment's has "
+            f"{what.data.sha256[:16]}...: the text has changed since; plan a new experiment on it"
+        )
+    splits = corpus.splits(seed=plan.split_seed)
+    tokenizer = _tokenizer(corpus, plan.split_seed, plan.tokenizer, plan.model.vocab_size)
+    experiment = what if isinstance(what, Experiment) else _experiment(plan, corpus, tokenizer.vocab_size)
+    if tokenizer.vocab_size != experiment.data.vocab_size:
+        raise ValueError(
+            f"a tokenizer of kind {plan.tokenizer!r} has {tokenizer.vocab_size} ids for this text, the experiment says "
+            f"{experiment.data.vocab_size}: start from a Plan, which leaves that number to the text"
+        )
+    return Prepared(experiment, corpus, splits, tokenizer)
+
+
+def kind_of(config) -> str:
+    """What `lab.bundle.KINDS` calls a model with this config.
+
+    Raises ValueError for a config that none of its kinds has.
+    """
+    for kind, (config_class, _) in KINDS.items():
+        if type(config) is config_class:
+            return kind
+    raise ValueError(
+        f"no kind of model in lab.bundle.KINDS ({', '.join(KINDS)}) has a {type(config).__name__}"
+    )
+
+
+def _experiment(plan: Plan, corpus: Corpus, vocab_size: int) -> Experiment:
+    # The name of somebody's own text does not say where it lies.
+    at = corpus.name if plan.corpus in NAMES else str(Path(plan.corpus).resolve())
+    data = Data(
+        corpus=at,
+        sha256=corpus.sha256,
+        split_seed=plan.split_seed,
+        tokenizer=plan.tokenizer,
+        vocab_size=vocab_size,
+        context=plan.model.context,
+        batch_size=plan.batch_size,
+        seed=plan.seed,
+    )
+    model = replace(plan.model, vocab_size=vocab_size)
+    return Experiment(model, plan.training, data, kind_of(plan.model), plan.seed)
+
+
+def _plan(experiment: Experiment) -> Plan:
+    """The plan that makes this experiment's corpus and tokenizer again."""
+    data = experiment.data
+    return Plan(
+        experiment.model, experiment.training, data.corpus, data.tokenizer, split_seed=data.split_seed
+    )
+
+
+@lru_cache(maxsize=4)
+def _named(name: str) -> Corpus:
+    return load(name)
+
+
+@lru_cache(maxsize=8)  # several runs on one text are the rule
+def _tokenizer(corpus: Corpus, split_seed: int, kind: str, vocab_size: int) -> Tokenizer:
+    setting = VOCABULARY_SETTING[kind]
+    settings = {} if setting is None else {setting: vocab_size}
+    return TOKENIZERS[kind].train(corpus.splits(seed=split_seed).train, **settings)

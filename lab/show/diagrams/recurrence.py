@@ -1,0 +1,180 @@
+"""The picture of notebook 05: a recurrent language model, and the loop through which each token changes its state.
+
+Letters: B rows, T tokens, C channels, V tokens in the vocabulary.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lab.nn.recurrent import RecurrentConfig, RecurrentLM
+from lab.show.diagrams.render import to_svg
+from lab.show.diagrams.shapes import Shapes, _text
+from lab.show.diagrams.sketch import sketch
+
+DESCRIPTION = (
+    "Downwards: ids are embedded, pass one recurrent layer after the other and the output weights, and come out as "
+    "logits. On the right of each layer is a loop: the layer reads a token and its own state, makes the state anew, "
+    "and the new state comes back into it with the next token. A gradient that goes back t tokens passes t times "
+    "through the same loop; in a transformer every token reads all earlier ones at once. Every arrow down bears "
+    "the shape of its tensor, every state its own."
+)
+
+
+class Cell(NamedTuple):
+    """How a kind of cell makes its state anew, with how many matrices, and what the state consists of."""
+
+    name: str
+    way: str
+    matrices: int
+    state: str
+
+
+CELLS = {
+    "elman": Cell("Elman cells", "h = tanh(W x + U h + b)", 2, "h"),
+    "gru": Cell("GRU", "two gates: reset, update", 6, "h"),
+    "lstm": Cell("LSTM", "three gates: forget, input, output", 8, "hc"),
+}
+
+
+def report_recurrent_shapes(model: RecurrentLM, ids: Tensor) -> Shapes:
+    """The shape of every tensor on the way of `ids` `(B, T)` through the model, by name, in order.
+
+    `layer_1` is what the first recurrent layer hands on, `layer_1.h` the state that it keeps, after the last token;
+    an LSTM's has a second part, `layer_1.c`.
+
+    >>> model = RecurrentLM(RecurrentConfig(vocab_size=10, width=8, cell="gru"))
+    >>> shapes = report_recurrent_shapes(model, torch.zeros(3, 12, dtype=torch.long))
+    >>> shapes["layer_1"], shapes["layer_1.h"]
+    ((3, 12, 8), (3, 8))
+    """
+    shapes = {"ids": tuple(ids.shape)}
+
+    def watch(module: nn.Module, name: str):
+        def note(module, args, result):
+            if isinstance(module, nn.RNNBase):
+                shapes.update(_inside_layers(module, args[0], *result))
+            else:
+                shapes[name] = tuple(result.shape)
+
+        return module.register_forward_hook(note)
+
+    drawn = {name: m for name, m in model.named_modules() if name and not isinstance(m, nn.Identity)}
+    with torch.no_grad():
+        handles = [watch(module, name) for name, module in drawn.items()]
+        try:
+            model(ids)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return shapes
+
+
+def _inside_layers(
+    recurrent: nn.RNNBase, x: Tensor, last: Tensor, state: Tensor | tuple[Tensor, ...]
+) -> Shapes:
+    """The shapes between the layers, which torch runs as one: each layer is run again by itself."""
+    shapes, weights = {}, recurrent.state_dict()
+    parts = state if isinstance(state, tuple) else (state,)
+    for i in range(recurrent.num_layers):
+        own = {name.replace(f"_l{i}", "_l0"): w for name, w in weights.items() if name.endswith(f"_l{i}")}
+        with torch.random.fork_rng(devices=[]):  # initial weights draw random numbers
+            alone = type(recurrent)(x.shape[2], recurrent.hidden_size, batch_first=True).to(x)
+        alone.load_state_dict(own)
+        x = alone(x)[0]
+        shapes[f"layer_{i + 1}"] = tuple(x.shape)
+        shapes |= {f"layer_{i + 1}.{'hc'[k]}": tuple(part[i].shape) for k, part in enumerate(parts)}
+    return shapes | {f"layer_{recurrent.num_layers}": tuple(last.shape)}
+
+
+def recurrence(config: RecurrentConfig, shapes: Shapes) -> str:
+    """A recurrent language model as a sketched SVG: down the layers, each with its loop, and every tensor's shape.
+
+    `shapes` is what `report_recurrent_shapes` says of a model of this config. Raises ValueError when the model has
+    other parts than the picture (dropout), has them in another order, or other shapes.
+    """
+    return sketch(to_svg(_dot(config, _written(config, shapes))), DESCRIPTION)
+
+
+def _written(c: RecurrentConfig, shapes: Shapes) -> dict[str, str]:
+    """The model's shapes in letters and numbers: `{"layer_1.h": "(B, C) = (B, 256)"}`."""
+    drawn = {"ids": "B T", "embedding.token": "B T C", "embedding": "B T C"}
+    for i in range(1, c.num_layers + 1):
+        drawn |= {f"layer_{i}": "B T C"} | {f"layer_{i}.{part}": "B C" for part in CELLS[c.cell].state}
+    drawn["output"] = "B T V"
+    if list(shapes) != list(drawn):
+        lacks, adds = sorted(set(drawn) - set(shapes)), sorted(set(shapes) - set(drawn))
+        raise ValueError(
+            f"the picture does not show this model: of what it draws, the model lacks {lacks}, and has besides {adds}"
+            if lacks or adds
+            else f"the picture draws {list(drawn)}, in the model the order is {list(shapes)}"
+        )
+    B, T = shapes["ids"]
+    numbers = {"B": B, "T": T, "C": c.width, "V": c.vocab_size}
+    for name, letters in drawn.items():
+        expected = tuple(numbers[letter] for letter in letters.split())
+        if shapes[name] != expected:
+            raise ValueError(f"{name} is drawn as ({letters}) = {expected}, the model's is {shapes[name]}")
+    return {name: _text(letters.split(), numbers) for name, letters in drawn.items()}
+
+
+def _dot(c: RecurrentConfig, said: dict[str, str]) -> str:
+    layers = f"{c.num_layers} layers" if c.num_layers > 1 else "1 layer"
+    tied = "\\nthe embedding again" if c.tied else ""
+    shown = [
+        "layer_1",
+        *(["more"] if c.num_layers > 2 else []),
+        *([f"layer_{c.num_layers}"] if c.num_layers > 1 else []),
+    ]
+    return f"""
+digraph recurrence {{
+  graph [rankdir=TB newrank=true ranksep=0.42 nodesep=1.9 labelloc=t fontsize=22
+         label="A recurrent language model\\n{CELLS[c.cell].name}, {layers}\\n{_legend(c)}\\n\\n"]
+  node [shape=box style="rounded,filled" width=3.7 fontsize=14]
+  edge [fontsize=13 weight=20]
+
+  // left: down the layers, each with its loop
+  node [group=left]
+  ids       [class=data shape=note style=filled label="ids"]
+  embedding [class=parameters style=filled label="embedding\\nV × C"]
+  output    [class=parameters style=filled label="output weights\\nC → V{tied}"]
+  logits    [class=output label="logits\\na score for every token"]
+  node [class=parameters style=filled height=1.15]
+  {_lines(_layer(layer, c, said) for layer in shown)}
+  ids -> embedding     [label="   {said["ids"]} "]
+  embedding -> layer_1 [label=" {said["embedding"]} "]
+  {" -> ".join([*shown, "output"])} [label=" {said["layer_1"]} "]
+  output -> logits     [label=" {said["output"]} "]
+
+  // right, below: the price of the loop
+  node [class=note shape=note style=filled group=right width=2.7 height=0.5]
+  back    [label="t tokens back\\na gradient passes t times\\nthrough the same loop"]
+  instead [label="a transformer instead\\nevery token reads all\\nearlier ones at once"]
+  {{rank=same; output; back}}
+  {{rank=same; logits; instead}}
+  back -> instead [style=invis]
+}}
+"""
+
+
+def _layer(layer: str, c: RecurrentConfig, said: dict[str, str]) -> str:
+    """DOT for a layer, and the loop through which its state comes back into it."""
+    cell = CELLS[c.cell]
+    state = "\\n".join(f" {part} {said[f'layer_1.{part}']} " for part in cell.state)
+    return f"""{layer} [label="{_title(layer, c)}\\n{cell.way}\\n{cell.matrices} matrices, C × C"]
+  {layer}:se -> {layer}:ne [label=" its state, one token later \\n{state}"]"""
+
+
+def _title(layer: str, c: RecurrentConfig) -> str:
+    if layer != "more":
+        return layer.replace("_", " ")
+    return "layer 2" if c.num_layers == 3 else f"layers 2 to {c.num_layers - 1}, each"
+
+
+def _legend(c: RecurrentConfig) -> str:
+    return f"B rows, T tokens, C = {c.width:,} channels, V = {c.vocab_size:,} tokens in the vocabulary"
+
+
+def _lines(lines) -> str:
+    return "\n  ".join(lines)

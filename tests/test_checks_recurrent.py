@@ -1,0 +1,230 @@
+"""The check of a recurrent cell passes steps that are right, ours and torch's, and catches every planted bug."""
+
+import doctest
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from test_checks import caught
+from torch import nn
+
+from lab import checks
+
+ZEROS, FORMULA = (
+    "zero input and zero state: the biases alone",
+    "one step by the formula, on random numbers",
+)
+ROWS, TURN = "each row of the batch works by itself", "the state is carried: two steps in turn"
+AGAIN, LARGE = "the same question gets the same answer again", "large numbers do not overflow"
+INPUT, STATE = "the input alone: tanh(W x)", "the state comes in by U"
+RESET, UPDATE = (
+    "the reset gate: how much of U_n h the candidate gets",
+    "the update gate: how much of h stays",
+)
+CANDIDATE = "the candidate, with the reset gate open"
+IN, FORGET = "the input gate: how much of g is let in", "the forget gate: how much of c stays"
+CELL, OUT = "the cell: what is let in is tanh", "the output gate: how much of tanh(c') is shown"
+GATES = {"elman": ("",), "gru": ("_r", "_z", "_n"), "lstm": ("_i", "_f", "_g", "_o")}
+
+
+def total(x, h, w, gate=""):
+    return x @ w[f"W{gate}"].T + h @ w[f"U{gate}"].T + w[f"b{gate}"]
+
+
+def elman(x, h, w):
+    return torch.tanh(total(x, h, w))
+
+
+def gru(
+    x, h, w, swapped=False, reset_first=False, gates=("_r", "_z"), logistic=torch.sigmoid, bend=torch.tanh
+):
+    r, z = (logistic(total(x, h, w, gate)) for gate in gates)
+    U = w["U_n"].T
+    n = bend(x @ w["W_n"].T + w["b_n"] + ((r * h) @ U if reset_first else r * (h @ U)))
+    return z * n + (1 - z) * h if swapped else (1 - z) * n + z * h
+
+
+def lstm(x, state, w, gates=("_i", "_f", "_g", "_o"), let_in=torch.tanh, shown=torch.tanh, forget=True):
+    h, c = state
+    i, f, g, o = (total(x, h, w, gate) for gate in gates)
+    c = (f.sigmoid() if forget else 1) * c + i.sigmoid() * let_in(g)
+    return o.sigmoid() * shown(c), c
+
+
+def torchs(kind):
+    """torch's own cell with these weights."""
+
+    def step(x, state, w):
+        (H, C), gates = w["W" + GATES[kind][0]].shape, GATES[kind]
+        cell = {"elman": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}[kind](C, H).to(x.dtype)
+        with torch.no_grad():
+            cell.weight_ih.copy_(torch.cat([w[f"W{gate}"] for gate in gates]))
+            cell.weight_hh.copy_(torch.cat([w[f"U{gate}"] for gate in gates]))
+            cell.bias_ih.copy_(torch.cat([w[f"b{gate}"] for gate in gates]))
+            cell.bias_hh.zero_()
+        return cell(x, state)
+
+    return step
+
+
+def in_float32(fn):
+    def step(x, state, w):
+        state = tuple(s.float() for s in state) if isinstance(state, tuple) else state.float()
+        return fn(x.float(), state, {name: value.float() for name, value in w.items()})
+
+    return step
+
+
+def in_loops(x, state, w):
+    """An LSTM for one row and one unit at a time, in NumPy."""
+    assert isinstance(x, np.ndarray)
+    h, c = state
+    new_h, new_c = np.empty_like(h), np.empty_like(c)
+    for b, u in np.ndindex(*h.shape):
+        a = {k: w[f"W_{k}"][u] @ x[b] + w[f"U_{k}"][u] @ h[b] + w[f"b_{k}"][u] for k in "ifgo"}
+        i, f, o = (np.exp(-np.logaddexp(0, -a[k])) for k in "ifo")
+        new_c[b, u] = f * c[b, u] + i * np.tanh(a["g"])
+        new_h[b, u] = o * np.tanh(new_c[b, u])
+    return [new_h.tolist(), new_c.tolist()]
+
+
+@pytest.mark.parametrize("kind, ours", [("elman", elman), ("gru", gru), ("lstm", lstm)])
+def test_right_steps_pass(kind, ours):
+    for fn in (ours, torchs(kind), in_float32(ours), in_float32(torchs(kind))):
+        checks.recurrent(fn, kind).raise_if_failed()
+
+
+def test_right_steps_in_numpy_pass():
+    checks.recurrent(in_loops, "lstm", given="numpy").raise_if_failed()
+    checks.recurrent(
+        lambda x, h, w: np.tanh(x @ w["W"].T + h @ w["U"].T + w["b"]), "elman", given="numpy"
+    ).raise_if_failed()
+
+
+def without(*names):
+    """The weights with some of them zero."""
+    return lambda w: {name: value * (name not in names) for name, value in w.items()}
+
+
+def overflowing(x, h, w):
+    up, down = total(x, h, w).exp(), (-total(x, h, w)).exp()
+    return (up - down) / (up + down)
+
+
+def remembering():
+    """Adds to what it is given the state that it last gave out."""
+    kept = {}
+
+    def step(x, h, w):
+        last = kept.get("h", torch.zeros(1, dtype=torch.float64))
+        kept["h"] = elman(x, h + 0.1 * last.mean(), w)
+        return kept["h"]
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "fn, failed",
+    [
+        (lambda x, h, w: total(x, h, w), [ZEROS, INPUT, STATE, FORMULA, TURN]),
+        (lambda x, h, w: elman(x, h, without("b")(w)), [ZEROS, FORMULA, TURN]),
+        (lambda x, h, w: elman(x, h, without("W")(w)), [INPUT, FORMULA, TURN]),
+        (lambda x, h, w: elman(x, h, without("U")(w)), [STATE, FORMULA, TURN]),
+        (lambda x, h, w: elman(x, h, w | {"U": w["U"].T}), [STATE, FORMULA, TURN]),
+        (lambda x, h, w: elman(x, h.mean(0, keepdim=True).expand_as(h), w), [FORMULA, ROWS, TURN]),
+        (lambda x, h, w: total(x, h, w).sigmoid(), [ZEROS, INPUT, STATE, FORMULA, TURN]),
+        (overflowing, [LARGE]),
+    ],
+)
+def test_wrong_elman_steps_are_caught(fn, failed):
+    assert caught(checks.recurrent(fn, "elman")) == failed
+
+
+def test_a_state_that_is_kept_aside_is_caught():
+    assert AGAIN in caught(checks.recurrent(remembering(), "elman"))
+
+
+@pytest.mark.parametrize(
+    "change, failed",
+    [
+        ({"swapped": True}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
+        ({"reset_first": True}, [RESET, FORMULA, TURN]),
+        ({"gates": ("_z", "_r")}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
+        ({"gates": ("_r", "_r")}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
+        ({"bend": torch.sigmoid}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
+        ({"bend": lambda a: a}, [ZEROS, RESET, CANDIDATE, FORMULA, TURN]),
+        ({"logistic": lambda a: 1 / (1 + (-2 * a).exp())}, [ZEROS, RESET, UPDATE, FORMULA, TURN]),
+    ],
+)
+def test_wrong_gru_steps_are_caught(change, failed):
+    assert caught(checks.recurrent(lambda *args: gru(*args, **change), "gru")) == failed
+
+
+@pytest.mark.parametrize(
+    "names, failed",
+    [
+        (("U_r",), [RESET, FORMULA, TURN]),
+        (("W_z",), [UPDATE, FORMULA, TURN]),
+        (("b_n",), [ZEROS, CANDIDATE, FORMULA, TURN]),
+    ],
+)
+def test_forgotten_weights_of_a_gru_are_caught(names, failed):
+    assert caught(checks.recurrent(lambda x, h, w: gru(x, h, without(*names)(w)), "gru")) == failed
+
+
+@pytest.mark.parametrize(
+    "change, failed",
+    [
+        ({"gates": ("_f", "_i", "_g", "_o")}, [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]),
+        ({"gates": ("_i", "_f", "_g", "_i")}, [ZEROS, IN, FORGET, OUT, FORMULA, TURN]),
+        ({"gates": ("_i", "_f", "_g", "_f")}, [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]),
+        ({"let_in": torch.sigmoid}, [ZEROS, IN, CELL, FORMULA, TURN]),
+        ({"let_in": lambda a: a}, [ZEROS, IN, CELL, FORMULA, TURN]),
+        ({"shown": lambda c: c}, [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]),
+        ({"forget": False}, [IN, FORGET, CELL, FORMULA, TURN]),
+    ],
+)
+def test_wrong_lstm_steps_are_caught(change, failed):
+    assert caught(checks.recurrent(lambda *args: lstm(*args, **change), "lstm")) == failed
+
+
+def test_the_wrong_part_of_an_lstm_state_is_caught():
+    report = checks.recurrent(lambda *args: lstm(*args)[::-1], "lstm")
+    assert FORMULA in caught(report) and "(c, h) came, (h, c) was expected" in str(report)
+    names = caught(checks.recurrent(lambda x, state, w: (lstm(x, state, w)[0],) * 2, "lstm"))
+    assert FORMULA in names and FORGET in names and TURN in names
+
+
+def test_variants_met_elsewhere_are_named():
+    assert "Chung et al. 2014" in str(checks.recurrent(lambda *args: gru(*args, swapped=True), "gru"))
+    assert "as in Cho et al. 2014" in str(checks.recurrent(lambda *args: gru(*args, reset_first=True), "gru"))
+    assert "without the tanh" in str(checks.recurrent(lambda *args: lstm(*args, shown=lambda c: c), "lstm"))
+    assert "as with no tanh" in str(checks.recurrent(total, "elman"))
+
+
+def test_the_smallest_case_is_shown():
+    report = checks.recurrent(lambda *args: gru(*args, reset_first=True), "gru")
+    (example,) = [p.example for p in report.properties if p.name == RESET]
+    assert "weights={'W_r'" in example.call and "'W_n'" not in example.call
+    assert len(example.call) < 500
+
+
+def test_wrong_shapes_are_named():
+    assert "shape (1, 1, 1); expected (1, 1)" in str(checks.recurrent(lambda *a: elman(*a)[None], "elman"))
+    assert "Tensor; expected two things, (h, c)" in str(checks.recurrent(lambda *a: lstm(*a)[0], "lstm"))
+    report = checks.recurrent(lambda x, state, w: (lstm(x, state, w)[0], None), "lstm")
+    assert "None: does the function return its result?" in str(report)
+    assert str(report).count("(not judged)") == 10
+
+
+def test_unknown_words_are_refused():
+    with pytest.raises(ValueError, match="unknown kind 'rnn'; expected one of"):
+        checks.recurrent(elman, "rnn")
+    with pytest.raises(ValueError, match="unknown given 'jax'"):
+        checks.recurrent(elman, "elman", given="jax")
+
+
+def test_examples_in_the_documentation():
+    failed, attempted = doctest.testmod(importlib.import_module("lab.checks.recurrent"))
+    assert attempted and not failed

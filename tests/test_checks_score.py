@@ -1,0 +1,205 @@
+"""The check of scoring passes ours and a slow independent one, and catches every planted bug."""
+
+import doctest
+import importlib
+import math
+
+import pytest
+import torch
+from test_checks import caught
+
+from lab import checks
+from lab.objectives import score_lines
+
+ANSWER, BITS = (
+    "the answer is one number, bits per character",
+    "V equally likely tokens cost log2 V bits each",
+)
+FIRST, END = "the first token is scored, after <s>", "</s> is scored, at the end of each line"
+BEGIN, NEWLINE = "<s> itself is given, and not scored", "each line's newline counts as a character"
+TOKENS, PADDING = "it is per character, not per token", "padding beside a longer line is not scored"
+LONG, HALF = "each token of a long line is scored once", "and with at least half a context before it"
+MANY, ORDER = "many lines: all count, by their length", "the order of the lines does not matter"
+MODE = "the model is scored in evaluation, and left in its mode"
+
+
+def ours(model, tokenizer, lines):
+    return score_lines(model, tokenizer, lines).bits_per_char
+
+
+class Scorer:
+    """One token after another, with everything that a test may break."""
+
+    def __init__(
+        self, *, base=2, end=True, newline=True, first=0, per="char", stride="half", mean=False, drop=0, mode=True,
+        stays=False, order=False,
+    ):  # fmt: skip
+        self.base, self.end, self.newline, self.first, self.per = base, end, newline, first, per
+        self.stride, self.mean, self.drop, self.mode, self.stays = stride, mean, drop, mode, stays
+        self.order = order
+
+    @torch.no_grad()
+    def __call__(self, model, tokenizer, lines):
+        was = model.training
+        if self.mode:
+            model.eval()
+        bits, chars, each = 0.0, 0, []
+        for n, (line, ids) in enumerate(zip(lines, tokenizer.encode_lines(lines), strict=True)):
+            ids = ids if self.end else ids[:-1]
+            cost = sum(self.costs(model, ids)) / math.log(self.base) * (1 + n * self.order)
+            size = len(line) + self.newline if self.per == "char" else len(ids) - 1
+            if n >= len(lines) - self.drop * (len(lines) > 100):
+                continue
+            bits, chars, each = bits + cost, chars + size, [*each, cost / max(1, size)]
+        if not self.stays:
+            model.train(was)
+        return sum(each) / len(each) if self.mean else bits / max(1, chars)
+
+    def costs(self, model, ids):
+        context = model.config.context
+        for t in range(1 + self.first, len(ids)):
+            if self.stride == "half":
+                start = max(0, t - context)
+            elif self.stride == "apart":
+                start = (t - 1) // context * context
+            elif self.stride == "cut":
+                start = 0
+                if t > context:
+                    return
+            elif self.stride == "barely":
+                start = 0 if t <= context else t - (context + 1) // 2
+            else:  # little: a quarter of a context is enough
+                start = 0 if t <= context else t - max(1, context // 4)
+            logits = model(torch.tensor([ids[start:t]]))[0, -1]
+            yield -logits.log_softmax(-1)[ids[t]].item()
+
+
+@torch.no_grad()
+def in_a_batch(model, tokenizer, lines, ignore=True, left=False, mean=False, size=64, shift=0):
+    """Short lines, a batch at a time; longer ones by the slow scorer. Things that go wrong with padding."""
+    was, encoded = model.training, tokenizer.encode_lines(lines)
+    if max(map(len, encoded)) - 1 > model.config.context:
+        return Scorer()(model, tokenizer, lines)
+    model.eval()
+    nats, chars, batches = 0.0, sum(map(len, lines)) + len(lines), []
+    for i in range(0, len(lines), size):
+        rows = encoded[i : i + size]
+        T = max(map(len, rows))
+        fill = [[tokenizer.pad_id] * (T - len(row)) for row in rows]
+        ids = torch.tensor([f + r if left else r + f for r, f in zip(rows, fill, strict=True)])
+        x, y = ids[:, :-1], ids[:, 1:]
+        costs = -model(x).log_softmax(-1).gather(-1, y[..., None])[..., 0]
+        real = (y != tokenizer.pad_id) & (x != tokenizer.pad_id) if ignore else torch.ones_like(y).bool()
+        nats += costs[real].sum().item()
+        batches.append(costs[real].mean().item())
+    model.train(was)
+    return (sum(batches) / len(batches) if mean else nats / chars) / math.log(2)
+
+
+@torch.no_grad()
+def as_one_stream(model, tokenizer, lines):
+    """All lines joined: <s> is predicted from the </s> before it."""
+    ids, was = [i for line in tokenizer.encode_lines(lines) for i in line], model.training
+    model.eval()
+    nats = sum(Scorer().costs(model, ids))
+    model.train(was)
+    return nats / math.log(2) / (sum(map(len, lines)) + len(lines))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        ours,
+        Scorer(),
+        Scorer(stride="barely"),
+        in_a_batch,
+        lambda *args: in_a_batch(*args, left=True, size=7),
+        lambda model, tokenizer, lines: score_lines(model, tokenizer, lines, batch_size=3).bits_per_char,
+        lambda *args: torch.tensor(ours(*args), dtype=torch.float32),
+    ],
+)
+def test_right_scores_pass(fn):
+    checks.score(fn).raise_if_failed()
+
+
+RANDOM = [PADDING, LONG, HALF, MANY, MODE]  # the cases in which everything costs something
+
+
+@pytest.mark.parametrize(
+    "fn, failed",
+    [
+        (Scorer(base=math.e), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+        (Scorer(end=False), [BITS, END, TOKENS, *RANDOM]),
+        (Scorer(newline=False), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+        (Scorer(first=1), [BITS, FIRST, TOKENS, *RANDOM]),
+        (Scorer(per="token"), [TOKENS]),
+        (Scorer(end=False, newline=False), [FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+        (Scorer(stride="apart"), [HALF]),
+        (Scorer(stride="little"), [HALF]),
+        (Scorer(stride="cut"), [LONG, HALF]),
+        (Scorer(mean=True), [PADDING, LONG, HALF, MANY]),
+        (Scorer(drop=10), [MANY, ORDER]),
+        (Scorer(order=True), [FIRST, END, NEWLINE, PADDING, LONG, HALF, MANY, ORDER]),
+        (Scorer(mode=False), [MODE]),
+        (Scorer(stays=True), [MODE]),
+        (lambda *args: in_a_batch(*args, ignore=False), [PADDING, MANY, ORDER]),
+        (lambda *args: in_a_batch(*args, mean=True, size=16), [TOKENS, MANY, ORDER]),
+        (lambda *args: -ours(*args), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+        (lambda *args: 2 ** ours(*args), [BITS, FIRST, END, BEGIN, NEWLINE, TOKENS, *RANDOM]),
+        (
+            lambda model, tokenizer, lines: ours(model, tokenizer, lines[:1]),
+            [PADDING, LONG, HALF, MANY, ORDER],
+        ),
+    ],
+)
+def test_wrong_scores_are_caught(fn, failed):
+    assert caught(checks.score(fn)) == failed
+
+
+def test_a_score_of_one_stream_is_caught():
+    names = caught(checks.score(as_one_stream))
+    assert BEGIN in names and PADDING in names and MANY in names and BITS not in names
+
+
+def test_too_long_a_row_is_named():
+    names = caught(report := checks.score(lambda *args: in_a_long_row(*args)))
+    assert names == [LONG, HALF] and "raised ValueError: ids of shape" in str(report)
+
+
+@torch.no_grad()
+def in_a_long_row(model, tokenizer, lines):
+    was, nats = model.training, 0.0
+    model.eval()
+    for ids in tokenizer.encode_lines(lines):
+        log_p = model(torch.tensor([ids[:-1]])).log_softmax(-1)
+        nats -= log_p[0, range(len(ids) - 1), ids[1:]].sum().item()
+    model.train(was)
+    return nats / math.log(2) / (sum(map(len, lines)) + len(lines))
+
+
+@pytest.mark.parametrize(
+    "fn, said",
+    [
+        (Scorer(base=math.e), "as if in nats, not in bits"),
+        (Scorer(newline=False), "as if newlines were not counted as characters"),
+        (Scorer(end=False), "as if </s> was not scored"),
+        (Scorer(first=1), "as if the first token were not scored"),
+        (Scorer(end=False, newline=False), "as if neither </s> were scored nor the newline counted"),
+        (Scorer(per="token"), "as if per token, not per character"),
+        (Scorer(mean=True), "as if each line had the same weight, whatever its length"),
+    ],
+)
+def test_well_known_mistakes_are_named(fn, said):
+    assert said in str(checks.score(fn))
+
+
+def test_a_score_that_is_not_a_number_is_explained():
+    report = checks.score(lambda *args: score_lines(*args))
+    assert caught(report)[0] == ANSWER and "Score, which is not an array of numbers" in str(report)
+    assert str(report).count("(not judged)") == 12
+    assert "None: does the function return its result?" in str(checks.score(lambda *args: None))
+
+
+def test_examples_in_the_documentation():
+    failed, attempted = doctest.testmod(importlib.import_module("lab.checks.score"))
+    assert attempted and not failed

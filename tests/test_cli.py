@@ -1,0 +1,195 @@
+"""The commands `train`, `sample` and `runs`: thin, so most is asked of the command line as a function."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lab import bundle, cli
+from lab.decode.search import Sampling, generate
+from lab.tokenize import BPETokenizer
+
+SMALL = {
+    "--tokenizer": "char",
+    "--batch-size": "4",
+    "--model.context": "8",
+    "--model.width": "8",
+    "--model.num-layers": "1",
+    "--model.num-heads": "2",
+    "--model.feed-forward": "8",
+    "--training.steps": "4",
+    "--training.warmup": "2",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("cli")
+    (place / "cats.txt").write_text("".join(f"line {n} of a text about cats\n" for n in range(40)))
+    return place
+
+
+@pytest.fixture
+def folder(place, monkeypatch):
+    monkeypatch.setenv("LAB_RUNS", str(place / "runs"))
+    return place / "runs"
+
+
+def lab(monkeypatch, *arguments) -> None:
+    monkeypatch.setattr(sys, "argv", ["lab", *map(str, arguments)])
+    cli.main()
+
+
+def train(monkeypatch, place, **changed) -> None:
+    flags = {"--corpus": place / "cats.txt", **SMALL}
+    flags |= {f"--{name.replace('__', '.').replace('_', '-')}": value for name, value in changed.items()}
+    lab(monkeypatch, "train", *(part for pair in flags.items() for part in pair))
+
+
+def refused(capsys, run) -> str:
+    with pytest.raises(SystemExit) as exit:
+        run()
+    assert exit.value.code == 2
+    return " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_train_trains_then_loads(monkeypatch, capsys, place, folder):
+    train(monkeypatch, place)
+    (path,) = folder.iterdir()
+    assert capsys.readouterr().out.startswith(f"trained {path} in ")
+    train(monkeypatch, place)
+    assert capsys.readouterr().out.startswith(f"loaded {path}: trained ")
+    experiment = bundle.load(path).experiment
+    assert (experiment.model.width, experiment.training.steps, experiment.data.batch_size) == (8, 4, 4)
+
+
+@pytest.mark.skipif("recurrent" not in bundle.KINDS, reason="lab.bundle.KINDS has no recurrent models yet")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "elman"])
+def test_a_recurrent_model_can_be_chosen(monkeypatch, place, folder, cell):
+    flags = {"--corpus": place / "cats.txt", **SMALL, f"--model={cell}": None}
+    flags = [
+        str(part)
+        for pair in flags.items()
+        if "heads" not in pair[0] and "feed" not in pair[0]
+        for part in pair
+        if part
+    ]
+    lab(monkeypatch, "train", *flags, "--name", cell)
+    assert bundle.load(folder / cell).model.config.cell == cell
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"training__steps": 0}, "steps must be a whole number of at least 1, got 0"),
+        ({"training__other_lr": "nan"}, "other_lr must be a positive number, got nan"),
+        ({"model__width": 7}, "does not split into 2 heads"),
+        ({"model": "mamba"}, "'transformer', 'lstm', 'gru', 'elman'"),
+        ({"corpus": "kvj"}, "Did you mean 'kjv'"),
+        ({"name": "../x"}, "one folder"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_message(monkeypatch, capsys, place, folder, changed, told):
+    assert told in refused(capsys, lambda: train(monkeypatch, place, **changed))
+
+
+def test_a_corpus_without_validation_lines_is_refused(monkeypatch, capsys, place, folder):
+    (place / "short.txt").write_text("one\ntwo\n")
+    message = refused(capsys, lambda: train(monkeypatch, place, corpus=place / "short.txt"))
+    assert "2 distinct line(s), but train, validation and test need one each" in message
+
+
+def test_a_changed_config_lists_what_differs(monkeypatch, capsys, place, folder):
+    train(monkeypatch, place, name="mine")
+    message = refused(capsys, lambda: train(monkeypatch, place, name="mine", training__steps=5, seed=1))
+    assert "training.steps: 4 -> 5; data.seed: 0 -> 1; seed: 0 -> 1" in message
+
+
+def test_sample_writes_what_the_model_draws(monkeypatch, capsys, place, folder):
+    train(monkeypatch, place, name="mine")
+    capsys.readouterr()
+    lab(
+        monkeypatch,
+        "sample",
+        "mine",
+        "--prompt",
+        "line",
+        "--temperature",
+        0.5,
+        "--max-new-tokens",
+        9,
+        "--seed",
+        3,
+    )
+    run = bundle.load(folder / "mine")
+    drawn = generate(
+        run.model,
+        [run.tokenizer.bos_id, *run.tokenizer.encode("line")],
+        max_new_tokens=9,
+        sampling=Sampling(0.5),
+        generator=torch.Generator().manual_seed(3),
+        stop_id=run.tokenizer.eos_id,
+    )
+    assert capsys.readouterr().out == f"line{run.tokenizer.decode(step.token for step in drawn)}\n"
+
+
+def test_an_unknown_run_lists_those_there_are(monkeypatch, capsys, place, folder):
+    train(monkeypatch, place, name="mine")
+    message = refused(capsys, lambda: lab(monkeypatch, "sample", "yours"))
+    assert "no run is called 'yours'" in message and "mine" in message
+    refused(capsys, lambda: lab(monkeypatch, "sample", "mine", "--temperature", "-1"))
+
+
+def test_runs_prints_the_table(monkeypatch, capsys, place, tmp_path):
+    monkeypatch.setenv("LAB_RUNS", str(tmp_path))
+    lab(monkeypatch, "runs")
+    assert "no runs in" in capsys.readouterr().out
+    for name, seed in (("first", 0), ("second", 1), ("third", 2)):
+        train(monkeypatch, place, name=name, seed=seed)
+    (tmp_path / "third" / "step-00000004" / "metrics.jsonl").write_text("")
+    capsys.readouterr()
+    lab(monkeypatch, "runs", tmp_path)
+    out = capsys.readouterr().out
+    header, _, first, second, third, why = out.splitlines()
+    assert header.split()[0] == "seed" and "bits_per_char" in header
+    assert first.split()[:2] == ["first", "0"] and second.split()[:2] == ["second", "1"]
+    assert third.split()[0] == "third" and third.split()[-1] == "damaged"
+    assert why.startswith("third is damaged: ") and "metrics.jsonl" in why
+
+
+def test_text_is_written_in_whole_characters():
+    tokenizer = BPETokenizer.train(["plain"], 261)
+    ids = tokenizer.encode("aé→b")
+    assert list(cli._pieces(tokenizer, ids)) == ["a", "é", "→", "b", ""]
+    assert "".join(cli._pieces(tokenizer, ids[:2])) == "a\N{REPLACEMENT CHARACTER}"
+    assert list(cli._pieces(tokenizer, [])) == [""]
+
+
+def test_the_help_explains_every_command(monkeypatch, capsys):
+    for command, told in {
+        "train": "--model.num-heads",
+        "sample": "--max-new-tokens",
+        "runs": "settings that differ",
+    }.items():
+        with pytest.raises(SystemExit) as exit:
+            lab(monkeypatch, command, "--help")
+        assert exit.value.code == 0 and told in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        lab(monkeypatch, "train", "--model", "gru", "--help")
+    out = capsys.readouterr().out
+    assert "--model.cell" in out and "--model.num-heads" not in out
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_train_one_run(place, folder):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    flags = [part for pair in SMALL.items() for part in pair]
+    arguments = ["train", "--corpus", str(place / "cats.txt"), *flags, "--name", "both"]
+    result = subprocess.run(
+        [*torchrun, "-m", "lab", *arguments], capture_output=True, text=True, env=os.environ, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("trained ") == 1, "one of them speaks"
+    assert bundle.load(folder / "both").training_state.step == 4
