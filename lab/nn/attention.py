@@ -65,9 +65,8 @@ def attend(
 
     Raises ValueError for shapes that do not fit each other, and for what is not floating point.
     """
-    _check_shapes(q, k, v)
-    grouped = q.shape[1] != k.shape[1]
-    T, S = q.shape[2], k.shape[2]
+    (_, H, T, _), (_, G, S, _) = _checked_shapes(q, k, v)
+    grouped = H != G
     if mask is None and causal and 1 < T < S:
         mask = _last_queries(T, S, q.device)
     if mask is None:  # one query, the last, sees everything
@@ -88,12 +87,11 @@ def attention_weights(
     >>> attention_weights(torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 2, 4)).tolist()
     [[[[0.5, 0.5]]]]
     """
-    _check_shapes(q, k, k)
-    T, S = q.shape[2], k.shape[2]
+    (_, H, T, E), (_, G, S, _) = _checked_shapes(q, k, k)
     if mask is None and causal:
         mask = _last_queries(T, S, q.device)
-    k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)  # (B, H, S, E)
-    scores = q @ k.mT * q.shape[-1] ** -0.5  # (B, H, T, S)
+    k = k.repeat_interleave(H // G, dim=1)  # (B, H, S, E)
+    scores = q @ k.mT * E**-0.5  # (B, H, T, S)
     if mask is None:
         return scores.softmax(dim=-1)
     allowed, empty = _settled(mask, q, k)
@@ -112,11 +110,12 @@ def _settled(mask: Tensor | SettledMask, q: Tensor, k: Tensor) -> SettledMask:
     return settle_mask(mask, q.shape[0], q.shape[2], k.shape[2])
 
 
-def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
+def _checked_shapes(q: Tensor, k: Tensor, v: Tensor) -> tuple[torch.Size, torch.Size]:
+    """The shapes of q and k, if all fit together. Each is read once: on small tensors even that takes time."""
     of_q, of_k, of_v = q.shape, k.shape, v.shape
     if not len(of_q) == len(of_k) == len(of_v) == 4 or of_q[0] != of_k[0] or of_q[3] != of_k[3]:
         raise ValueError(f"attention takes q (B, H, T, E) and k, v (B, G, S, E); got {_shapes(q, k, v)}")
-    if of_k[:3] != of_v[:3] or of_q[1] % of_k[1]:
+    if of_k[0] != of_v[0] or of_k[1] != of_v[1] or of_k[2] != of_v[2] or of_q[1] % of_k[1]:
         raise ValueError(
             "each key needs a value, and G must divide H in q (B, H, T, E), k (B, G, S, E); "
             f"got {_shapes(q, k, v)}"
@@ -125,6 +124,7 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
         raise ValueError(
             f"q, k and v must be of one floating point type; got {q.dtype}, {k.dtype}, {v.dtype}"
         )
+    return of_q, of_k
 
 
 def _shapes(q: Tensor, k: Tensor, v: Tensor) -> str:
