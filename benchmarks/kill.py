@@ -46,8 +46,15 @@ def experiment() -> bundle.Experiment:
     )
 
 
+def flush_slowly(handle: int, flush=os.fsync) -> None:
+    """A disk that takes its time: on a fast one a save is over before a kill can arrive in the middle of it."""
+    flush(handle)
+    time.sleep(0.004)
+
+
 def train_to_the_end(folder: Path) -> None:
     """What the process that may be killed does: take the run up where it stands, or begin it."""
+    os.fsync = flush_slowly  # of this process alone
     asked = experiment()
     run = bundle.resume(folder, asked)
     if run is None:
@@ -97,7 +104,7 @@ def kill_somewhere(pid: int, folder: Path, dice: random.Random) -> bool:
                 break
             skipped, last = skipped - 1, found[0]
     if moment == "building":
-        time.sleep(dice.uniform(0, 0.008))
+        time.sleep(dice.uniform(0, 0.02))
     while moment == "renaming" and hidden(folder):
         pass
     os.kill(pid, signal.SIGKILL)
