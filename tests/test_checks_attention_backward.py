@@ -6,7 +6,7 @@ import torch
 from test_checks import caught
 from test_checks_attention import blocked, torchs
 
-from lab import checks
+from lab import checks, scratch
 from lab.checks.attention_cases import plain_attention, plain_backward
 from lab.nn.attention import attend
 
@@ -143,7 +143,6 @@ def test_the_formula_of_the_check_agrees_with_autograd(question):
 
 
 def test_the_numpy_layers_of_the_lab_pass():
-    scratch = pytest.importorskip("lab.scratch")
 
     def layers(q, k, v, mask, grad_output):
         layer = scratch.ScaledDotProductAttention()

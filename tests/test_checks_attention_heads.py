@@ -8,7 +8,7 @@ from test_checks import caught
 from test_checks_attention import attention_in_loops
 from torch import nn
 
-from lab import checks
+from lab import checks, scratch
 
 ANSWER = "the answer is real numbers (B, T, C)"
 ONE, WEIGHTS = "one head is plain attention", "query, key and value are x @ W.T, with W their weights"
@@ -88,7 +88,6 @@ def test_right_heads_pass_in_either_convention(fn, given):
 
 
 def test_the_numpy_layers_of_the_lab_pass():
-    scratch = pytest.importorskip("lab.scratch")
 
     def layers(x, memory, weights, num_heads, mask):
         layer = scratch.MultiHeadAttention(x.shape[-1], num_heads, np.random.default_rng(0))

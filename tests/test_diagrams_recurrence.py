@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from test_diagrams_attention import B, T, arrows, numbers
-from test_diagrams_layout import taken, wide
+from test_diagrams_layout import assert_on_the_page, taken
 from torch import nn
 
 from lab import bundle
@@ -397,16 +397,8 @@ def test_no_text_lies_on_a_loop(name):
 @every
 def test_all_that_is_written_stays_on_the_page(name):
     root = ElementTree.fromstring(draw(name)[1])
-    page_width, page_height = float(root.get("width")), float(root.get("height"))
-    assert 700 <= page_width <= 900
-    for group in root.findall(f"{SVG}g"):
-        dx, dy = (float(n) for n in re.findall(r"-?[\d.]+", group.get("transform")))
-        for text in group.iter(f"{SVG}text"):
-            size, x = float(text.get("font-size")), dx + float(text.get("x"))
-            length = wide(text.text, size, text.get("font-weight") == "bold")
-            left = x - (length / 2 if text.get("text-anchor") == "middle" else 0)
-            assert left >= 4 and left + length <= page_width - 4, text.text
-            assert size <= dy + float(text.get("y")) <= page_height - 4, text.text
+    assert 700 <= float(root.get("width")) <= 900
+    assert_on_the_page(root)
 
 
 def test_drawn_the_same_each_time_and_described():

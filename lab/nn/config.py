@@ -51,10 +51,10 @@ class TransformerConfig:
 
     def __post_init__(self):
         for name in ("vocab_size", "context", "width", "num_layers", "num_heads", "feed_forward"):
-            _check_whole(name, getattr(self, name))
+            check_whole(name, getattr(self, name))
         for name in ("num_key_value_heads", "latent_width", "num_positions"):
             if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name))
+                check_whole(name, getattr(self, name))
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
@@ -63,9 +63,9 @@ class TransformerConfig:
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         for name in ("rotary_base", "norm_epsilon"):
             value = getattr(self, name)
-            if not (_is_number(value) and 0 < value < math.inf):
+            if not (is_number(value) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be a number above 0, got {value!r}")
-        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
+        if not (is_number(self.dropout) and 0 <= self.dropout < 1):
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
         self._check_heads()
 
@@ -107,10 +107,12 @@ class TransformerConfig:
         return self.num_positions or self.context
 
 
-def _check_whole(name: str, value) -> None:
+def check_whole(name: str, value) -> None:
+    """Raises ValueError, naming the field, unless `value` is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
-def _is_number(value) -> bool:
+def is_number(value) -> bool:
+    """Whether it is an int or a float; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

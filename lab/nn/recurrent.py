@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lab.nn.attention import settle_mask
-from lab.nn.config import _check_whole, _is_number
+from lab.nn.config import check_whole, is_number
 from lab.nn.stack import TokenEmbedding
 from lab.nn.transformer import make_output
 
@@ -43,12 +43,12 @@ class RecurrentConfig:
 
     def __post_init__(self):
         for name in ("vocab_size", "context", "width", "num_layers"):
-            _check_whole(name, getattr(self, name))
+            check_whole(name, getattr(self, name))
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {self.cell!r}")
         if not isinstance(self.tied, bool):
             raise ValueError(f"tied must be True or False, got {self.tied!r}")
-        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
+        if not (is_number(self.dropout) and 0 <= self.dropout < 1):
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
 
 
