@@ -18,7 +18,8 @@ def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)  # b gram + c gram gram
+        x = torch.addmm(x, polynomial, x, beta=a)  # a x + polynomial x, without the sums in between
     return x if wide else x.T
 
 

@@ -22,13 +22,19 @@ from lab.windows import LineWindows, Transcripts
 
 CONFIG = RecurrentConfig(vocab_size=30, context=16, width=12, num_layers=2)
 CELLS = ("elman", "gru", "lstm")
-every_cell = pytest.mark.parametrize("cell", CELLS)
+BLOCKS = " in blocks"  # after the name of a cell: with feed-forward layers, residual
+every_cell = pytest.mark.parametrize("cell", [*CELLS, "gru" + BLOCKS, "lstm" + BLOCKS])
 every_depth = pytest.mark.parametrize("num_layers", [1, 3])
+
+
+def configured(cell: str, **changes) -> RecurrentConfig:
+    feed_forward = 20 if cell.endswith(BLOCKS) else 0
+    return replace(CONFIG, cell=cell.removesuffix(BLOCKS), feed_forward=feed_forward, **changes)
 
 
 def recurrent(cell="lstm", **changes) -> RecurrentLM:
     """Random weights everywhere: with the zero initialisation most tests here could not fail."""
-    model = RecurrentLM(replace(CONFIG, cell=cell, **changes)).double().eval()
+    model = RecurrentLM(configured(cell, **changes)).double().eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.4)
     return model
@@ -64,19 +70,31 @@ def lstm(x, h, W, U, b, d):
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
+def rms_norm(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    return x / (x.square().mean() + 1e-6).sqrt() * gain
+
+
 def step_by_step(model: RecurrentLM, row: torch.Tensor) -> torch.Tensor:
     """The logits `(T, V)` of one row `(T,)`, by the equations alone."""
-    step = {"elman": elman, "gru": gru, "lstm": lstm}[model.config.cell]
-    parameters = dict(model.blocks.named_parameters())
-    tokens = list(model.embedding.token.weight[row])
-    for layer in range(model.config.num_layers):
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        W, U, b, d = (parameters[f"{name}_l{layer}"] for name in names)
-        h = (torch.zeros(model.config.width).double(),) * 2
+    c, p = model.config, dict(model.named_parameters())
+    step = {"elman": elman, "gru": gru, "lstm": lstm}[c.cell]
+    tokens = list(p["embedding.token.weight"][row])
+    for layer in range(c.num_layers):
+        block = f"blocks.blocks.{layer}"
+        at = f"{block}.recurrence.cell.#_l0" if c.feed_forward else f"blocks.#_l{layer}"
+        W, U, b, d = (p[at.replace("#", name)] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        h = (torch.zeros(c.width).double(),) * 2
         for t, x in enumerate(tokens):
-            h = step(x, h, W, U, b + d if step is elman else b, d)
-            tokens[t] = h[0]
-    return torch.stack(tokens) @ model.output.weight.T
+            read = rms_norm(x, p[f"{block}.recurrence.norm.weight"]) if c.feed_forward else x
+            h = step(read, h, W, U, b + d if step is elman else b, d)
+            tokens[t] = x + h[0] if c.feed_forward else h[0]
+            if c.feed_forward:
+                read = rms_norm(tokens[t], p[f"{block}.feed_forward.norm.weight"])
+                hidden = nn.functional.gelu(p[f"{block}.feed_forward.expand.weight"] @ read)
+                tokens[t] = tokens[t] + p[f"{block}.feed_forward.contract.weight"] @ hidden
+    if c.feed_forward:
+        tokens = [rms_norm(x, p["blocks.norm.weight"]) for x in tokens]
+    return torch.stack(tokens) @ p["output.weight"].T
 
 
 @every_cell
@@ -307,16 +325,16 @@ def test_a_transformer_still_starts_again_when_its_cache_is_full():
 
 @every_cell
 def test_it_starts_from_a_uniform_guess_and_orthogonal_steps(cell):
-    model, x = RecurrentLM(replace(CONFIG, cell=cell)), ids()
+    model, x = RecurrentLM(configured(cell)), ids()
     loss = cross_entropy(model(x).flatten(0, 1), x.flatten())
     assert loss.item() == pytest.approx(math.log(30), rel=1e-6)
     for name, parameter in model.blocks.named_parameters():
         gates = parameter.detach().split(12)
-        if name.startswith("weight_hh"):
+        if "weight_hh" in name:
             for gate in gates:
                 same(gate @ gate.T, torch.eye(12), atol=1e-5)
         elif "bias" in name:
-            kept = cell == "lstm" and name.startswith("bias_ih")
+            kept = cell.startswith("lstm") and "bias_ih" in name
             assert [gate.unique().tolist() for gate in gates] == [
                 [float(kept and n == 1)] for n in range(len(gates))
             ]
@@ -330,6 +348,12 @@ def test_tied_weights_are_one_tensor():
     assert plain.num_parameters == 2 * 30 * 12 + layers * gates * (2 * 12 * 12 + 2 * 12)
     x = ids(rows=8)
     assert cross_entropy(model(x).flatten(0, 1), x.flatten()).item() < math.log(30) + 0.1
+
+
+def test_the_matrices_of_feed_forward_layers_are_for_muon_too():
+    model = RecurrentLM(configured("lstm" + BLOCKS))
+    _, muon = make_optimizers(model, matrix_lr=0.03, other_lr=1e-3)
+    assert sum(len(group["params"]) for group in muon.param_groups) == 2 * (2 + 2)  # a layer: cell, feed-forward
 
 
 def test_the_matrices_of_the_cells_are_for_muon_and_nothing_else_is():
@@ -355,9 +379,9 @@ def test_dropout_is_on_what_goes_up_and_stops_in_evaluation(num_layers, drops, r
 
 @every_cell
 def test_a_little_training_helps(cell):
-    model, x = RecurrentLM(replace(CONFIG, cell=cell)), torch.arange(5, 21).repeat(4, 1)
+    model, x = RecurrentLM(configured(cell)), torch.arange(5, 21).repeat(4, 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
-    for _ in range(60):
+    for _ in range(80):
         loss = cross_entropy(model(x[:, :-1]).flatten(0, 1), x[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()

@@ -111,6 +111,17 @@ class FeedForwardLayer(ResidualLayer):
         return self.add(x, self.contract(hidden))
 
 
+def initialise(layer: nn.Module) -> None:
+    """Set a layer's linear maps so that it adds nothing yet: at any depth the stream starts as the embedding alone."""
+    for name, module in layer.named_modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            if name.endswith(("output", "contract")):
+                nn.init.zeros_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward: `(B, T, C)` -> `(B, T, C)`."""
 

@@ -9,47 +9,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lab.nn.attention import settle_mask
-from lab.nn.config import check_whole, is_number
+from lab.nn.recurrence import CELLS, RecurrentConfig, RecurrentStack, initialise_cells, run_cells
 from lab.nn.stack import TokenEmbedding
 from lab.nn.transformer import make_output
 
-CELLS = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-
-
-@dataclass(frozen=True)
-class RecurrentConfig:
-    """Sizes and the kind of cell: "elman" (1990), "gru" (Cho et al. 2014), "lstm" (Hochreiter and Schmidhuber 1997).
-
-    `context` is how many tokens it is trained on at once and scored with; it can read texts of any length.
-
-    >>> RecurrentConfig(vocab_size=1000, cell="gru").width
-    256
-
-    Raises ValueError for what cannot be built; the message names the field.
-    """
-
-    vocab_size: int
-    context: int = 64
-    cell: str = "lstm"
-    width: int = 256
-    num_layers: int = 1
-    dropout: float = 0.0
-    tied: bool = False
-
-    positions: ClassVar[str] = "none"  # as the parts it shares with transformers call it
-
-    def __post_init__(self):
-        for name in ("vocab_size", "context", "width", "num_layers"):
-            check_whole(name, getattr(self, name))
-        if self.cell not in CELLS:
-            raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {self.cell!r}")
-        if not isinstance(self.tied, bool):
-            raise ValueError(f"tied must be True or False, got {self.tied!r}")
-        if not (is_number(self.dropout) and 0 <= self.dropout < 1):
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
+__all__ = ["CELLS", "RecurrentConfig", "RecurrentLM", "RecurrentState"]
 
 
 @dataclass
@@ -101,28 +67,9 @@ class RecurrentLM(nn.Module):
         self.embedding = TokenEmbedding(c)
         # Of this name, lab.optim gives the matrices to Muon: fewer bits after equally many steps than AdamW,
         # for all three cells, although gates are stacked in one matrix.
-        between = c.dropout if c.num_layers > 1 else 0.0  # on what goes up, never on (Zaremba et al. 2014)
-        self.blocks = CELLS[c.cell](c.width, c.width, c.num_layers, batch_first=True, dropout=between)
+        self.blocks = RecurrentStack(c) if c.feed_forward else _stacked_cells(c)
         self.dropout = nn.Dropout(c.dropout) if c.dropout else nn.Identity()
         self.output = make_output(c, self.embedding)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Orthogonal matrices from state to state, which neither shrink nor blow it up (Saxe et al. 2014).
-
-        An LSTM's forget gates start at sigmoid(1), nearly open (Gers et al. 2000; Jozefowicz et al. 2015).
-        """
-        C = self.config.width
-        for name, parameter in self.blocks.named_parameters():
-            if name.startswith("weight_ih"):
-                nn.init.normal_(parameter, std=C**-0.5)
-            elif name.startswith("weight_hh"):
-                for gate in parameter.split(C):
-                    nn.init.orthogonal_(gate)
-            else:
-                nn.init.zeros_(parameter)
-                if self.config.cell == "lstm" and name.startswith("bias_ih"):
-                    nn.init.ones_(parameter[C : 2 * C])  # input, forget, cell, output
 
     def forward(
         self,
@@ -160,9 +107,10 @@ class RecurrentLM(nn.Module):
         state.length += T
         return self.output(self.dropout(x))
 
-    def _run(self, x, tensors: tuple[Tensor, ...]) -> tuple:
-        x, after = self.blocks(x, tensors if self.config.cell == "lstm" else tensors[0])
-        return x, after if self.config.cell == "lstm" else (after,)
+    def _run(self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None) -> tuple:
+        if isinstance(self.blocks, RecurrentStack):
+            return self.blocks(x, state, lengths)
+        return run_cells(self.blocks, x, state, lengths)
 
     def _run_documents(self, x: Tensor, tensors: tuple[Tensor, ...], real: Tensor, starts: Tensor) -> tuple:
         """Each document as a row of its own, without padding; then all put back in their places."""
@@ -178,9 +126,8 @@ class RecurrentLM(nn.Module):
             alone[which, place] = x[real]
             goes_on = (nth == 0)[:, None]  # the others begin anew
             before = tuple(t[:, row] * goes_on for t in tensors)
-            packed = pack_padded_sequence(alone, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            packed, ends = self._run(packed, before)
-            found[real] = pad_packed_sequence(packed, batch_first=True)[0][which, place]
+            read, ends = self._run(alone, before, lengths)
+            found[real] = read[which, place]
             last = torch.cat((row[1:] != row[:-1], row.new_ones(1, dtype=torch.bool)))
             for t, end in zip(after, ends, strict=True):
                 t[:, row[last]] = end[:, last]
@@ -198,6 +145,13 @@ class RecurrentLM(nn.Module):
     @property
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+
+def _stacked_cells(c: RecurrentConfig) -> nn.RNNBase:
+    between = c.dropout if c.num_layers > 1 else 0.0  # on what goes up, never on (Zaremba et al. 2014)
+    cells = CELLS[c.cell](c.width, c.width, c.num_layers, batch_first=True, dropout=between)
+    initialise_cells(cells)
+    return cells
 
 
 def _documents(mask, positions, B: int, T: int, past: int, device) -> tuple[Tensor, Tensor]:

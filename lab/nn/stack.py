@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.nn.attention import MultiHeadAttention, settle_mask
-from lab.nn.blocks import DecoderLayer, EncoderLayer, make_norm
+from lab.nn.blocks import DecoderLayer, EncoderLayer, initialise, make_norm
 from lab.nn.cache import KeyValueCache
 from lab.nn.config import TransformerConfig
 from lab.nn.latent import LatentAttention
@@ -77,18 +77,8 @@ class Stack(nn.Module):
             DecoderLayer(c, reads_memory) if causal else EncoderLayer(c) for _ in range(c.num_layers)
         )
         self.norm = make_norm(c) if c.norm_place == "pre" else nn.Identity()  # post-norm ends in one already
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Each layer adds nothing yet, so that at any depth the stream starts as the embedding alone."""
         for layer in (layer for block in self.blocks for layer in block.children()):
-            for name, module in layer.named_modules():
-                if isinstance(module, nn.Linear):
-                    nn.init.normal_(module.weight, std=module.in_features**-0.5)
-                    if name.endswith(("output", "contract")):
-                        nn.init.zeros_(module.weight)
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+            initialise(layer)
 
     def forward(
         self,

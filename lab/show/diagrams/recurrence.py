@@ -55,7 +55,7 @@ def report_recurrent_shapes(model: RecurrentLM, ids: Tensor) -> Shapes:
         def note(module, args, result):
             if isinstance(module, nn.RNNBase):
                 shapes.update(_inside_layers(module, args[0], *result))
-            else:
+            elif isinstance(result, Tensor):
                 shapes[name] = tuple(result.shape)
 
         return module.register_forward_hook(note)

@@ -1,0 +1,142 @@
+"""The layers of recurrent models: cells alone, or in the place that attention has in a transformer.
+
+Letters: B rows, T tokens, C channels, L layers.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from lab.nn.blocks import FeedForwardLayer, ResidualLayer, initialise, make_norm
+from lab.nn.config import check_whole, is_number
+
+CELLS = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+@dataclass(frozen=True)
+class RecurrentConfig:
+    """Sizes and the kind of cell: "elman" (1990), "gru" (Cho et al. 2014), "lstm" (Hochreiter and Schmidhuber 1997).
+
+    `context` is how many tokens it is trained on at once and scored with; it can read texts of any length.
+    With `feed_forward` 0, as in the papers, the cells are stacked and each reads the states of the one below; with
+    more the layers are a transformer's, with a cell for attention and feed-forward layers of that hidden width.
+
+    >>> RecurrentConfig(vocab_size=1000, cell="gru").width
+    256
+
+    Raises ValueError for what cannot be built; the message names the field.
+    """
+
+    vocab_size: int
+    context: int = 64
+    cell: str = "lstm"
+    width: int = 256
+    num_layers: int = 1
+    feed_forward: int = 0
+    dropout: float = 0.0
+    tied: bool = False
+
+    # What the parts that it shares with transformers ask for.
+    positions: ClassVar[str] = "none"
+    norm: ClassVar[str] = "rms"
+    norm_place: ClassVar[str] = "pre"
+    norm_epsilon: ClassVar[float] = 1e-6
+    activation: ClassVar[str] = "gelu"
+    bias: ClassVar[bool] = False
+
+    def __post_init__(self):
+        for name in ("vocab_size", "context", "width", "num_layers"):
+            check_whole(name, getattr(self, name))
+        if self.feed_forward != 0 or isinstance(self.feed_forward, bool):
+            check_whole("feed_forward, where it is not 0,", self.feed_forward)
+        if self.cell not in CELLS:
+            raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {self.cell!r}")
+        if not isinstance(self.tied, bool):
+            raise ValueError(f"tied must be True or False, got {self.tied!r}")
+        if not (is_number(self.dropout) and 0 <= self.dropout < 1):
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
+
+
+def initialise_cells(cells: nn.RNNBase) -> None:
+    """Orthogonal matrices from state to state, which neither shrink nor blow it up (Saxe et al. 2014).
+
+    An LSTM's forget gates start at sigmoid(1), nearly open (Gers et al. 2000; Jozefowicz et al. 2015).
+    """
+    C = cells.hidden_size
+    for name, parameter in cells.named_parameters():
+        if name.startswith("weight_ih"):
+            nn.init.normal_(parameter, std=C**-0.5)
+        elif name.startswith("weight_hh"):
+            for gate in parameter.split(C):
+                nn.init.orthogonal_(gate)
+        else:
+            nn.init.zeros_(parameter)
+            if isinstance(cells, nn.LSTM) and name.startswith("bias_ih"):
+                nn.init.ones_(parameter[C : 2 * C])  # input, forget, cell, output
+
+
+def run_cells(
+    cells: nn.RNNBase, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`x` `(B, T, C)` and a state `(L, B, C)`, of an LSTM two, -> the states of the last layer, and the new state.
+
+    With `lengths` `(B,)` only so many tokens of each row are read; after them the result is zeros.
+    """
+    read = (
+        x
+        if lengths is None
+        else pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    )
+    found, after = cells(read, state if isinstance(cells, nn.LSTM) else state[0])
+    if lengths is not None:
+        found, _ = pad_packed_sequence(found, batch_first=True, total_length=x.shape[1])
+    return found, after if isinstance(cells, nn.LSTM) else (after,)
+
+
+class RecurrentLayer(ResidualLayer):
+    """Each token gathers from those before it, through a state: `(B, T, C)` -> `(B, T, C)`."""
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__(config)
+        self.cell = CELLS[config.cell](config.width, config.width, batch_first=True)
+        initialise_cells(self.cell)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None) -> tuple:
+        """Arguments and results as those of `run_cells`."""
+        found, after = run_cells(self.cell, self.read(x), state, lengths)
+        return self.add(x, found), after
+
+
+class RecurrentBlock(nn.Module):
+    """Recurrence, then feed-forward: a `DecoderLayer` whose attention is a recurrence."""
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__()
+        self.recurrence = RecurrentLayer(config)
+        self.feed_forward = FeedForwardLayer(config)
+        initialise(self.feed_forward)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None) -> tuple:
+        """Arguments and results as those of `run_cells`."""
+        x, after = self.recurrence(x, state, lengths)
+        return self.feed_forward(x), after
+
+
+class RecurrentStack(nn.Module):
+    """Recurrent blocks one after the other, each with its own layer of the state."""
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__()
+        self.blocks = nn.ModuleList(RecurrentBlock(config) for _ in range(config.num_layers))
+        self.norm = make_norm(config)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None) -> tuple:
+        """Arguments and results as those of `run_cells`."""
+        states = []
+        for layer, block in enumerate(self.blocks):
+            x, after = block(x, tuple(part[layer : layer + 1] for part in state), lengths)
+            states.append(after)
+        return self.norm(x), tuple(torch.cat(part) for part in zip(*states, strict=True))
