@@ -66,7 +66,7 @@ class Recipe:
     dropout: float = 0.0
     optimizer: str = "muon"
     matrix_lr: float = 0.02
-    other_lr: float = 1e-2
+    other_lr: float = 2e-2
     schedule: str = "linear"
     warmup: int = 20
     weight_decay: float = 0.0
@@ -138,6 +138,7 @@ SPEED_VOCAB = 1000
 AT_LEAST_FASTER = 1.15  # our tokens per second over those of the fastest of the others
 AT_MOST_AFTER = {60.0: 1.413}  # seconds -> bits per character
 LONG_BELOW, LONG_PARAMETERS = 1.18, 2_800_000
+SPARE = 0.95  # of the steps that the rehearsal promises: the machine may be busier later
 LATE = 1.05  # a run that took longer than this times its plan does not count as done in that time
 
 # What others reached: cited, not measured here. Seconds -> bits per character.
@@ -333,7 +334,7 @@ class Trial:
 
     def run(self, seconds: float) -> dict:
         """Train by a schedule planned for so many seconds, then score the held-out lines."""
-        steps = max(1, int(seconds * self.steps_per_second()))
+        steps = max(1, int(SPARE * seconds * self.steps_per_second()))
         model = self.new_model()
         *_, last = train(model, self.batches(), next_token_loss, self.recipe.training(steps))
         score = score_lines(model, self.tokenizer, self.held_out)

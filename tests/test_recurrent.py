@@ -79,6 +79,9 @@ def step_by_step(model: RecurrentLM, row: torch.Tensor) -> torch.Tensor:
     c, p = model.config, dict(model.named_parameters())
     step = {"elman": elman, "gru": gru, "lstm": lstm}[c.cell]
     tokens = list(p["embedding.token.weight"][row])
+    if c.feed_forward:
+        before = [torch.zeros(c.width).double(), *tokens[:-1]]
+        tokens = [x + p["blocks.shift.share"] * y for x, y in zip(tokens, before, strict=True)]
     for layer in range(c.num_layers):
         block = f"blocks.blocks.{layer}"
         at = f"{block}.recurrence.cell.#_l0" if c.feed_forward else f"blocks.#_l{layer}"
@@ -353,7 +356,8 @@ def test_tied_weights_are_one_tensor():
 def test_the_matrices_of_feed_forward_layers_are_for_muon_too():
     model = RecurrentLM(configured("lstm" + BLOCKS))
     _, muon = make_optimizers(model, matrix_lr=0.03, other_lr=1e-3)
-    assert sum(len(group["params"]) for group in muon.param_groups) == 2 * (2 + 2)  # a layer: cell, feed-forward
+    cell, feed_forward, layers = 2, 2, 2
+    assert sum(len(group["params"]) for group in muon.param_groups) == layers * (cell + feed_forward)
 
 
 def test_the_matrices_of_the_cells_are_for_muon_and_nothing_else_is():

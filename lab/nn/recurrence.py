@@ -125,18 +125,41 @@ class RecurrentBlock(nn.Module):
         return self.feed_forward(x), after
 
 
-class RecurrentStack(nn.Module):
-    """Recurrent blocks one after the other, each with its own layer of the state."""
+class TokenShift(nn.Module):
+    """Adds to each token a learned share, channel by channel, of the token before it (Peng et al. 2023, RWKV).
+
+    Pairs of tokens are then there from the first step of training, before the recurrence has learned to keep them.
+    """
 
     def __init__(self, config: RecurrentConfig):
         super().__init__()
+        self.share = nn.Parameter(torch.zeros(config.width))
+
+    def forward(self, x: Tensor, last: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`x` `(B, T, C)` and the token before it `(1, B, C)` -> the sum, and the last token of each row."""
+        before = torch.cat([last.transpose(0, 1), x[:, :-1]], dim=1)
+        ends = x[:, -1] if lengths is None else x[torch.arange(len(x), device=x.device), lengths - 1]
+        return x + self.share * before, ends[None]
+
+
+class RecurrentStack(nn.Module):
+    """Recurrent blocks one after the other, each with its own layer of the state, over shifted tokens.
+
+    The state is that of `run_cells` and besides, `(1, B, C)`, the embedding of the last token.
+    """
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__()
+        self.shift = TokenShift(config)
         self.blocks = nn.ModuleList(RecurrentBlock(config) for _ in range(config.num_layers))
         self.norm = make_norm(config)
 
     def forward(self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None) -> tuple:
         """Arguments and results as those of `run_cells`."""
+        *state, last = state
+        x, last = self.shift(x, last, lengths)
         states = []
         for layer, block in enumerate(self.blocks):
             x, after = block(x, tuple(part[layer : layer + 1] for part in state), lengths)
             states.append(after)
-        return self.norm(x), tuple(torch.cat(part) for part in zip(*states, strict=True))
+        return self.norm(x), (*(torch.cat(part) for part in zip(*states, strict=True)), last)

@@ -22,6 +22,8 @@ __all__ = ["CELLS", "RecurrentConfig", "RecurrentLM", "RecurrentState"]
 class RecurrentState:
     """What a recurrent model remembers of B rows: `(hidden,)`, of an LSTM `(hidden, cell)`, each `(L, B, C)`.
 
+    With feed-forward layers there is one more, `(1, B, C)`: the embedding of the last token.
+
     `length` tokens have been read, and there is always room for more. A model's `forward` updates it in place.
     """
 
@@ -135,10 +137,12 @@ class RecurrentLM(nn.Module):
 
     def init_hidden(self, batch: int, device: torch.device | str = "cpu") -> RecurrentState:
         """The state of `batch` rows that have read nothing: zeros."""
-        shape = (self.config.num_layers, batch, self.config.width)
+        c = self.config
+        layers = [c.num_layers] * (2 if c.cell == "lstm" else 1) + [1] * (c.feed_forward > 0)
         dtype = self.output.weight.dtype
-        count = 2 if self.config.cell == "lstm" else 1
-        return RecurrentState(tuple(torch.zeros(shape, device=device, dtype=dtype) for _ in range(count)))
+        return RecurrentState(
+            tuple(torch.zeros(n, batch, c.width, device=device, dtype=dtype) for n in layers)
+        )
 
     new_cache = init_hidden
 
