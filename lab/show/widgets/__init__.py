@@ -6,6 +6,7 @@ from lab.show.widgets.merge_stepper import MergeStepper
 from lab.show.widgets.playground import TokenizerPlayground
 from lab.show.widgets.runs_explorer import RunsExplorer
 from lab.show.widgets.sampler import Sampler
+from lab.show.widgets.step_time import StepTimeExplorer
 from lab.show.widgets.window_explorer import WindowExplorer
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "MergeStepper",
     "RunsExplorer",
     "Sampler",
+    "StepTimeExplorer",
     "TokenizerPlayground",
     "WindowExplorer",
 ]

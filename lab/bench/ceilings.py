@@ -1,0 +1,106 @@
+"""How fast this machine can be at best: its largest matrix product and its largest copy, measured."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+
+from lab.bench.counts import Operation
+from lab.bench.sweeps import sweep
+from lab.bench.timing import Timing, measure
+
+MATMUL_SIZES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192, 16384), "mps": (1024, 2048, 4096)}
+COPY_MEGABYTES = {"cpu": 256, "cuda": 2048, "mps": 512}  # far more than any cache holds
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The best rate seen: `per_second` in FLOP/s or B/s, at `size` (rows of the matrices, or bytes of the copy)."""
+
+    what: str
+    per_second: float
+    size: int
+    timing: Timing
+
+
+def matmul_ceiling(
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    sizes: Iterable[int] | None = None,
+    repeats: int = 5,
+) -> Ceiling:
+    """FLOP/s of the fastest product of two square matrices of one of the `sizes`, 2 n^3 operations each.
+
+    The fastest repeat counts: a ceiling is what the machine can do, not what a busy hour left of it. float32 is what
+    torch makes of it, so TensorFloat32 where `torch.set_float32_matmul_precision` says so. Sizes that do not fit in
+    memory are passed over; ValueError when none fits.
+    """
+    kind = torch.device(device).type
+    found = []
+
+    def timed(n: int) -> Timing:
+        # Random values: zeros cost less power, and a GPU would clock higher than real work lets it.
+        generator = torch.Generator(device).manual_seed(n)
+        a, b = (torch.randn(n, n, generator=generator, device=device, dtype=dtype) for _ in range(2))
+        out = torch.empty_like(a)
+        inner = _enough(lambda: torch.mm(a, b, out=out), device)
+        timing = measure(inner.run, repeats=repeats, warmup=1, device=device)
+        return Timing(tuple(seconds / inner.times for seconds in timing.seconds))
+
+    for point in sweep(MATMUL_SIZES[kind] if sizes is None else sizes, timed, device=device):
+        if point.fitted:
+            n, timing = point.value, point.result
+            found.append(Ceiling(f"matmul {dtype}", 2 * n**3 / min(timing.seconds), n, timing))
+    if not found:
+        raise ValueError(f"no matrix product fits in the memory of {device}: give smaller sizes")
+    return max(found, key=lambda ceiling: ceiling.per_second)
+
+
+def copy_ceiling(
+    device: torch.device | str = "cpu", *, megabytes: int | None = None, repeats: int = 5
+) -> Ceiling:
+    """B/s of copying a large array on the device itself; bytes read and bytes written both count."""
+    size = (megabytes or COPY_MEGABYTES[torch.device(device).type]) * 10**6
+    source = torch.zeros(size // 4, device=device).fill_(1.0)
+    target = torch.empty_like(source).fill_(
+        0.0
+    )  # touched, so that no page is first made while the clock runs
+    inner = _enough(lambda: target.copy_(source), device)
+    timing = measure(inner.run, repeats=repeats, warmup=1, device=device)
+    timing = Timing(tuple(seconds / inner.times for seconds in timing.seconds))
+    return Ceiling("copy", 2 * source.nbytes / min(timing.seconds), size, timing)
+
+
+def floor_seconds(operation: Operation, flops_per_second: float, bytes_per_second: float) -> float:
+    """The least time of an operation: it cannot compute, nor move its bytes, faster than the machine.
+
+    >>> floor_seconds(Operation("add", "forward", 10, 0, 120), 100.0, 60.0)
+    2.0
+
+    What fits in a processor's caches moves faster than the copy that is the ceiling, so small work can come below.
+    """
+    return max(operation.flops / flops_per_second, operation.bytes / bytes_per_second)
+
+
+def fraction_of_limit(
+    found: Iterable[Operation], seconds: float, flops_per_second: float, bytes_per_second: float
+) -> float:
+    """The least time of all operations one after the other, over the time that was measured: 1 is the limit."""
+    return sum(floor_seconds(o, flops_per_second, bytes_per_second) for o in found) / seconds
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    fn: Callable[[], object]
+    times: int
+
+    def run(self) -> None:
+        for _ in range(self.times):
+            self.fn()
+
+
+def _enough(fn: Callable[[], object], device: torch.device | str, seconds: float = 0.02) -> _Repeated:
+    """`fn` as many times in a row as take `seconds` or so: asking and waiting then weigh little."""
+    once = measure(fn, repeats=2, warmup=1, device=device).median
+    return _Repeated(fn, max(1, round(seconds / max(once, 1e-6))))

@@ -1,0 +1,197 @@
+"""Choose batch size, width and context: see what a step should take by a fitted law, and what was measured nearby."""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.figure import Figure
+
+from lab.bench import LinearFit, Row, fit_linear, operations, step_total
+from lab.nn.transformer import TransformerConfig
+from lab.show.bench import on_log_scales, predicted
+from lab.show.colours import BLUE, GREY, INK, PAPER, VERMILION
+from lab.show.plots import figure, legend
+from lab.show.widgets.debounce import Debounced
+from lab.show.widgets.runs_explorer import picture
+from lab.show.widgets.still import Still
+
+SIZES = ("batch", "width", "context")
+WIDTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768)
+SMALL = TransformerConfig(vocab_size=1000)
+
+
+@dataclass(frozen=True)
+class StepState:
+    """What the controls hold: the device by name, rows a batch, channels, tokens a row."""
+
+    device: str
+    batch: int = 8
+    width: int = 192
+    context: int = 64
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """The rows measured on one device, and the law that was fitted to them.
+
+    seconds = a * iteration + c * FLOP + d * byte, with operations and bytes counted by `lab.bench.operations`. The
+    width decides the model: feed-forward is 4 times as wide, all else is as in `config`.
+    """
+
+    rows: tuple[Row, ...]
+    law: LinearFit
+    config: TransformerConfig = SMALL
+
+    @classmethod
+    def fit(cls, rows: Sequence[Row], config: TransformerConfig = SMALL) -> "StepTimes":
+        """`rows` have batch, width and context in their case; those that were not measured are left out.
+
+        A cost below zero is noise that another column made room for, so such a column is left out of the law.
+        Raises ValueError for rows without these sizes, and as `fit_linear` does for too few.
+        """
+        rows = tuple(row for row in rows if row.seconds)
+        for row in rows:
+            if missing := [name for name in SIZES if name not in row.case]:
+                raise ValueError(f"a row needs {', '.join(SIZES)} in its case, {row.case} lacks {missing}")
+        counted = [_columns(config, **{name: row.case[name] for name in SIZES}) for row in rows]
+        columns = {name: np.array([one[name] for one in counted]) for name in _columns(config, 1, 16, 1)}
+        seconds = [row.timing.median for row in rows]
+        while True:
+            law = fit_linear(columns, seconds)
+            lowest = min(columns, key=lambda name: law.coefficients[name] * np.mean(columns[name]))
+            if law.coefficients[lowest] >= 0:
+                return cls(rows, law, config)
+            columns = {name: column for name, column in columns.items() if name != lowest}
+
+    def predict(self, batch: int, width: int, context: int) -> tuple[float, tuple[float, float]]:
+        """Seconds of a step, and where their mean lies with the confidence of the law."""
+        counted = _columns(self.config, batch, width, context)
+        columns = {name: counted[name] for name in self.law.coefficients}
+        low, high = self.law.predict_interval(**columns)
+        return float(self.law.predict(**columns)), (max(0.0, low), high)
+
+    def nearest(self, batch: int, width: int, context: int) -> Row:
+        """The measured row whose sizes differ by the smallest factors."""
+        wanted = {"batch": batch, "width": width, "context": context}
+        return min(
+            self.rows, key=lambda row: sum(math.log2(row.case[name] / wanted[name]) ** 2 for name in SIZES)
+        )
+
+    def beyond(self, batch: int, width: int, context: int) -> list[str]:
+        """The sizes that lie outside of what was measured, in words."""
+        wanted = {"batch": batch, "width": width, "context": context}
+        ranges = {name: [row.case[name] for row in self.rows] for name in SIZES}
+        return [
+            f"{name} {wanted[name]} (measured: {min(values)} to {max(values)})"
+            for name, values in ranges.items()
+            if not min(values) <= wanted[name] <= max(values)
+        ]
+
+
+def told(times: StepTimes, state: StepState) -> list[str]:
+    """What the law says, what the nearest measurement says, and how far the law can be trusted there."""
+    sizes = {name: getattr(state, name) for name in SIZES}
+    seconds, (low, high) = times.predict(**sizes)
+    row = times.nearest(**sizes)
+    found, (first, third) = row.timing.median, row.timing.spread
+    there, _ = times.predict(**{name: row.case[name] for name in SIZES})
+    where = ", ".join(f"{name} {row.case[name]}" for name in SIZES)
+    lines = [
+        f"Predicted: {_ms(seconds)} a step ({_ms(low)} to {_ms(high)}), {state.batch / seconds:,.0f} rows a second.",
+        f"Nearest measured, {where}: {_ms(found)} ({_ms(first)} to {_ms(third)}). The law says {_ms(there)} there.",
+    ]
+    if beyond := times.beyond(**sizes):
+        lines.append(f"Nothing was measured out here, the law only goes on in a line: {'; '.join(beyond)}.")
+    return lines
+
+
+def time_figure(times: StepTimes, state: StepState) -> Figure:
+    """The predicted time over the batch size, with what was measured at the chosen width and context."""
+    title = f"{state.device}: width {state.width}, context {state.context}"
+    made, ax = figure(title, "batch size, rows", "milliseconds a step", size=(8.0, 3.6))
+    batches = np.geomspace(1, max(1024, state.batch), 60)
+    found = [times.predict(B, state.width, state.context) for B in batches]
+    low, high = (1e3 * np.array([interval[end] for _, interval in found]) for end in (0, 1))
+    ax.plot(batches, [1e3 * seconds for seconds, _ in found], color=BLUE, linewidth=2, label="predicted")
+    ax.fill_between(batches, low, high, color=BLUE, alpha=0.18, label="95% interval of the law")
+    at, _ = times.predict(state.batch, state.width, state.context)
+    ax.plot(
+        state.batch, 1e3 * at, "*", color=VERMILION, markersize=15, markeredgecolor=PAPER, label="chosen here"
+    )
+    same = [r for r in times.rows if (r.case["width"], r.case["context"]) == (state.width, state.context)]
+    label = "measured" if same else "measured: none at this width and context"
+    xs, ys = [r.case["batch"] for r in same], [1e3 * r.timing.median for r in same]
+    ax.plot(xs, ys, "o", color=INK, markersize=7, markeredgecolor=PAPER, label=label)
+    row = times.nearest(state.batch, state.width, state.context)
+    nearest = {"markerfacecolor": "none", "markeredgecolor": GREY, "markersize": 13, "linestyle": "none"}
+    ax.plot(row.case["batch"], 1e3 * row.timing.median, "o", **nearest, label="nearest measured")
+    on_log_scales(ax)
+    legend(ax)
+    return made
+
+
+def render(times: StepTimes, state: StepState) -> str:
+    """HTML of the prediction in words and as a picture. Pure."""
+    page = f"background:{PAPER};color:{INK};padding:8px 12px;border-radius:6px;font:13px/1.6 system-ui,sans-serif"
+    lines = told(times, state)
+    words = "<br>".join(html.escape(line) for line in lines)
+    return f"<div style='{page}'><div role='status'>{words}</div>{picture(time_figure(times, state), lines[0])}</div>"
+
+
+class StepTimeExplorer(Still, widgets.VBox):
+    """Sliders over batch size, width and context: the predicted time of a training step beside the measured one.
+
+    `measured` has rows of `lab.bench` for each device, such as `load_result(path).select("grid")`.
+
+    >>> StepTimeExplorer({"this CPU": rows})  # doctest: +SKIP
+
+    Raises ValueError without rows, and as `StepTimes.fit` does.
+    """
+
+    def __init__(self, measured: Mapping[str, Sequence[Row]], config: TransformerConfig = SMALL):
+        if not measured:
+            raise ValueError("there is nothing to predict from: give the measured rows of a device")
+        self.times = {name: StepTimes.fit(rows, config) for name, rows in measured.items()}
+        self.device = widgets.Dropdown(options=list(self.times), description="device")
+        powers = [2**n for n in range(11)]
+        self.batch = widgets.SelectionSlider(options=powers, value=StepState.batch, description="batch size")
+        self.width = widgets.SelectionSlider(options=WIDTHS, value=StepState.width, description="width")
+        self.context = widgets.SelectionSlider(
+            options=powers[2:], value=StepState.context, description="context"
+        )
+        self.view = widgets.HTML()
+        self.view.add_class("lab-step-time")
+        for name in ("device", *SIZES):
+            control = getattr(self, name)
+            control.add_class(f"lab-{name}")
+            control.observe(Debounced(self._show), "value")
+        wrapped = widgets.Layout(flex_flow="row wrap")
+        sliders = widgets.HBox([self.batch, self.width, self.context], layout=wrapped)
+        self._show()
+        super().__init__([self.device, sliders, self.view])
+
+    @property
+    def state(self) -> StepState:
+        return StepState(self.device.value, *(getattr(self, name).value for name in SIZES))
+
+    def still(self) -> Figure:
+        """Measured against predicted for all rows and devices: the picture where nothing can be moved."""
+        rows = {name: times.rows for name, times in self.times.items()}
+        return predicted(rows, {name: times.law for name, times in self.times.items()})
+
+    def _show(self) -> None:
+        self.view.value = render(self.times[self.device.value], self.state)
+
+
+def _columns(config: TransformerConfig, batch: int, width: int, context: int) -> dict[str, float]:
+    """What the law counts of one step. Rotary positions have no table, so a context is never too long to count."""
+    sized = replace(config, width=width, feed_forward=4 * width, context=context)
+    total = step_total(operations(sized, batch, context))
+    return {"iteration": 1.0, "FLOP": float(total.flops), "byte": float(total.bytes)}
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -1,0 +1,100 @@
+"""The fit finds a law that it is given, with intervals that hold as often as they say."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.bench import fit_cost, fit_linear
+from lab.bench.fit import student_quantile
+
+BATCHES = np.array([1, 2, 4, 8, 16, 32, 64, 128, 256, 512.0])
+
+
+@settings(deadline=None)
+@given(st.floats(1e-6, 1e2), st.floats(1e-6, 1e2))
+def test_a_law_without_noise_is_found(a, b):
+    fit = fit_cost(BATCHES, a + b * BATCHES)
+    assert fit.coefficients["iteration"] == pytest.approx(a, rel=1e-3, abs=1e-9 * b)
+    assert fit.coefficients["sample"] == pytest.approx(b, rel=1e-3, abs=1e-9 * a)
+    assert np.abs(fit.residuals).max() < 1e-6
+    assert fit.predict(iteration=5000, sample=5000 * 50) == pytest.approx(5000 * (a + 50 * b), rel=1e-6)
+
+
+def test_intervals_hold_as_often_as_they_say():
+    generator, held = np.random.default_rng(0), np.zeros(3)
+    truth = np.array([3e-3, 2e-4])
+    for _ in range(600):
+        seconds = (truth[0] + truth[1] * BATCHES) * (1 + 0.05 * generator.standard_normal(len(BATCHES)))
+        fit = fit_cost(BATCHES, seconds, confidence=0.9)
+        inside = [low < t < high for t, (low, high) in zip(truth, fit.intervals.values(), strict=True)]
+        low, high = fit.predict_interval(iteration=1, sample=50)
+        held += [*inside, low < truth[0] + truth[1] * 50 < high]
+    assert np.all(np.abs(held / 600 - 0.9) < 0.04), held / 600
+
+
+def test_a_small_time_counts_as_much_as_a_large_one():
+    # 5% off at the largest batch moves the cost of an iteration by little; plain least squares would give it all.
+    seconds = 3e-3 + 2e-4 * BATCHES
+    seconds[-1] *= 1.05
+    fit = fit_cost(BATCHES, seconds)
+    plain = np.linalg.lstsq(np.stack([np.ones(10), BATCHES], axis=1), seconds, rcond=None)[0]
+    assert abs(fit.coefficients["iteration"] / 3e-3 - 1) < 0.02 < abs(plain[0] / 3e-3 - 1)
+
+
+def test_a_bend_shows_in_the_residuals():
+    seconds = np.maximum(5e-3, 1e-4 * BATCHES)  # flat until the device is full
+    fit = fit_cost(BATCHES, seconds)
+    assert np.abs(fit.residuals).max() > 0.1
+    assert fit.residuals == pytest.approx(seconds / fit.fitted - 1)
+
+
+def test_balance_is_where_both_cost_the_same():
+    fit = fit_cost(BATCHES, 6e-3 + 2e-4 * BATCHES)
+    assert fit.balance == pytest.approx(30)
+    assert fit_cost([1, 2, 4], [1.0, 1.0, 1.0]).balance > 1e9
+
+
+def test_several_columns_are_told_apart():
+    generator = np.random.default_rng(1)
+    columns = {
+        "iteration": np.ones(30),
+        "FLOP": generator.uniform(1e9, 1e12, 30),
+        "byte": generator.uniform(1e6, 1e10, 30),
+    }
+    truth = {"iteration": 1e-3, "FLOP": 1e-11, "byte": 5e-11}
+    seconds = sum(truth[name] * column for name, column in columns.items())
+    fit = fit_linear(columns, seconds)
+    assert fit.coefficients == pytest.approx(truth, rel=1e-6)
+    assert np.allclose(fit.predict(**columns), seconds)
+
+
+@pytest.mark.parametrize(
+    "probability, degrees, expected",
+    [(0.975, 1, 12.706), (0.975, 2, 4.303), (0.975, 8, 2.306), (0.95, 30, 1.697), (0.975, 1000, 1.962)],
+)
+def test_quantiles_are_those_of_the_tables(probability, degrees, expected):
+    assert student_quantile(probability, degrees) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "batches, seconds, message",
+    [
+        ([1, 2], [1.0, 2.0], "at least 3 points"),
+        ([4, 4, 4], [1.0, 2.0, 3.0], "cannot be told apart"),
+        ([1, 2, 4], [1.0, 0.0, 3.0], "above 0"),
+        ([1, 2, 4], [1.0, float("nan"), 3.0], "finite"),
+        ([1, 2, 4], [1.0, 2.0], "equally long"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(batches, seconds, message):
+    with pytest.raises(ValueError, match=message):
+        fit_cost(batches, seconds)
+    with pytest.raises(ValueError, match="confidence"):
+        fit_cost([1, 2, 3], [1.0, 2.0, 3.0], confidence=95)
+
+
+def test_unknown_columns_are_refused():
+    fit = fit_cost([1, 2, 4], [3.0, 4.0, 6.0])
+    with pytest.raises(ValueError, match="has the columns iteration, sample; got batch"):
+        fit.predict(batch=3)

@@ -1,0 +1,93 @@
+"""Result files come back as they were, damaged ones are refused, two can be compared."""
+
+import json
+
+import pytest
+
+from lab.bench import (
+    Result,
+    Row,
+    Timing,
+    compare,
+    describe_device,
+    load_result,
+    machine,
+    result_name,
+    save_result,
+)
+
+
+def result(seconds: float = 1.0) -> Result:
+    rows = (
+        Row(
+            {"batch": 1, "mode": "eager"},
+            (seconds, 2 * seconds, 3 * seconds),
+            {"flops": 10**12, "extrapolated": False},
+        ),
+        Row({"batch": 2, "mode": "eager"}, (4 * seconds,)),
+        Row({"batch": 2, "mode": "graph"}, problem="no CUDA [here]  at all"),
+    )
+    return Result("How fast?", {"kind": "cpu", "name": "Some CPU"}, {"sweep": rows, "threads": ()}, machine())
+
+
+def test_a_result_comes_back_as_it_was(tmp_path):
+    path = save_result(tmp_path / "deep" / "a.json", result())
+    assert load_result(path) == result()
+    assert '"seconds": [ 1.0, 2.0, 3.0 ]' in path.read_text(), "repeats stand on one line"
+
+
+def test_rows_are_chosen_by_their_case():
+    assert [row.seconds for row in result().select("sweep", mode="eager", batch=2)] == [(4.0,)]
+    assert len(result().select("sweep", batch=2)) == 2
+    assert result().select("sweep", batch=3) == [] == result().select("threads")
+    assert result().select("sweep", batch=1)[0].timing == Timing((1.0, 2.0, 3.0))
+    with pytest.raises(ValueError, match="no part 'swep': there are sweep, threads"):
+        result().select("swep")
+    with pytest.raises(ValueError, match="was not measured: no CUDA"):
+        _ = result().select("sweep", mode="graph")[0].timing
+
+
+def test_cases_that_both_measured_are_compared():
+    found = compare(result(3.0), result(2.0))
+    assert [(c.part, c.case["batch"], c.ratio) for c in found] == [("sweep", 1, 1.5), ("sweep", 2, 1.5)]
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda v: v.pop("machine"), "must have the keys"),
+        (lambda v: v.update(extra=1), "must have the keys"),
+        (lambda v: v.update(format=99), "format 99"),
+        (lambda v: v["machine"].pop("cpu"), "does not say its cpu"),
+        (lambda v: v["device"].pop("name"), "device must have"),
+        (lambda v: v["parts"].update(sweep={}), "must be a list of rows"),
+        (lambda v: v["parts"]["sweep"][0].pop("case"), "row 0 of part 'sweep'"),
+        (lambda v: v["parts"]["sweep"][1].update(seconds=[-1.0]), "row 1 .* above 0"),
+        (lambda v: v["parts"]["sweep"][1].update(seconds=["1"]), "above 0"),
+        (lambda v: v["parts"]["sweep"][1].update(seconds=[]), "either seconds or a problem"),
+        (lambda v: v["parts"]["sweep"][2].update(seconds=[1.0]), "either seconds or a problem"),
+    ],
+)
+def test_a_file_that_is_not_a_result_is_refused(tmp_path, damage, message):
+    path = save_result(tmp_path / "a.json", result())
+    values = json.loads(path.read_text())
+    damage(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=rf"a\.json.*{message}"):
+        load_result(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="is no JSON"):
+        load_result(path)
+
+
+def test_nothing_that_json_cannot_hold_is_written(tmp_path):
+    bad = Result("?", {"kind": "cpu", "name": "x"}, {"a": (Row({"b": 1}, (float("nan"),)),)})
+    with pytest.raises(ValueError):
+        save_result(tmp_path / "a.json", bad)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_names_tell_the_device_apart(monkeypatch):
+    monkeypatch.setattr("lab.bench.results.device_name", lambda device: "Intel(R) Xeon(R) CPU @ 2.20GHz")
+    assert result_name("cpu") == "cpu-intel-xeon-cpu-2-20ghz"
+    assert describe_device("cpu")["kind"] == "cpu"
