@@ -113,7 +113,7 @@ class Settings:
         False  # score the validation lines: a recipe chosen by the test lines is flattered by them
     )
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()
-    long: Recipe = Recipe(width=320, layers=2, context=64, batch=18)
+    long: Recipe = Recipe(width=272, layers=2, context=64, batch=24, other_lr=1e-2)
 
 
 @dataclass(frozen=True)
