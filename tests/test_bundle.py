@@ -129,7 +129,7 @@ def same_run(one: Run, other: Run) -> None:
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", ["decoder", "encoder", "recurrent"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_every_kind_and_number_format_comes_back(tmp_path, kind, dtype):
     run = tiny_run(kind=kind)

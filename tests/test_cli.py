@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from lab import bundle, cli
+from lab.cli.training import pieces
 from lab.decode.search import Sampling, generate
+from lab.diffusion.writing import write_line
 from lab.tokenize import BPETokenizer
 
 SMALL = {
@@ -86,7 +88,7 @@ def test_a_recurrent_model_can_be_chosen(monkeypatch, place, folder, cell):
         ({"training__steps": 0}, "steps must be a whole number of at least 1, got 0"),
         ({"training__other_lr": "nan"}, "other_lr must be a positive number, got nan"),
         ({"model__width": 7}, "does not split into 2 heads"),
-        ({"model": "mamba"}, "'transformer', 'lstm', 'gru', 'elman'"),
+        ({"model": "mamba"}, "'transformer', 'lstm', 'gru', 'elman', 'visual-diffusion'"),
         ({"corpus": "kvj"}, "Did you mean 'kjv'"),
         ({"name": "../x"}, "one folder"),
     ],
@@ -135,6 +137,66 @@ def test_sample_writes_what_the_model_draws(monkeypatch, capsys, place, folder):
     assert capsys.readouterr().out == f"line{run.tokenizer.decode(step.token for step in drawn)}\n"
 
 
+VISUAL = {
+    "--model": "visual-diffusion",
+    "--model.neighbours": "1",
+    "--training.other-lr": "0.05",
+}
+
+
+def test_visual_diffusion_is_trained_in_stages_and_sampled(monkeypatch, capsys, place, folder):
+    flags = {
+        "--corpus": place / "cats.txt",
+        **SMALL,
+        **VISUAL,
+        "--model.context": "32",
+        "--model.code": "learned",
+    }
+    flags = [part for pair in flags.items() for part in pair]
+    lab(monkeypatch, "train", *flags, "--stage", "reconstruction", "--name", "code", "--training.steps", 40)
+    assert "words come back from their grids" in capsys.readouterr().out
+    lab(
+        monkeypatch,
+        "train",
+        *flags,
+        "--stage=diffusion",
+        "--start",
+        "code",
+        "--objective.clamp",
+        0.25,
+        "--name",
+        "visual",
+    )
+    assert "; validation: <= " in capsys.readouterr().out
+    code, run = (bundle.load(folder / name) for name in ("code", "visual"))
+    assert run.experiment.start.run == "code" and run.experiment.objective.clamp == 0.25
+    assert run.model.codebook() == code.model.codebook()
+    asked = ["sample", "visual", "--prompt", "line 1", "--suffix", " cats", "--steps", 4, "--seed", 3]
+    lab(monkeypatch, *asked, "--temperature", 0.5, "--max-new-tokens", 9)
+    line = write_line(
+        run.model, run.tokenizer, prompt="line 1", suffix=" cats", steps=4, max_new_tokens=9,
+        sampling=Sampling(0.5), generator=torch.Generator().manual_seed(3),
+    )  # fmt: skip
+    assert capsys.readouterr().out == f"{line.text}\n"
+    assert line.text.startswith("line 1") and line.text.endswith(" cats") and len(line.text) <= 20
+    lab(monkeypatch, *asked, "--method", "confidence")
+    assert capsys.readouterr().out.startswith("line 1")
+    assert "first stage" in refused(capsys, lambda: lab(monkeypatch, "sample", "code"))
+    assert "at most 30" in refused(capsys, lambda: lab(monkeypatch, "sample", "visual", "--prompt", "a" * 40))
+    lab(monkeypatch, "runs", folder)
+    assert "<=" in capsys.readouterr().out
+
+
+def test_only_visual_diffusion_has_stages_and_steps(monkeypatch, capsys, place, folder):
+    message = refused(capsys, lambda: train(monkeypatch, place, stage="diffusion"))
+    assert "--model transformer takes no --stage" in message
+    train(monkeypatch, place, name="mine")
+    for flag in (("--steps", 4), ("--suffix", "cats"), ("--method", "confidence")):
+        assert "only visual-diffusion takes" in refused(
+            capsys, lambda f=flag: lab(monkeypatch, "sample", "mine", *f)
+        )
+
+
 def test_an_unknown_run_lists_those_there_are(monkeypatch, capsys, place, folder):
     train(monkeypatch, place, name="mine")
     message = refused(capsys, lambda: lab(monkeypatch, "sample", "yours"))
@@ -162,9 +224,9 @@ def test_runs_prints_the_table(monkeypatch, capsys, place, tmp_path):
 def test_text_is_written_in_whole_characters():
     tokenizer = BPETokenizer.train(["plain"], 261)
     ids = tokenizer.encode("aé→b")
-    assert list(cli._pieces(tokenizer, ids)) == ["a", "é", "→", "b", ""]
-    assert "".join(cli._pieces(tokenizer, ids[:2])) == "a\N{REPLACEMENT CHARACTER}"
-    assert list(cli._pieces(tokenizer, [])) == [""]
+    assert list(pieces(tokenizer, ids)) == ["a", "é", "→", "b", ""]
+    assert "".join(pieces(tokenizer, ids[:2])) == "a\N{REPLACEMENT CHARACTER}"
+    assert list(pieces(tokenizer, [])) == [""]
 
 
 def test_the_help_explains_every_command(monkeypatch, capsys):
@@ -179,7 +241,18 @@ def test_the_help_explains_every_command(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         lab(monkeypatch, "train", "--model", "gru", "--help")
     out = capsys.readouterr().out
-    assert "--model.cell" in out and "--model.num-heads" not in out
+    assert "--model.cell" in out and "--objective" not in out and "--model.num-heads" not in out
+
+
+def test_the_help_of_visual_diffusion_is_that_of_its_stage(monkeypatch, capsys):
+    for stage, flag, other in (
+        ("reconstruction", "--objective.words", "--objective.clamp"),
+        ("diffusion", "--objective.clamp", "--objective.words"),
+    ):
+        with pytest.raises(SystemExit):
+            lab(monkeypatch, "train", "--model", "visual-diffusion", "--stage", stage, "--help")
+        out = capsys.readouterr().out
+        assert flag in out and other not in out and "--model.granularity" in out and "--start" in out
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ ROOMS = [
     "baselines",
     "optim",
     "decode",
+    "diffusion",
     "parallel",
     "training_state",
     "train",

@@ -16,7 +16,7 @@ from lab.corpora import CorpusError
 from lab.nn.transformer import TransformerConfig
 from lab.objectives import score_lines
 from lab.runs import code as run_code
-from lab.runs import loop
+from lab.runs import tasks
 from lab.runs.lock import locked
 from lab.train import TrainConfig
 
@@ -133,7 +133,7 @@ def test_a_run_is_named_by_everything_that_matters(plan, monkeypatch):
         replace(experiment, model=replace(experiment.model, width=16)),
     ]
     names = {name, *map(runs.run_name, others)}
-    monkeypatch.setattr("lab.runs.folder.code_version", lambda: "other code")
+    monkeypatch.setattr("lab.runs.folder.code_version", lambda kind: "other code")
     assert len(names | {runs.run_name(experiment)}) == 5
 
 
@@ -141,23 +141,23 @@ def test_the_version_of_the_code_changes_with_what_it_does_and_not_with_what_it_
     for part in run_code.PARTS:
         source = run_code.PACKAGE / part
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / part)
-    before = run_code.code_version(tmp_path)
+    before = run_code.code_version(package=tmp_path)
     assert before == runs.code_version()
     file = tmp_path / "optim.py"
     source = file.read_text()
     file.write_text("# a comment\n" + source.replace('"""Optimizers', '"""All optimizers'))
     run_code.code_version.cache_clear()
-    assert run_code.code_version(tmp_path) == before
+    assert run_code.code_version(package=tmp_path) == before
     file.write_text(source.replace("momentum: float = 0.95", "momentum: float = 0.9"))
     run_code.code_version.cache_clear()
-    assert run_code.code_version(tmp_path) != before
+    assert run_code.code_version(package=tmp_path) != before
 
 
 def test_changed_code_trains_a_new_run_and_the_old_one_can_still_be_loaded(plan, tmp_path, monkeypatch):
     old = quiet(plan, tmp_path)
     (path,) = tmp_path.iterdir()
     for module in ("folder", "loop"):
-        monkeypatch.setattr(f"lab.runs.{module}.code_version", lambda: "b" * 64)
+        monkeypatch.setattr(f"lab.runs.{module}.code_version", lambda kind: "b" * 64)
     said = []
     runs.get_or_train(plan, tmp_path, progress=False, say=said.append)
     assert said[0].startswith("trained") and len(list(tmp_path.iterdir())) == 2
@@ -169,7 +169,7 @@ def test_a_run_with_a_name_refuses_other_settings_and_tells_of_other_code(plan, 
     quiet(plan, tmp_path, name="mine")
     with pytest.raises(ValueError, match=r"training\.steps: 8 -> 9"):
         quiet(replace(plan, training=TrainConfig(steps=9, warmup=2)), tmp_path, name="mine")
-    monkeypatch.setattr("lab.runs.loop.code_version", lambda: "b" * 64)
+    monkeypatch.setattr("lab.runs.loop.code_version", lambda kind: "b" * 64)
     said = []
     runs.get_or_train(plan, tmp_path, name="mine", progress=False, say=said.append)
     assert said[0].startswith("loaded") and "the code has changed since" in said[0]
@@ -201,8 +201,8 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_saves(plan, tmp_path, monkeypa
             signal.raise_signal(signal.SIGINT)
         return original(model, batch)
 
-    original, said = loop.next_token_loss, []
-    monkeypatch.setattr(loop, "next_token_loss", interrupted)
+    original, said = tasks.next_token_loss, []
+    monkeypatch.setattr(tasks, "next_token_loss", interrupted)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         runs.get_or_train(plan, tmp_path, progress=False, say=said.append)
@@ -214,7 +214,7 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_saves(plan, tmp_path, monkeypa
 
 
 def test_a_step_that_is_torn_in_two_is_not_saved(plan, tmp_path, monkeypatch):
-    calls, original = [], loop.next_token_loss
+    calls, original = [], tasks.next_token_loss
 
     def interrupted_twice(model, batch):
         calls.append(1)
@@ -223,7 +223,7 @@ def test_a_step_that_is_torn_in_two_is_not_saved(plan, tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return original(model, batch)
 
-    monkeypatch.setattr(loop, "next_token_loss", interrupted_twice)
+    monkeypatch.setattr(tasks, "next_token_loss", interrupted_twice)
     with pytest.raises(KeyboardInterrupt):
         quiet(plan, tmp_path)
     assert list(runs.table(tmp_path)["state"]) == ["begun, nothing saved yet"]
@@ -333,6 +333,8 @@ def test_settings_that_repeat_each_other_are_told_once():
         "a": {"data.corpus": "kjv", "model.width": 8, "model.cell": None},
         "b": {"data.corpus": "grammar", "model.width": None, "model.cell": "gru"},
     }
+    started = {"first": {"start": None}, "second": {"start.run": "first", "start.weights": "3f2a"}}
+    assert runs.differing(started)["second"] == {"start.run": "first"}
     assert runs.differing({}) == {}
 
 

@@ -16,15 +16,18 @@
 
 from lab.bundle.bundles import load, resume, save
 from lab.bundle.contents import Run, restore_random
-from lab.bundle.experiment import KINDS, Data, Experiment, differences
+from lab.bundle.experiment import KINDS, OBJECTIVES, Data, Experiment, NextToken, Start, differences
 from lab.bundle.step_folder import BundleError
 
 __all__ = [
     "KINDS",
+    "OBJECTIVES",
     "BundleError",
     "Data",
     "Experiment",
+    "NextToken",
     "Run",
+    "Start",
     "differences",
     "load",
     "restore_random",

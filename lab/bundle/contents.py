@@ -154,6 +154,8 @@ def _load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
             )
         # The parameter stays the same object, so tied weights stay tied; the copy is aligned as torch aligns.
         tensor.data = given.clone()
+    if hasattr(model, "refresh"):
+        model.refresh()  # what follows from the weights, and is not stored
 
 
 def _check_vocabulary(tokenizer: Tokenizer, experiment: Experiment) -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from lab.config import from_json, to_json
+from lab.diffusion.stages import Diffusion, Reconstruction, Tuning
+from lab.diffusion.visual import VisualDiffusion, VisualDiffusionConfig
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, EncoderOnlyTransformer, TransformerConfig
 from lab.training_state import TrainConfig
@@ -13,7 +15,26 @@ KINDS = {
     "decoder": (TransformerConfig, DecoderOnlyTransformer),
     "encoder": (TransformerConfig, EncoderOnlyTransformer),
     "recurrent": (RecurrentConfig, RecurrentLM),
+    "visual-diffusion": (VisualDiffusionConfig, VisualDiffusion),
 }
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """To predict each token from those before it: `lab.objectives.next_token_loss`."""
+
+
+# What a model of each kind can be trained to do. A new objective is a record and a name below, twice.
+OBJECTIVES = {"visual-diffusion": (Reconstruction, Diffusion, Tuning)}  # all others: NextToken
+Objective = NextToken | Reconstruction | Diffusion | Tuning
+
+
+@dataclass(frozen=True)
+class Start:
+    """The run whose weights another begins with: its name, and the SHA-256 of its model.safetensors."""
+
+    run: str
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +71,11 @@ class Data:
 class Experiment:
     """`model`, the config of a model of `kind`; how it is trained, and on what; `seed` of its weights and dropout.
 
-    Raises ValueError for a kind that is not in `KINDS`, a config of another kind, or two vocabulary sizes.
+    `objective` is what it is trained to do, `start` the run that it goes on from: both are younger than the format of
+    bundles, and what is not said there is the default.
+
+    Raises ValueError for a kind that is not in `KINDS`, a config of another kind, two vocabulary sizes, an
+    objective that the kind does not have, or a start for a model that cannot take one.
     """
 
     model: Any
@@ -58,6 +83,8 @@ class Experiment:
     data: Data
     kind: str = "decoder"
     seed: int = 0
+    objective: Objective = NextToken()
+    start: Start | None = None
 
     def __post_init__(self):
         config = _config_class(self.kind)
@@ -69,6 +96,14 @@ class Experiment:
             raise ValueError(
                 f"the model has a vocabulary of {self.model.vocab_size}, the data one of {self.data.vocab_size}"
             )
+        possible = OBJECTIVES.get(self.kind, (NextToken,))
+        if not isinstance(self.objective, possible):
+            names = ", ".join(one.__name__ for one in possible)
+            raise ValueError(
+                f"a model of kind {self.kind!r} is trained for one of {names}; got {self.objective!r}"
+            )
+        if self.start is not None and not hasattr(KINDS[self.kind][1], "start_from"):
+            raise ValueError(f"a model of kind {self.kind!r} starts from no other run, got {self.start!r}")
 
     def to_json(self) -> dict:
         """Plain values, for `json`."""

@@ -7,18 +7,22 @@ True
 
 from lab.checks.attention import attention
 from lab.checks.attention_backward import attention_backward
+from lab.checks.bound import bound
 from lab.checks.checkpoint import checkpoint_roundtrip
+from lab.checks.codebook import codebook
 from lab.checks.decoder import decoder
 from lab.checks.masks import causal_mask, document_mask, padding_mask
 from lab.checks.multi_head import multi_head_attention
 from lab.checks.packing import packing
 from lab.checks.positions import positional_encoding
+from lab.checks.posterior import posterior
 from lab.checks.recurrent import recurrent
 from lab.checks.report import CheckFailed, CheckReport, Example, Property
 from lab.checks.resume import resume
 from lab.checks.score import score
 from lab.checks.softmax import softmax
 from lab.checks.tokenizers import bpe_train, tokenizer
+from lab.checks.transition import transition
 from lab.checks.windows import windows
 
 __all__ = [
@@ -28,19 +32,23 @@ __all__ = [
     "Property",
     "attention",
     "attention_backward",
+    "bound",
     "bpe_train",
     "causal_mask",
     "checkpoint_roundtrip",
+    "codebook",
     "decoder",
     "document_mask",
     "multi_head_attention",
     "packing",
     "padding_mask",
     "positional_encoding",
+    "posterior",
     "recurrent",
     "resume",
     "score",
     "softmax",
     "tokenizer",
+    "transition",
     "windows",
 ]

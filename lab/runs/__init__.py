@@ -12,7 +12,7 @@ from lab.runs.folder import default_folder, find, open_runs, run_name, where
 from lab.runs.lock import RunBusy
 from lab.runs.loop import get_or_train, training
 from lab.runs.prepared import Plan, Prepared, kind_of, prepare
-from lab.runs.tables import differing, score, settings, steps, table
+from lab.runs.tables import differing, outcome, score, settings, steps, table
 
 __all__ = [
     "Plan",
@@ -25,6 +25,7 @@ __all__ = [
     "get_or_train",
     "kind_of",
     "open_runs",
+    "outcome",
     "prepare",
     "run_name",
     "score",

@@ -8,6 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # All that the numbers of a run depend on, given the text: a change elsewhere trains nothing again.
+MORE = {"visual-diffusion": ("decode", "diffusion")}  # beside PARTS, for runs of these kinds
 PARTS = (
     "batches.py", "corpora", "masks.py", "nn", "objectives.py", "optim.py", "parallel.py", "tokenize", "train.py",
     "training_state.py", "windows",
@@ -15,10 +16,13 @@ PARTS = (
 
 
 @cache
-def code_version(package: Path = PACKAGE) -> str:
-    """The SHA-256 of what the parts of `lab` that training uses do: comments, layout and docstrings do not count."""
+def code_version(kind: str = "decoder", package: Path = PACKAGE) -> str:
+    """The SHA-256 of what the parts of `lab` that training a model of this kind uses do.
+
+    Comments, layout and docstrings do not count.
+    """
     digest = hashlib.sha256()
-    for part in PARTS:
+    for part in (*PARTS, *MORE.get(kind, ())):
         path = package / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(

@@ -25,9 +25,14 @@ def default_folder() -> Path:
 
 
 def run_name(experiment: Experiment) -> str:
-    """`decoder-kjv-3f2a9c1d`: the kind of model, the text, and a hash of the whole experiment and the code."""
-    whole = json.dumps([experiment.to_json(), code_version()], sort_keys=True)
+    """`decoder-kjv-3f2a9c1d`: the kind of model, the text, and a hash of the whole experiment and the code.
+
+    Of visual diffusion the stage takes the place of the kind: `visual-reconstruction-kjv-91d0b7aa`.
+    """
+    whole = json.dumps([experiment.to_json(), code_version(experiment.kind)], sort_keys=True)
     kind = getattr(experiment.model, "cell", experiment.kind)
+    if experiment.kind == "visual-diffusion":
+        kind = f"visual-{type(experiment.objective).__name__.lower()}"
     corpus = re.sub(r"[^a-z0-9]+", "-", Path(experiment.data.corpus).stem.lower()).strip("-")[:24] or "text"
     return f"{kind}-{corpus}-{sha256_bytes(whole.encode())[:8]}"
 

@@ -17,15 +17,13 @@ from lab.bundle import BundleError, Experiment, Run
 from lab.bundle.run_folder import newest
 from lab.bundle.step_folder import read_manifest
 from lab.files import write_atomic
-from lab.objectives import next_token_loss, score_lines
 from lab.runs.code import code_version
 from lab.runs.folder import ABOUT, trained_by, where
 from lab.runs.lock import interrupt_held, locked
 from lab.runs.prepared import Plan, Prepared, prepare
-from lab.runs.tables import score
+from lab.runs.tables import OUTCOMES, outcome
+from lab.runs.tasks import begin_from, task
 from lab.train import Step, TrainingState, train
-
-EVALUATED_LINES = 200  # validation lines that `evaluate_every` looks at; the score at the end takes them all
 
 
 def training(
@@ -40,7 +38,8 @@ def training(
 
     It is saved every `save_seconds`, at each best validation, when the loop is left, and at the end, after scoring the
     validation lines. A Ctrl-C waits for the end of the step. `evaluate_every` measures bits a character over 200
-    validation lines. Seeds torch's global generator, from which dropout draws.
+    validation lines (the first stage of visual diffusion: the share of words that do not come back). Seeds torch's
+    global generator, from which dropout draws.
 
     >>> for step in training(plan): curve.add(step.tokens, step.loss)  # doctest: +SKIP
     >>> run = get_or_train(plan)  # doctest: +SKIP
@@ -48,7 +47,7 @@ def training(
     Raises RunBusy when another process trains it, ValueError when a run of that `name` has other settings, and what
     `prepare`, `lab.train.train` and `lab.bundle.resume` raise.
     """
-    prepared = prepare(what)
+    prepared = prepare(what, folder)
     path = where(prepared.experiment, folder, name)
     _close_left(path)
     steps = _locked_steps(prepared, path, save_seconds, device)
@@ -70,7 +69,7 @@ def _close_left(path: Path) -> None:
 def _locked_steps(prepared: Prepared, path: Path, save_seconds: float, device) -> Iterator[Step]:
     with locked(path):
         run = _begun(prepared, path, device)
-        if score(run) is None:
+        if outcome(run) is None:
             yield from _steps(run, prepared, path, save_seconds)
 
 
@@ -91,25 +90,25 @@ def get_or_train(
     generator is left as it was. Raises what `training` raises, but no RunBusy.
     """
     say = say if parallel.rank() == 0 else lambda _: None
-    prepared = prepare(what)
+    prepared = prepare(what, folder)
     path = where(prepared.experiment, folder, name)
     _close_left(path)
     with torch.random.fork_rng(devices=[]):
         run = _resumed(path, prepared.experiment, device)
-        if run is None or score(run) is None:
+        if run is None or outcome(run) is None:
             with locked(path, wait=True, say=say):
                 run = _begun(prepared, path, device)
-                if score(run) is None:
+                if outcome(run) is None:
                     _finish(run, prepared, path, save_seconds, progress, say)
                     return run
-    say(f"loaded {path}: trained {_date(path)} in {_result(run)}{_other_code(path)}")
+    say(f"loaded {path}: trained {_date(path)} in {_result(run)}{_other_code(path, run.experiment)}")
     return run
 
 
 def _finish(run: Run, prepared: Prepared, path: Path, save_seconds: float, progress: bool, say) -> None:
     state, total = run.training_state, run.experiment.training.steps
     if state.step:
-        say(f"continuing {path} from step {state.step} of {total}{_other_code(path)}")
+        say(f"continuing {path} from step {state.step} of {total}{_other_code(path, run.experiment)}")
     hidden = None if progress and parallel.rank() == 0 else True  # None: hidden where there is no terminal
     try:
         with tqdm(total=total, initial=state.step, unit="step", disable=hidden) as bar:
@@ -129,15 +128,14 @@ def _finish(run: Run, prepared: Prepared, path: Path, save_seconds: float, progr
 def _begun(prepared: Prepared, path: Path, device: torch.device | str) -> Run:
     """The run as it was saved, or a fresh one; the global generator is where dropout needs it."""
     experiment = prepared.experiment
-    if experiment.kind == "encoder":
-        raise ValueError(
-            "an encoder sees the token that it should predict: runs are of models that predict the next one"
-        )
     run = _resumed(path, experiment, device)
     if run is None:
+        model = prepared.model()
+        begin_from(prepared, model)
+        task(prepared, TrainingState(model, experiment.training))  # what cannot be asked for is refused here
         if parallel.rank() == 0:
-            write_atomic(path / ABOUT, json.dumps({"code": code_version()}) + "\n")
-        model = prepared.model().to(device)
+            write_atomic(path / ABOUT, json.dumps({"code": code_version(experiment.kind)}) + "\n")
+        model.to(device)
         torch.manual_seed(experiment.seed + parallel.rank())
         run = Run(experiment, prepared.tokenizer, model, TrainingState(model, experiment.training))
     return run
@@ -145,15 +143,12 @@ def _begun(prepared: Prepared, path: Path, device: torch.device | str) -> Run:
 
 def _steps(run: Run, prepared: Prepared, path: Path, save_seconds: float) -> Iterator[Step]:
     """Train to the end, save on the way, score, save."""
-    state, lines, config = run.training_state, prepared.splits.validation, run.experiment.training
+    state, config = run.training_state, run.experiment.training
+    asked = task(prepared, state)
     bits = prepared.tokens_per_char / math.log(2)  # a nat a token in bits a character
-
-    def evaluate(model) -> float:
-        return score_lines(model, run.tokenizer, lines[:EVALUATED_LINES]).bits_per_char
-
     steps = train(
-        run.model, prepared.batches(), next_token_loss, config, state=state,
-        evaluate=evaluate if config.evaluate_every else None,
+        run.model, prepared.batches(), asked.loss, config, state=state,
+        evaluate=asked.evaluate if config.evaluate_every else None,
     )  # fmt: skip
     saved, saved_step, whole = time.monotonic(), state.step, True
     try:
@@ -162,7 +157,7 @@ def _steps(run: Run, prepared: Prepared, path: Path, save_seconds: float) -> Ite
                 whole = False
                 step = next(steps, None)
                 if step is not None:
-                    run.metrics.append(asdict(step) | {"bits_per_char": step.loss * bits})
+                    run.metrics.append(asdict(step) | {"bits_per_char": step.loss * bits} | asked.told)
                 whole = True
             if step is None:
                 break
@@ -171,13 +166,14 @@ def _steps(run: Run, prepared: Prepared, path: Path, save_seconds: float) -> Ite
                 bundle.save(path, run)
                 saved, saved_step = time.monotonic(), state.step
             yield step
-        found = score_lines(run.model, run.tokenizer, lines)
+        found = asked.outcome(run.model)
     except (GeneratorExit, KeyboardInterrupt):
         # Not in the middle of a step, where weights and state do not belong together.
         if whole and state.step > saved_step:
             bundle.save(path, run)
         raise
-    run.metrics.append({"step": state.step, "score": asdict(found)})
+    (name,) = [name for name, kind in OUTCOMES.items() if type(found) is kind]
+    run.metrics.append({"step": state.step, name: asdict(found)})
     bundle.save(path, run)
 
 
@@ -190,15 +186,15 @@ def _resumed(path: Path, experiment: Experiment, device: torch.device | str) -> 
         ) from error
 
 
-def _other_code(path: Path) -> str:
+def _other_code(path: Path, experiment: Experiment) -> str:
     """A run that goes by a name of its own may be older than the code."""
-    if trained_by(path) in (None, code_version()):
+    if trained_by(path) in (None, code_version(experiment.kind)):
         return ""
     return "; the code has changed since, and only another name trains it again"
 
 
 def _result(run: Run) -> str:
-    state, found = run.training_state, score(run)
+    state, found = run.training_state, outcome(run)
     return f"{state.seconds:.0f} s, {state.step} steps; validation: {found}"
 
 

@@ -1,7 +1,8 @@
 """From what a person chooses to all that training needs: text, splits, tokenizer, the stream of batches."""
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -10,10 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from lab.batches import Batch
-from lab.bundle import KINDS, Data, Experiment
+from lab.bundle import KINDS, Data, Experiment, NextToken, Start
+from lab.bundle.experiment import Objective
+from lab.bundle.run_folder import newest, step_of
+from lab.bundle.step_folder import read_manifest
 from lab.corpora import NAMES, Corpus, CorpusError, Splits, load
+from lab.diffusion.learned_codes import vocabulary_batches
+from lab.diffusion.lines import LineLengths, line_batches
+from lab.diffusion.stages import Diffusion, Reconstruction, Tuning
+from lab.diffusion.visual import VisualDiffusionConfig
 from lab.nn.recurrent import RecurrentConfig
 from lab.nn.transformer import TransformerConfig
+from lab.runs.folder import default_folder, find
 from lab.tokenize import KINDS as TOKENIZERS
 from lab.tokenize import Tokenizer
 from lab.train import TrainConfig
@@ -27,29 +36,46 @@ class Plan:
     """What a person chooses; `prepare` works out the rest, and gives the `Experiment`."""
 
     model: (
-        TransformerConfig | RecurrentConfig
+        TransformerConfig | RecurrentConfig | VisualDiffusionConfig
     )  # its vocab_size: the most ids the tokenizer may have ("char" takes all)
     training: TrainConfig
     corpus: str = "auto"  # a name that `lab corpus` lists, or a path
     tokenizer: Literal["bpe", "word", "char"] = "bpe"  # learns from the training lines
-    batch_size: int = 32  # rows a batch, over all processes; a row has model.context tokens
+    batch_size: int = (
+        32  # rows of model.context tokens a batch, over all processes; whole lines in about this many
+    )
     split_seed: int = 0  # of the lines for training, validation and test
-    seed: int = 0  # of the weights, dropout, and the order of the batches
+    seed: int = 0  # of the weights, dropout, the order of the batches, and the noise
+    objective: Objective = field(
+        default_factory=NextToken
+    )  # what it is trained to do; of visual diffusion a stage
+    start: str | None = None  # the run, by name or path, with whose weights this one begins
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that training needs. `splits` are lines of text; `experiment` says how they came about."""
+    """All that training needs. `splits` are lines of text; `experiment` says how they came about.
+
+    `start` is the bundle, or the run, with whose weights it begins, where the experiment has one; `folder` where other
+    runs are looked for.
+    """
 
     experiment: Experiment
     corpus: Corpus
     splits: Splits
     tokenizer: Tokenizer
+    start: Path | None = None
+    folder: str | os.PathLike | None = None
+
+    @cached_property
+    def lines(self) -> list[list[int]]:
+        """The ids of the training lines, each between `<s>` and `</s>`."""
+        return self.tokenizer.encode_lines(self.splits.train)
 
     @cached_property
     def ids(self) -> Tensor:
-        """The training lines, each between `<s>` and `</s>`, joined: int64 `(N,)`."""
-        return join_lines(self.tokenizer.encode_lines(self.splits.train))
+        """The training lines joined: int64 `(N,)`."""
+        return join_lines(self.lines)
 
     @property
     def tokens_per_char(self) -> float:
@@ -57,23 +83,51 @@ class Prepared:
         return len(self.ids) / sum(len(line) + 1 for line in self.splits.train)
 
     def batches(self) -> Iterator[Batch]:
-        """Windows at random places of the training text, without end; each call begins the same stream anew."""
-        data = self.experiment.data
-        generator = torch.Generator().manual_seed(data.seed)
-        return random_windows(self.ids, data.context, data.batch_size, generator)
+        """What the objective trains on, without end; each call begins the same stream anew."""
+        return BATCHES[type(self.experiment.objective)](self)
 
     def model(self) -> nn.Module:
         """A fresh model; its weights depend on the experiment's seed alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.experiment.seed)
-            return KINDS[self.experiment.kind][1](self.experiment.model)
+            model = KINDS[self.experiment.kind][1](self.experiment.model)
+        if self.experiment.kind == "visual-diffusion":
+            model.count_lines(self.lines)
+        return model
 
 
-def prepare(what: Plan | Experiment) -> Prepared:
+def _windows(prepared: Prepared) -> Iterator[Batch]:
+    """Windows at random places of the training text."""
+    data = prepared.experiment.data
+    generator = torch.Generator().manual_seed(data.seed)
+    return random_windows(prepared.ids, data.context, data.batch_size, generator)
+
+
+def _words(prepared: Prepared) -> Iterator[Batch]:
+    """All words of the vocabulary, in random order."""
+    experiment = prepared.experiment
+    return vocabulary_batches(
+        experiment.model.vocab_size, experiment.objective.words, seed=experiment.data.seed
+    )
+
+
+def _whole_lines(prepared: Prepared) -> Iterator[Batch]:
+    """Whole lines, those of like length together."""
+    data = prepared.experiment.data
+    generator = torch.Generator().manual_seed(data.seed)
+    tokens = data.batch_size * data.context
+    return line_batches(prepared.lines, data.context, tokens, generator, prepared.tokenizer.pad_id or 0)
+
+
+BATCHES = {NextToken: _windows, Reconstruction: _words, Diffusion: _whole_lines, Tuning: _whole_lines}
+
+
+def prepare(what: Plan | Experiment, folder: str | os.PathLike | None = None) -> Prepared:
     """Load the corpus, split it, train the tokenizer on the training lines.
 
-    The same plan or experiment gives the same, bit for bit. Raises CorpusError when the text cannot be had, is not the
-    one of the experiment, or is too short to split; and ValueError for what cannot be built from it.
+    The same plan or experiment gives the same, bit for bit. The run that a plan starts from is looked for in `folder`.
+    Raises CorpusError when the text cannot be had, is not the one of the experiment, or is too short to split; and
+    ValueError for what cannot be built from it.
     """
     plan = what if isinstance(what, Plan) else _plan(what)
     if plan.tokenizer not in TOKENIZERS:
@@ -86,13 +140,17 @@ def prepare(what: Plan | Experiment) -> Prepared:
         )
     splits = corpus.splits(seed=plan.split_seed)
     tokenizer = _tokenizer(corpus, plan.split_seed, plan.tokenizer, plan.model.vocab_size)
-    experiment = what if isinstance(what, Experiment) else _experiment(plan, corpus, tokenizer.vocab_size)
+    if isinstance(what, Experiment):
+        experiment, start = what, what.start and Path(folder or default_folder()) / what.start.run
+    else:
+        start, record = _start(plan.start, folder)
+        experiment = _experiment(plan, corpus, splits, tokenizer, record)
     if tokenizer.vocab_size != experiment.data.vocab_size:
         raise ValueError(
             f"a tokenizer of kind {plan.tokenizer!r} has {tokenizer.vocab_size} ids for this text, the experiment says "
             f"{experiment.data.vocab_size}: start from a Plan, which leaves that number to the text"
         )
-    return Prepared(experiment, corpus, splits, tokenizer)
+    return Prepared(experiment, corpus, splits, tokenizer, start, folder)
 
 
 def kind_of(config) -> str:
@@ -108,7 +166,18 @@ def kind_of(config) -> str:
     )
 
 
-def _experiment(plan: Plan, corpus: Corpus, vocab_size: int) -> Experiment:
+def _start(name: str | None, folder: str | os.PathLike | None) -> tuple[Path | None, Start | None]:
+    """The bundle that is meant, and what an experiment says of it."""
+    if name is None:
+        return None, None
+    path = find(name, folder)
+    path = path if step_of(path) is not None else newest(path)
+    return path, Start(path.parent.name, read_manifest(path)["files"]["model.safetensors"]["sha256"])
+
+
+def _experiment(
+    plan: Plan, corpus: Corpus, splits: Splits, tokenizer: Tokenizer, start: Start | None
+) -> Experiment:
     # The name of somebody's own text does not say where it lies.
     at = corpus.name if plan.corpus in NAMES else str(Path(plan.corpus).resolve())
     data = Data(
@@ -116,13 +185,16 @@ def _experiment(plan: Plan, corpus: Corpus, vocab_size: int) -> Experiment:
         sha256=corpus.sha256,
         split_seed=plan.split_seed,
         tokenizer=plan.tokenizer,
-        vocab_size=vocab_size,
+        vocab_size=tokenizer.vocab_size,
         context=plan.model.context,
         batch_size=plan.batch_size,
         seed=plan.seed,
     )
-    model = replace(plan.model, vocab_size=vocab_size)
-    return Experiment(model, plan.training, data, kind_of(plan.model), plan.seed)
+    model = replace(plan.model, vocab_size=tokenizer.vocab_size)
+    if isinstance(model, VisualDiffusionConfig):
+        lengths = LineLengths.of(tokenizer.encode_lines(splits.train))
+        model = replace(model, longest_line=len(lengths.counts) - 1)
+    return Experiment(model, plan.training, data, kind_of(plan.model), plan.seed, plan.objective, start)
 
 
 def _plan(experiment: Experiment) -> Plan:

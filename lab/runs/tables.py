@@ -10,13 +10,19 @@ import pandas as pd
 from lab.bundle import BundleError, Run
 from lab.bundle.run_folder import newest
 from lab.bundle.step_folder import read_manifest
+from lab.diffusion.stages import Recovered
 from lab.objectives import Score
 from lab.runs.folder import ABOUT, open_runs, run_folders, trained_by
 
 AVERAGED = 20  # the last steps whose mean loss is the final one
 RESULTS = (
-    "bits_per_char", "train_bits_per_char", "steps", "parameters", "seconds", "tokens_per_second", "date", "state",
+    "bits_per_char", "bound", "train_bits_per_char", "steps", "parameters", "seconds", "tokens_per_second", "date",
+    "state",
 )  # fmt: skip
+
+# What a run may come to: the name in the last line of its metrics, and the record.
+OUTCOMES = {"score": Score, "recovered": Recovered}
+Outcome = Score | Recovered
 
 
 def steps(run: Run) -> list[dict]:
@@ -24,10 +30,18 @@ def steps(run: Run) -> list[dict]:
     return [metric for metric in run.metrics if "loss" in metric]
 
 
+def outcome(run: Run) -> Outcome | None:
+    """What was measured at the end of training; None for a run that has not come so far."""
+    found = [
+        kind(**metric[name]) for metric in run.metrics for name, kind in OUTCOMES.items() if name in metric
+    ]
+    return found[-1] if found else None
+
+
 def score(run: Run) -> Score | None:
-    """What the validation lines cost at the end of training; None for a run that has not come so far."""
-    found = [metric["score"] for metric in run.metrics if "score" in metric]
-    return Score(**found[-1]) if found else None
+    """What the validation lines cost at the end of training, or at most; None where they were not scored (yet)."""
+    found = outcome(run)
+    return found if isinstance(found, Score) else None
 
 
 def settings(run: Run) -> dict:
@@ -45,15 +59,17 @@ def differing(all_settings: Mapping[str, dict]) -> dict[str, dict]:
     """
     names = dict.fromkeys(name for one in all_settings.values() for name in one)
     differ = [n for n in names if len({repr(one.get(n)) for one in all_settings.values()}) > 1]
-    if "data.corpus" in differ:
-        differ = [n for n in differ if n != "data.sha256"]  # of course
+    for name, follows in {"data.corpus": "data.sha256", "start.run": "start.weights"}.items():
+        if name in differ:
+            differ = [n for n in differ if n != follows]  # of course
     return {run: {name: one.get(name) for name in differ} for run, one in all_settings.items()}
 
 
 def table(folder: str | os.PathLike | None = None) -> pd.DataFrame:
     """One row a run of `folder`, by name: the settings that differ, then what came of it.
 
-    `bits_per_char` is that of the validation lines, `train_bits_per_char` the mean of the last 20 steps. `state` says
+    `bits_per_char` is that of the validation lines, `train_bits_per_char` the mean of the last 20 steps. Where it is
+    only known to be at most so many, the column `bound`, which is there if any run needs it, has "<=". `state` says
     "done", how far an unfinished run is, or why a damaged one cannot be read.
     """
     opened = open_runs(folder)
@@ -69,7 +85,8 @@ def table(folder: str | os.PathLike | None = None) -> pd.DataFrame:
             rows[name] = {"state": _why(run, paths[name])}
         else:
             rows[name] = differ[name] | _results(run, paths[name])
-    columns = [*next(iter(differ.values()), {}), *RESULTS]
+    results = [name for name in RESULTS if name != "bound" or any(row.get(name) for row in rows.values())]
+    columns = [*next(iter(differ.values()), {}), *results]
     values = [[row.get(column) for column in columns] for row in rows.values()]
     made = pd.DataFrame(values, index=list(rows), columns=columns, dtype=object)
     made = made.where(made.notna(), math.nan)
@@ -82,10 +99,12 @@ def table(folder: str | os.PathLike | None = None) -> pd.DataFrame:
 
 def _results(run: Run, path: Path) -> dict:
     state, found, logged = run.training_state, score(run), steps(run)
-    done = f"stopped at step {state.step} of {run.experiment.training.steps}" if found is None else "done"
+    unfinished = outcome(run) is None
+    done = f"stopped at step {state.step} of {run.experiment.training.steps}" if unfinished else "done"
     last = [step["bits_per_char"] for step in logged[-AVERAGED:] if "bits_per_char" in step]
     return {
         "bits_per_char": math.nan if found is None else found.bits_per_char,
+        "bound": "<=" if found is not None and found.is_bound else "",
         "train_bits_per_char": sum(last) / len(last) if last else math.nan,
         "steps": state.step,
         "parameters": sum(p.numel() for p in run.model.parameters()),

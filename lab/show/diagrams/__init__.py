@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 
+from lab.diffusion.codebook import Codebook
+from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+from lab.diffusion.noise import Absorbing
 from lab.files import write_atomic
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
@@ -18,10 +21,12 @@ from lab.show.diagrams.attention_layer import attention_layer
 from lab.show.diagrams.bpe import bpe
 from lab.show.diagrams.decoder import decoder
 from lab.show.diagrams.decoder_block import decoder_block
+from lab.show.diagrams.denoiser import denoiser, report_denoiser_shapes
 from lab.show.diagrams.recurrence import recurrence, report_recurrent_shapes
 from lab.show.diagrams.run import run
 from lab.show.diagrams.shapes import report_shapes
 from lab.show.diagrams.text_to_verse import count_parameters, text_to_verse
+from lab.show.diagrams.visual_tokens import visual_tokens
 from lab.tokenize import BPETokenizer
 
 # A few sentences about the sky, so that the picture of a merge needs no corpus.
@@ -44,6 +49,8 @@ def figures() -> dict[str, Callable[[], str]]:
         "attention_backward": attention_backward,
         "recurrence": _shapes_of_recurrent_model,
         "run": run,
+        "visual_tokens": _tokens_of_the_sky,
+        "denoiser": _shapes_of_denoiser,
     }
 
 
@@ -68,6 +75,23 @@ def _shapes_of_recurrent_model() -> str:
     return recurrence(
         config, report_recurrent_shapes(RecurrentLM(config), torch.zeros(3, 12, dtype=torch.long))
     )
+
+
+def _tokens_of_the_sky() -> str:
+    tokenizer = BPETokenizer.train(SKY, vocab_size=288)
+    ids = torch.tensor([tokenizer.encode(SKY[0])[:12]])
+    return visual_tokens(
+        _denoiser(tokenizer.vocab_size), Absorbing(), ids, example=tokenizer.decode(ids[0].tolist())
+    )
+
+
+def _shapes_of_denoiser() -> str:
+    model = _denoiser(1000)
+    return denoiser(model.config, report_denoiser_shapes(model, torch.full((3, 12, 25), 3)))
+
+
+def _denoiser(vocab_size: int) -> Denoiser:
+    return Denoiser(DenoiserConfig(vocab_size, reads="words", neighbours=2), Codebook.linear(vocab_size))
 
 
 def _heaven() -> str:

@@ -1,6 +1,8 @@
 """Things to play with: each is a pure `render` function, and around it controls that call it."""
 
 from lab.show.widgets.attention_explorer import AttentionExplorer
+from lab.show.widgets.denoising import DenoisingViewer
+from lab.show.widgets.grid_editor import GridEditor
 from lab.show.widgets.mask_explorer import MaskExplorer
 from lab.show.widgets.merge_stepper import MergeStepper
 from lab.show.widgets.playground import TokenizerPlayground
@@ -11,6 +13,8 @@ from lab.show.widgets.window_explorer import WindowExplorer
 
 __all__ = [
     "AttentionExplorer",
+    "DenoisingViewer",
+    "GridEditor",
     "MaskExplorer",
     "MergeStepper",
     "RunsExplorer",

@@ -1,0 +1,29 @@
+"""`lab run / train / sample / runs / test / lab / check / publish / figures / bench / corpus`: thin."""
+
+import sys
+
+import tyro
+
+from lab.cli import project, training
+
+
+def main() -> None:
+    """The command line."""
+    commands = [
+        project.run,
+        training.train(sys.argv[1:]),
+        training.sample,
+        training.runs,
+        project.test,
+        project.lab,
+        project.check,
+        project.publish,
+        project.figures,
+        project.bench,
+        project.corpus,
+    ]
+    tyro.extras.subcommand_cli_from_dict(
+        {command.__name__: command for command in commands},
+        prog="lab",
+        description="A notebook-driven workbench for understanding small language models.",
+    )

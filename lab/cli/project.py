@@ -1,0 +1,142 @@
+"""`lab run / test / lab / check / publish / figures / bench / corpus`: of the project as a whole."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+ROOT = Path(__file__).resolve().parents[2]
+Names = tyro.conf.Positional[tuple[str, ...]]
+Profile = Literal["smoke", "standard", "full"]
+
+
+def run(
+    notebooks: Names = (), profile: Profile = "standard", corpus: str | None = None, seed: int | None = None
+) -> None:
+    """Run the notebooks, print what they measured, write build/index.html; fails when a claim fails.
+
+    Args:
+        notebooks: beginnings of notebook names, such as 00 or 01_tok; all when none is given.
+        profile: smoke (seconds), standard (about two minutes a notebook) or full (research numbers).
+        corpus: a name (`lab corpus` lists them) or the path of your own text; the notebooks' own choice if absent.
+        seed: the random seed of every notebook.
+    """
+    runs = _run(notebooks, profile, corpus=corpus, seed=seed)
+    sys.exit(any(not run.passed for run in runs))
+
+
+def publish(notebooks: Names = ()) -> None:
+    """Run the notebooks at `standard` and write their outputs, and README's table, back into the project.
+
+    Args:
+        notebooks: beginnings of notebook names; all when none is given.
+    """
+    from lab.files import write_atomic
+    from lab.notebooks.publish import publish as write_back
+    from lab.notebooks.publish import readme_table, with_table
+    from lab.notebooks.runner import NOTEBOOKS, all_notebooks
+
+    runs = _run(notebooks, "standard")
+    for run in runs:
+        if run.passed:
+            write_back(NOTEBOOKS / f"{run.name}.ipynb", run.output)
+            print(f"published {run.name}")
+    readme = ROOT / "README.md"
+    write_atomic(readme, with_table(readme.read_text(encoding="utf-8"), readme_table(all_notebooks())))
+    sys.exit(any(not run.passed for run in runs))
+
+
+def test(fast: bool = False) -> None:
+    """Run the tests, every notebook at profile `smoke` among them.
+
+    Args:
+        fast: leave out the tests marked slow.
+    """
+    sys.exit(_python("-m", "pytest", *(["-m", "not slow"] if fast else [])))
+
+
+def check() -> None:
+    """Lint, formatting, import order, and the state of the committed notebooks."""
+    from lab.notebooks.publish import complaints
+    from lab.notebooks.runner import all_notebooks
+
+    failed = _python("-m", "ruff", "check", ".") + _python("-m", "ruff", "format", "--check", ".")
+    failed += _python("-m", "pytest", "tests/test_imports.py")
+    for complaint in [text for path in all_notebooks() for text in complaints(path)]:
+        print(complaint)
+        failed += 1
+    sys.exit(bool(failed))
+
+
+def lab() -> None:
+    """Open JupyterLab on the notebooks: this computer only (127.0.0.1), with a token, at 00_start_here."""
+    # These settings keep JupyterLab from asking the network for news and updates.
+    os.environ["JUPYTER_CONFIG_PATH"] = str(ROOT / "notebooks" / ".jupyter")
+    sys.exit(_python("-m", "jupyter", "lab", "--ip=127.0.0.1", "notebooks/00_start_here.ipynb"))
+
+
+def figures() -> None:
+    """Draw the architecture diagrams again, into figures/."""
+    from lab.show.diagrams import write_figures
+
+    for path in write_figures(ROOT / "figures"):
+        print(path.relative_to(ROOT))
+
+
+def bench(names: Names = ()) -> None:
+    """Run the benchmarks; each prints a table and writes benchmarks/results/<name>.json.
+
+    Args:
+        names: which of benchmarks/*.py, without the .py; all when none is given.
+    """
+    scripts = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("*.py"))}
+    for name in names:
+        if name not in scripts:
+            raise SystemExit(f"no benchmark {name!r}: there are {', '.join(scripts)}")
+    failed = [name for name in names or scripts if _python(str(scripts[name])) != 0]
+    if failed:
+        raise SystemExit(f"failed, or missed a figure: {', '.join(failed)}")
+
+
+def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
+    """Fetch a corpus and show what it holds; with no name, list the names.
+
+    Args:
+        name: a corpus name, or the path of your own text.
+    """
+    from lab.corpora import NAMES, CorpusError, load
+
+    if name is None:
+        print("\n".join(f"{known:<14}{what}" for known, what in NAMES.items()))
+        return
+    try:
+        loaded = load(name)
+    except CorpusError as error:
+        raise SystemExit(str(error)) from None
+    print(f"{loaded.name}: {len(loaded.lines):,} lines, {loaded.chars:,} characters")
+    print(f"sha256 {loaded.sha256}\nlicence {loaded.licence}\n{loaded.note or ''}".rstrip())
+    print("\n".join(f"  {line[:100]}" for line in loaded.lines[:3]))
+
+
+def _run(names: tuple[str, ...], profile: str, **parameters: object) -> list:
+    from lab.notebooks.report import closing_table, write_report
+    from lab.notebooks.runner import find_notebooks, run_notebook
+
+    build = ROOT / "build"
+    given = {name: value for name, value in parameters.items() if value is not None} | {"profile": profile}
+    try:
+        paths = find_notebooks(names)
+        runs = [run_notebook(path, build / "notebooks", given) for path in paths]
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    index = write_report(runs, build, profile)
+    print(f"\n{closing_table(runs)}\n\nreport: {index}")
+    return runs
+
+
+def _python(*arguments: str) -> int:
+    """Run this Python with `arguments` at the project's root; its exit status."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=os.environ).returncode

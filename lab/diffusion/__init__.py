@@ -1,0 +1,1 @@
+"""Discrete diffusion over tokens drawn as small grids of colours."""

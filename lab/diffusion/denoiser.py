@@ -1,0 +1,275 @@
+"""The network that sees a noised line of grids and says what each token was.
+
+A transformer over the tokens of a line, never over single cells: the n cells of a token enter one vector together.
+
+Letters: B lines, T tokens, N tokens picked from them, V words, n cells a token, K colours, C channels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lab.diffusion.codebook import Codebook
+from lab.diffusion.codes import one_hot
+from lab.diffusion.heads import CodebookHead, FactorisedHead, evidence, word_log_marginals
+from lab.nn.blocks import FeedForwardLayer, make_norm
+from lab.nn.config import TransformerConfig
+from lab.nn.positions import sinusoids
+from lab.nn.stack import Stack, settle_positions
+
+CHOICES = {
+    "noise": ("absorbing", "uniform"),
+    "head": ("codebook", "factorised"),
+    "reads": ("cells", "words"),
+}
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Sizes and kinds of parts.
+
+    noise       what the cells have been through: "absorbing" or "uniform"
+    head        "codebook": a score for each word; "factorised": for each colour of each cell
+    reads       "cells": a linear map of the cells; "words": to that is added the mean embedding of the words that fit
+                what is visible, a word's own where all of it is
+    attends     False: the same without attention, each token by itself, which cannot model language
+    time_input  whether the network is told alpha; absorbing noise shows it anyway
+    neighbours  this many tokens on either side are added to each, channel by channel, before the first layer
+
+    Raises ValueError for what cannot be built; the message names the field.
+    """
+
+    vocab_size: int
+    noise: str = "absorbing"
+    head: str = "codebook"
+    reads: str = "cells"
+    attends: bool = True
+    time_input: bool = False
+    neighbours: int = 0
+    context: int = 64
+    width: int = 192
+    num_layers: int = 2
+    num_heads: int = 4
+    feed_forward: int = 768
+    activation: str = "gelu"
+    dropout: float = 0.0
+    num_cells: int = 25
+    num_colours: int = 3
+
+    def __post_init__(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        for name in ("attends", "time_input"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        for name, least in {"neighbours": 0, "num_cells": 1, "num_colours": 2}.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        if self.neighbours and not self.attends:
+            raise ValueError("neighbours show a token those beside it, so attends must be True")
+        self.transformer()  # refuses what it cannot build
+
+    def transformer(self) -> TransformerConfig:
+        """The layers, as `lab.nn` builds them."""
+        return TransformerConfig(
+            vocab_size=self.vocab_size,
+            context=self.context,
+            width=self.width,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            feed_forward=self.feed_forward,
+            activation=self.activation,
+            dropout=self.dropout,
+        )
+
+
+class Denoiser(nn.Module):
+    """Says of every token which word it was, or of every cell which colour, having seen the whole noised line.
+
+    The patterns are not among the weights: they belong to the `codebook`, and `set_codebook` changes them.
+
+    >>> codebook = Codebook(torch.tensor([[0, 0], [0, 1], [1, 0]]), num_colours=2)
+    >>> config = DenoiserConfig(3, num_cells=2, num_colours=2, width=8, num_heads=2, feed_forward=16)
+    >>> cells = torch.tensor([[[0, 2], [1, 0]]])  # one line of two tokens; 2 is blank
+    >>> Denoiser(config, codebook)(cells).softmax(-1).tolist()
+    [[[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]]
+
+    Raises ValueError for a codebook of another vocabulary, grid or number of colours.
+    """
+
+    def __init__(self, config: DenoiserConfig, codebook: Codebook):
+        super().__init__()
+        c = self.config = config
+        self.set_codebook(codebook)
+        self.states = c.num_colours + (c.noise == "absorbing")
+        self.from_cells = nn.Linear(c.num_cells * self.states, c.width, bias=False)
+        nn.init.normal_(self.from_cells.weight, std=c.num_cells**-0.5)
+        self.from_word = nn.Embedding(c.vocab_size, c.width) if c.reads == "words" else None
+        self.from_time = nn.Linear(c.width, c.width, bias=False) if c.time_input else None
+        if c.time_input:
+            nn.init.zeros_(self.from_time.weight)
+        # Under uniform noise a given token looks like any other: only this tells them apart.
+        self.given = nn.Parameter(torch.zeros(c.width)) if c.noise == "uniform" else None
+        self.beside = nn.Parameter(torch.randn(2 * c.neighbours, c.width) / 2) if c.neighbours else None
+        self.encoder = Stack(c.transformer(), causal=False) if c.attends else TokenByToken(c.transformer())
+        if c.head == "codebook":
+            self.head = CodebookHead(c.width, c.vocab_size)
+        else:
+            self.head = FactorisedHead(c.width, c.num_cells, c.num_colours)
+
+    def set_codebook(self, codebook: Codebook) -> None:
+        """Draw the words with these patterns from now on."""
+        c, book = self.config, codebook
+        expected, given = (
+            (c.vocab_size, c.num_cells, c.num_colours),
+            (book.vocab_size, book.num_cells, book.num_colours),
+        )
+        if expected != given:
+            raise ValueError(
+                f"the network was made for {expected[0]} words of {expected[1]} cells in {expected[2]} colours; "
+                f"this codebook has {given[0]} words of {given[1]} cells in {given[2]} colours"
+            )
+        device = next(self.parameters()).device if hasattr(self, "head") else None
+        patterns = book.patterns.to(device)
+        self.register_buffer("patterns", patterns, persistent=False)  # (V, n)
+        self.register_buffer("one_hot", one_hot(patterns, c.num_colours), persistent=False)  # (V, n, K)
+        keys, order = self._keys(patterns).sort()
+        self.register_buffer("keys", keys, persistent=False)
+        self.register_buffer("ids_by_key", order, persistent=False)
+
+    def forward(
+        self,
+        cells: Tensor,
+        *,
+        alpha: Tensor | None = None,
+        given: Tensor | None = None,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        where: Tensor | None = None,
+    ) -> Tensor:
+        """Cells `(B, T, n)` -> log p(word | cells) up to a constant, `(B, T, V)`, or p(colour | cells) `(B, T, n, K)`.
+
+        `alpha` `(B,)`: how much of each line is left; uniform noise needs it. `given` bool `(B, T)`: tokens that
+        were never noised. `mask` bool, broadcastable to `(B, 1, T, T)`, None = all see all. With `where`, bool
+        `(B, T)`, the head answers for these N tokens only: `(N, ...)`.
+        """
+        B, T, _ = self._checked(cells, alpha)
+        positions = settle_positions(cells[..., 0], positions, 0, self.encoder.config)
+        x = self.embed(cells, alpha, given)
+        if self.beside is not None:
+            x = x + self._from_beside(x, mask)
+        x = self.encoder(x, positions, mask=mask)  # (B, T, C)
+        uniform = self.config.noise == "uniform"
+        each = alpha[:, None].expand(B, T) if uniform else None  # alpha of each token
+        if where is not None:
+            return self.head(x[where], cells[where], self.one_hot, each[where] if uniform else None)
+        logits = self.head(
+            x.flatten(0, 1), cells.flatten(0, 1), self.one_hot, each.flatten() if uniform else None
+        )
+        return logits.unflatten(0, (B, T))
+
+    def embed(self, cells: Tensor, alpha: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        """Cells `(B, T, n)` -> `(B, T, C)`, each token by itself."""
+        x = self.from_cells(one_hot(cells, self.states, self.from_cells.weight.dtype).flatten(-2))
+        if self.from_word is not None:
+            x = x + self._from_words(cells, alpha, given)
+        if self.from_time is not None:
+            wave = sinusoids(1000 * alpha, self.config.width).to(x)  # (B, C)
+            x = x + self.from_time(wave)[:, None]
+        if self.given is not None and given is not None:
+            x = x + given[..., None] * self.given
+        return x
+
+    def cell_log_marginals(self, logits: Tensor) -> Tensor:
+        """log p(colour of each cell | all that is shown) `(..., n, K)`, from what `forward` gave."""
+        if self.config.head == "codebook":
+            return word_log_marginals(logits, self.one_hot)
+        return logits.log_softmax(-1)
+
+    def cells(self, ids: Tensor) -> Tensor:
+        """The patterns of words: ids `(...)` -> cells `(..., n)`."""
+        return self.patterns[ids]
+
+    def ids(self, cells: Tensor) -> Tensor:
+        """The words with just these patterns, -1 where there is none: cells `(..., n)` -> ids `(...)`."""
+        place = torch.searchsorted(self.keys, self._keys(cells)).clamp_max(len(self.keys) - 1)
+        ids = self.ids_by_key[place]
+        return ids.where((self.patterns[ids] == cells).all(-1), -1)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+    def _from_words(self, cells: Tensor, alpha: Tensor | None, given: Tensor | None) -> Tensor:
+        """The mean embedding of the words, each weighed by how well it explains the cells alone."""
+        B, T, n = cells.shape
+        shown = cells.view(B * T, n)
+        ids = self.ids(shown)
+        known = ids >= 0  # a whole word is visible
+        if alpha is not None and self.config.noise == "uniform":
+            known = known & given.flatten() if given is not None else torch.zeros_like(known)
+        nothing = (shown == self.config.num_colours).all(-1)
+        x = self.from_word(ids.clamp_min(0)) * known[:, None]
+        partly = ~(known | nothing)
+        if partly.any():
+            each = alpha[:, None].expand(B, T).flatten()[partly] if self.config.noise == "uniform" else None
+            weights = evidence(shown[partly], self.one_hot, each).softmax(-1)  # (N, V)
+            x = x.index_put((partly,), weights.to(x.dtype) @ self.from_word.weight)
+        return x.view(B, T, -1)
+
+    def _keys(self, cells: Tensor) -> Tensor:
+        """One number for each pattern. A large one wraps round: two patterns may share it, so look at them again."""
+        powers = (self.config.num_colours + 1) ** torch.arange(cells.shape[-1], device=cells.device)
+        return (cells * powers).sum(-1)
+
+    def _from_beside(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """The tokens beside each one, scaled channel by channel; none from beyond the line."""
+        if mask is not None:
+            if mask.shape[-2] != 1 or mask.dim() != 4:
+                raise ValueError(
+                    f"neighbours need a mask that says which tokens are real, (B, 1, 1, T) as lab.masks.padding gives; "
+                    f"got {tuple(mask.shape)}"
+                )
+            x = x * mask[:, 0, 0, :, None]
+        reach, T, found = self.config.neighbours, x.shape[1], torch.zeros_like(x)
+        padded = nn.functional.pad(x, (0, 0, reach, reach))
+        offsets = [offset for offset in range(2 * reach + 1) if offset != reach]
+        for weight, offset in zip(self.beside, offsets, strict=True):
+            found = found + weight * padded[:, offset : offset + T]
+        return found
+
+    def _checked(self, cells: Tensor, alpha: Tensor | None) -> torch.Size:
+        c = self.config
+        if cells.dim() != 3 or cells.shape[2] != c.num_cells or cells.is_floating_point():
+            raise ValueError(
+                f"expected cells, whole numbers (B, T, {c.num_cells}), got {cells.dtype} {tuple(cells.shape)}"
+            )
+        told = c.noise == "uniform" or c.time_input
+        if told and (alpha is None or alpha.shape != (cells.shape[0],)):
+            raise ValueError(
+                f"this network must be told alpha ({cells.shape[0]},), how much of each line is left; got "
+                f"{None if alpha is None else tuple(alpha.shape)}"
+            )
+        return cells.shape
+
+
+class TokenByToken(nn.Module):
+    """Feed-forward layers only, in the place of a `Stack`: what a token becomes depends on no other."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(FeedForwardLayer(config) for _ in range(config.num_layers))
+        self.norm = make_norm(config)
+        for layer in self.blocks:
+            nn.init.normal_(layer.expand.weight, std=config.width**-0.5)
+            nn.init.zeros_(layer.contract.weight)  # as in a Stack, each adds nothing yet
+
+    def forward(self, x: Tensor, positions: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """`x` `(B, T, C)` -> `(B, T, C)`; positions and mask say nothing of a token by itself."""
+        for layer in self.blocks:
+            x = layer(x)
+        return self.norm(x)

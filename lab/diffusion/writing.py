@@ -1,0 +1,81 @@
+"""A line of text from a saved visual-token model: what stands before and after is given, the rest is written."""
+
+from dataclasses import dataclass
+
+import torch
+
+from lab.decode.search import Sampling
+from lab.diffusion.lines import LineLengths
+from lab.diffusion.sampler import Trajectory, canvas, denoise
+from lab.diffusion.visual import VisualDiffusion
+
+
+@dataclass(frozen=True)
+class Line:
+    """`text`, prompt and suffix included; its `ids` from `<s>` to `</s>`; and how they came about."""
+
+    text: str
+    ids: list[int]
+    trajectory: Trajectory
+
+
+def write_line(
+    model: VisualDiffusion,
+    tokenizer,
+    *,
+    prompt: str = "",
+    suffix: str = "",
+    steps: int = 16,
+    length: int | None = None,
+    max_new_tokens: int | None = None,
+    method: str = "ancestral",
+    sampling: Sampling | None = None,
+    generator: torch.Generator | None = None,
+) -> Line:
+    """One line that begins with `prompt` and ends with `suffix`, in `steps` steps; neither is ever changed.
+
+    `length` tokens long, `<s>` and `</s>` not counted; by default drawn from the lengths of the lines it was trained
+    on, those that fit: longer than prompt and suffix, by `max_new_tokens` at most, and not beyond the context. A
+    factorised head draws each cell by itself; a grid that is no word is then read as the nearest one.
+
+    Raises ValueError for a line that does not fit, fewer steps than 1, a method that the noise does not know, and a
+    code in which words share a pattern.
+    """
+    before, after = tokenizer.encode(prompt), tokenizer.encode(suffix)
+    given, longest = len(before) + len(after), model.config.context - 2
+    if max_new_tokens is not None:
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        longest = min(longest, given + max_new_tokens)
+    if given >= longest if length is None else not given <= length <= longest:
+        asked = "" if length is None else f" a line of {length} tokens was asked for, and"
+        raise ValueError(
+            f"the prompt and what follows have {given} tokens;{asked} a line has at most {longest}, beside <s> and "
+            f"</s>: shorten them, or ask for another length"
+        )
+    if length is None:
+        length = draw_length(model.lengths, given + 1, longest, generator)
+    book = model.codebook()
+    ids = canvas(length + 2, prefix=[tokenizer.bos_id, *before], suffix=[*after, tokenizer.eos_id])
+    trajectory = denoise(
+        model.denoiser,
+        model.noise,
+        ids,
+        steps=steps,
+        method=method,
+        granularity=model.config.granularity,
+        reveal="joint" if model.config.head == "codebook" else "independent",
+        sampling=sampling,
+        generator=generator,
+    )
+    written = trajectory.ids[0]
+    read = written.where(written >= 0, book.nearest(trajectory.cells[-1, 0], blank=book.blank).ids).tolist()
+    return Line(tokenizer.decode(read[1:-1]), read, trajectory)
+
+
+def draw_length(
+    lengths: LineLengths, least: int, longest: int, generator: torch.Generator | None = None
+) -> int:
+    """A length between `least` and `longest`, as likely as among lines of such lengths."""
+    weights = -torch.tensor([lengths.nats(n) for n in range(least, longest + 1)], dtype=torch.float64)
+    return least + int(torch.multinomial(weights.softmax(0), 1, generator=generator))

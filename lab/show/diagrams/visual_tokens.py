@@ -1,0 +1,205 @@
+"""The picture of notebook 07: how a text becomes grids, the grids noise, and the noise another text.
+
+Letters: B lines, T tokens, n cells a token, V words.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import torch
+from torch import Tensor
+
+from lab.diffusion.denoiser import Denoiser
+from lab.diffusion.noise import Absorbing, Uniform
+from lab.diffusion.sampler import BLANK, denoise
+from lab.show.colours import PAPER
+from lab.show.diagrams.palette import INK
+from lab.show.diagrams.render import quoted, to_svg
+from lab.show.diagrams.shapes import _text
+from lab.show.diagrams.sketch import SVG, sketch
+from lab.show.token_grids import cell_colours
+
+DESCRIPTION = (
+    "Left, downwards: a text becomes tokens, each token the grid that the codebook has for it, and noise takes colours "
+    "away. In the middle the denoiser sees the whole noised line and gives every token a score for every word; in "
+    "training these go to the loss. Right, upwards: to write, words are drawn, some of their cells are shown, and "
+    "the line goes back into the denoiser, until each grid is a word and the words are text. The grids drawn are those "
+    "of this codebook and this noise. Every arrow bears the shape of its tensor."
+)
+STEPS = 4  # of the line that is written for the picture
+DRAWN = 4  # grids in a node
+PITCH, GAP = 7.5, 9.0  # points: from a cell to the next, and between grids
+
+
+class Pipeline(NamedTuple):
+    """The tensors on the way there and back: ids `(B, T)`, cells `(B, T, n)`, logits `(B, T, V)`."""
+
+    ids: Tensor
+    cells: Tensor
+    noised: Tensor
+    logits: Tensor
+    shown: Tensor
+    new_ids: Tensor
+
+
+def run_pipeline(model: Denoiser, noise: Absorbing | Uniform, ids: Tensor, seed: int = 0) -> Pipeline:
+    """Send ids `(B, T)` through: their grids, these noised to t = 0.5, what the model says, and new lines.
+
+    `shown` are the grids half-way through writing as many new lines of as many tokens.
+    """
+    generator, half = torch.Generator().manual_seed(seed), torch.full((len(ids),), 0.5)
+    cells = model.cells(ids)
+    noised = noise.corrupt(cells, half, generator)
+    with torch.inference_mode():
+        logits = model(noised, alpha=noise.alpha(half).to(model.from_cells.weight.dtype))
+    made = denoise(
+        model,
+        noise,
+        torch.full_like(ids, BLANK),
+        steps=STEPS,
+        granularity="cell",
+        generator=generator,
+    )
+    return Pipeline(ids, cells, noised, logits, made.cells[STEPS // 2], made.ids)
+
+
+def visual_tokens(
+    model: Denoiser, noise: Absorbing | Uniform, ids: Tensor, example: str = "In the beginning"
+) -> str:
+    """From text to grids to text as a sketched SVG, with the shapes and the grids of ids `(B, T)` in this model.
+
+    `example` is the text that the path starts with. Raises ValueError for a model that scores colours, not words.
+    """
+    c = model.config
+    if c.head != "codebook":
+        raise ValueError(f"the picture shows a model that scores words (head codebook), got head {c.head}")
+    made = run_pipeline(model, noise, ids)
+    (B, T), numbers = ids.shape, {"n": c.num_cells, "V": c.vocab_size}
+    numbers |= {"B": B, "T": T}
+    letters = dict(zip(Pipeline._fields, ("B T", "B T n", "B T n", "B T V", "B T n", "B T"), strict=True))
+    for name, tensor in made._asdict().items():
+        expected = tuple(numbers[letter] for letter in letters[name].split())
+        if tuple(tensor.shape) != expected:
+            raise ValueError(f"{name} is drawn as ({letters[name]}) = {expected}, got {tuple(tensor.shape)}")
+    said = {name: _text(words.split(), numbers) for name, words in letters.items()}
+    plain = to_svg(_dot(model, noise, said, example))
+    strips = {name: getattr(made, name)[0, :DRAWN] for name in ("cells", "noised", "shown")}
+    drawn, end = sketch(plain, DESCRIPTION), "</g>\n<g transform="
+    if drawn.count(end) != 1:
+        raise AssertionError("the sketch ends its drawing where another group begins")
+    return drawn.replace(end, "".join(_strips(plain, strips, c.num_colours)) + end)
+
+
+def _strips(plain: str, strips: Mapping[str, Tensor], num_colours: int) -> Iterator[str]:
+    """Grids with wobbly edges, in the lower half of the nodes of these names."""
+    colours = (*cell_colours(num_colours), PAPER)
+    for node in ElementTree.fromstring(plain).iter(f"{SVG}g"):
+        name = node.findtext(f"{SVG}title")
+        if node.get("class").startswith("node") and name in strips:
+            shape = next(e for e in node if e.get("points") or e.get("d"))
+            corners = re.findall(r"(-?[\d.]+),(-?[\d.]+)", shape.get("points") or shape.get("d"))
+            xs, ys = ([float(pair[i]) for pair in corners] for i in (0, 1))
+            yield from _strip(strips[name], colours, (min(xs) + max(xs)) / 2, max(ys), Random(name))
+
+
+def _strip(
+    grids: Tensor, colours: tuple[str, ...], middle: float, bottom: float, rng: Random
+) -> Iterator[str]:
+    T, n = grids.shape
+    side = round(n**0.5)
+    columns = side if side * side == n else n
+    rows = n // columns
+    left, top = middle - (T * columns * PITCH + (T - 1) * GAP) / 2, bottom - rows * PITCH - 9
+    squares: dict[str, list[str]] = {}
+    for t in range(T):
+        for i, colour in enumerate(grids[t].tolist()):
+            row, column = divmod(i, columns)
+            x, y = left + t * (columns * PITCH + GAP) + column * PITCH, top + row * PITCH
+            corners = ((x, y), (x + PITCH, y), (x + PITCH, y + PITCH), (x, y + PITCH))
+            shaken = [
+                f"{a + rng.uniform(-0.4, 0.4):.1f} {b + rng.uniform(-0.4, 0.4):.1f}" for a, b in corners
+            ]
+            squares.setdefault(colours[colour], []).append(f"M{'L'.join(shaken)}Z")
+    for colour, paths in squares.items():
+        yield f'<path d="{"".join(paths)}" fill="{colour}" stroke="{INK}" stroke-width="0.5"/>\n'
+
+
+def _dot(model: Denoiser, noise: Absorbing | Uniform, said: dict[str, str], example: str) -> str:
+    c = model.config
+    lost = "blank" if noise.kind == "absorbing" else "any colour"
+    until = "until no cell is blank" if noise.kind == "absorbing" else "until all steps are made"
+    room = "height=1.2 width=3.1"
+    cells = f"n = {c.num_cells} cells a token in {c.num_colours} colours"
+    legend = f"B lines, T tokens, {cells}, V = {c.vocab_size:,} words"
+    size = f"{model.num_parameters:,} parameters"
+    return f"""
+digraph visual_tokens {{
+  graph [rankdir=TB newrank=true ranksep=0.34 nodesep=0.5 labelloc=t fontsize=22
+         label="Text as pictures, and back\\n{legend}\\n\\n"]
+  node [shape=box style="rounded,filled" width=2.6 fontsize=14]
+  edge [fontsize=13 weight=10]
+
+  // left, downwards: words become noise
+  node [group=left]
+  text     [class=data      shape=note label="text\\n“{quoted(example)} …”"]
+  tokenise [class=operation label="tokenise"]
+  ids      [class=data      shape=note label="ids\\nwhole numbers below {c.vocab_size:,}"]
+  codebook [class=operation label="codebook\\na pattern for each word, V × n"]
+  cells    [class=data      shape=note {room} label="grids\\n \\n \\n "]
+  lose     [class=operation label="noise\\nmore and more cells turn {lost}"]
+  noised   [class=data      shape=note {room} label="noised grids, t = 0.5\\n \\n \\n "]
+  text -> tokenise
+  tokenise -> ids   [label=" {said["ids"]} "]
+  ids -> codebook
+  codebook -> cells [label=" {said["cells"]} "]
+  cells -> lose
+  lose -> noised    [label=" {said["noised"]} "]
+
+  // middle, upwards: the network
+  node [group=middle]
+  loss     [class=operation label="loss\\nin training: score of the\\nwords that were there"]
+  logits   [class=output    label="logits\\na score for every word"]
+  denoiser [class=parameters style=filled label="denoiser\\nevery token sees all others\\n{size}"]
+  loss -> logits     [dir=back style=dashed]
+  logits -> denoiser [dir=back label=" {said["logits"]} "]
+
+  // right, upwards: noise becomes words
+  node [group=right class=output style="rounded,filled"]
+  verse    [shape=note label="a new text"]
+  new_ids  [label="new ids"]
+  nearest  [class=operation label="codebook\\nthe word of each grid"]
+  shown    [shape=note {room} label="grids, half-way\\n \\n \\n "]
+  reveal   [class=operation label="show a few more\\nof their cells"]
+  draw     [class=operation label="draw\\na word for each token"]
+  verse -> new_ids   [dir=back label=" decode "]
+  new_ids -> nearest [dir=back label=" {said["new_ids"]} "]
+  nearest -> shown   [dir=back label=" at the end "]
+  shown -> reveal    [dir=back label=" {said["shown"]} "]
+  reveal -> draw     [dir=back]
+
+  // the same row: from column to column
+  {{rank=same; text; verse}}
+  {{rank=same; tokenise; new_ids}}
+  {{rank=same; ids; nearest}}
+  {{rank=same; codebook; shown}}
+  {{rank=same; cells; loss; reveal}}
+  {{rank=same; lose; logits; draw}}
+  {{rank=same; noised; denoiser}}
+  noised -> denoiser
+  logits -> draw
+  ids -> loss            [constraint=false weight=0 style=dashed]
+
+  // far right: the way back to the network
+  node [group=lane class=stream shape=point width=0.06 label=""]
+  lane_top; lane_foot
+  {{rank=same; shown; lane_top}}
+  {{rank=same; denoiser; lane_foot}}
+  edge [style=dashed]
+  shown -> lane_top      [dir=none]
+  lane_top -> lane_foot  [dir=none]
+  denoiser -> lane_foot  [dir=back label=" again, {until} "]
+}}
+"""

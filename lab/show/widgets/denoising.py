@@ -1,0 +1,256 @@
+"""Say what is given and where to write, and watch the grids of the whole line sharpen, step by step."""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ipywidgets as widgets
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lab.decode.search import Sampling
+from lab.diffusion.codebook import Codebook
+from lab.diffusion.denoiser import Denoiser
+from lab.diffusion.noise import Absorbing, Uniform
+from lab.diffusion.sampler import BLANK, METHODS, denoise
+from lab.show.colours import GREY, INK, PAPER
+from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
+from lab.show.widgets.attention_explorer import alert
+from lab.show.widgets.debounce import Debounced
+from lab.show.widgets.sampler import WIDE
+from lab.show.widgets.still import Still
+from lab.tokenize.protocol import REPLACEMENT
+
+ONE, MANY = "_", "*"  # in the text: one token to write, and as many as `gap` says
+MOST_STEPS = 64
+
+
+@dataclass(frozen=True)
+class DenoisingSettings:
+    """What the controls hold; `gap`: how many tokens a `*` in the text stands for."""
+
+    text: str = "In the beginning * the earth."
+    gap: int = 6
+    steps: int = 16
+    method: str = "ancestral"
+    temperature: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Written:
+    """A line as it came about: cells int64 `(steps + 1, T, n)`, which of its T tokens were given, and its ids `(T,)`.
+
+    `times`, one a stage, go from 1 to 0; an id of -1 is a grid that is no word.
+    """
+
+    cells: Tensor
+    given: tuple[bool, ...]
+    ids: Tensor
+    times: tuple[float, ...]
+
+
+def line_to_write(tokenizer, text: str, gap: int) -> list[int]:
+    """The ids of a line between `<s>` and `</s>`, -1 where to write: at each `_`, and `gap` times at each `*`.
+
+    A space before either belongs to what is written, as the words of most tokenizers begin with their space.
+
+    Raises ValueError for a text that leaves nothing to write.
+    """
+    ids = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    for part in re.split(r"([_*])", text):
+        if part in (ONE, MANY):
+            ids += [BLANK] * (1 if part == ONE else gap)
+        else:
+            ids += tokenizer.encode(part)
+    ids += [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    if BLANK not in ids:
+        raise ValueError(
+            f"there is nothing to write: put {ONE} into the text for one token, or {MANY} for several"
+        )
+    return ids
+
+
+def write(
+    model: Denoiser, tokenizer, noise: Absorbing | Uniform, settings: DenoisingSettings, granularity="token"
+) -> Written:
+    """Let the model fill in the line that the settings ask for; the same settings give the same line.
+
+    Raises ValueError for a line that the model cannot read, and as `denoise` does.
+    """
+    ids = line_to_write(tokenizer, re.sub(r" +(?=[_*])", "", settings.text), settings.gap)
+    if len(ids) > model.config.context:
+        raise ValueError(
+            f"{len(ids)} tokens with <s> and </s>, but {model.config.context} fit in the context of the model: "
+            "shorten the text, or leave fewer to write"
+        )
+    made = denoise(
+        model,
+        noise,
+        torch.tensor(ids),
+        steps=settings.steps,
+        method=settings.method,
+        granularity="cell" if noise.kind == "uniform" else granularity,
+        reveal="joint" if model.config.head == "codebook" else "independent",
+        sampling=Sampling(settings.temperature),
+        generator=torch.Generator().manual_seed(settings.seed),
+    )
+    given = tuple(token != BLANK for token in ids)
+    return Written(made.cells[:, 0].cpu(), given, made.ids[0].cpu(), made.times)
+
+
+def text_at(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
+    """The text that the grids of one stage decode to; a grid that is no word yet stands as `_`."""
+    nearest = codebook.nearest(written.cells[stage], blank=codebook.blank)
+    whole = (written.cells[stage] != codebook.blank).all(-1) & (nearest.distances == 0)
+    pieces, run = [], []
+    for token, known in zip(nearest.ids.tolist(), whole.tolist(), strict=True):
+        if known:
+            run.append(token)
+        else:
+            pieces += [tokenizer.decode(run), f" {ONE}"]
+            run = []
+    text = "".join([*pieces, tokenizer.decode(run)]).strip()
+    return "".join(c if c.isprintable() or c == "\n" else REPLACEMENT for c in text)
+
+
+def render(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
+    """HTML of one stage: the grids of the line, and the text that they decode to. Pure."""
+    (line,) = stages(written.cells, codebook, tokenizer, at=[stage], times=written.times, given=written.given)
+    page = f"background:{PAPER};color:{INK};padding:8px 12px;border-radius:6px;font:13px/1.6 system-ui,sans-serif"
+    text = html.escape(text_at(written, codebook, tokenizer, stage))
+    letters = "padding:6px 12px 0;font:15px/1.6 ui-monospace,Menlo,Consolas,monospace"
+    return (
+        f"<div style='{page}'>{lines_svg([line], codebook)}"
+        f"<div role='status' style='{letters}'>{text}</div>"
+        f"<div style='padding:4px 12px 0;color:{GREY}'>{_key(codebook)}</div></div>"
+    )
+
+
+def _key(codebook: Codebook) -> str:
+    """What the signs beneath the grids mean."""
+    swatches = "".join(
+        f"<span style='display:inline-block;width:10px;height:10px;margin-right:2px;background:{colour}'></span>"
+        for colour in cell_colours(codebook.num_colours)
+    )
+    return (
+        f"{swatches} colours; paper with an edge: blank. Underlined: given. “12 fit”: twelve words agree with "
+        "what is visible; “word?”: the nearest one to a grid that is not finished; _: nothing is visible."
+    )
+
+
+class DenoisingViewer(Still, widgets.VBox):
+    """A text with places to write, a button that writes them, and a slider over the steps in which it was done.
+
+    In the text `_` is one token to write and `*` as many as `gap`; a space before either belongs to what is written.
+    `granularity` is what the model was trained to see, whole tokens blank or single cells; `grid` (rows, columns) is
+    how its cells are drawn, by default a square where they make one.
+
+    >>> viewer = DenoisingViewer(model, tokenizer, Absorbing(), "And God said, * the earth.")  # doctest: +SKIP
+    >>> display(viewer, viewer.figure())  # doctest: +SKIP
+
+    Raises ValueError for a tokenizer of another vocabulary; what a line cannot be is told in place.
+    """
+
+    def __init__(
+        self,
+        model: Denoiser,
+        tokenizer,
+        noise: Absorbing | Uniform,
+        text: str = DenoisingSettings.text,
+        *,
+        gap: int = DenoisingSettings.gap,
+        steps: int = DenoisingSettings.steps,
+        method: str = DenoisingSettings.method,
+        seed: int = DenoisingSettings.seed,
+        granularity: str = "token",
+        grid: tuple[int, int] | None = None,
+    ):
+        self.model, self.tokenizer, self.noise, self.granularity = model, tokenizer, noise, granularity
+        self.codebook = Codebook(model.patterns.cpu(), model.config.num_colours, grid=grid)
+        self.codebook.require_vocab_size(tokenizer.vocab_size)
+        self.written: Written | None = None
+        self.problem = ""
+        methods = METHODS if noise.kind == "absorbing" else METHODS[:1]
+        self.text = widgets.Text(text, description="text", layout=WIDE)
+        self.gap = widgets.BoundedIntText(gap, min=1, max=model.config.context, description="* stands for")
+        self.steps = widgets.IntSlider(steps, min=1, max=max(steps, MOST_STEPS), description="steps")
+        self.method = widgets.Dropdown(options=methods, value=method, description="method")
+        self.temperature = widgets.FloatSlider(1.0, min=0, max=2, step=0.05, description="temperature")
+        self.seed = widgets.IntText(seed, description="seed")
+        self.button = widgets.Button(description="Write", button_style="primary", icon="play")
+        self.stage = widgets.IntSlider(0, min=0, max=steps, description="after step")
+        self.play = widgets.Play(min=0, max=steps, interval=400)
+        self.view = widgets.HTML(layout=widgets.Layout(max_width="60rem"))
+        for name in (*vars(DenoisingSettings()), "stage", "play"):
+            control = getattr(self, name)
+            control.add_class(f"lab-{name}")
+            if name != "play":
+                control.style.description_width = "6.5rem"
+        for name in ("gap", "seed"):
+            getattr(self, name).layout.width = "12rem"
+        self.stage.layout.width = "30rem"
+        self.view.add_class("lab-grids-view")
+        self.button.add_class("lab-write")
+        self.button.on_click(lambda _: self._write())
+        widgets.link((self.play, "value"), (self.stage, "value"))
+        self.stage.observe(Debounced(self._show, seconds=0.03), "value")
+        self._write()
+        row = widgets.Layout(flex_flow="row wrap", align_items="center")
+        super().__init__(
+            [
+                self.text,
+                widgets.HBox([self.gap, self.steps, self.method], layout=row),
+                widgets.HBox([self.temperature, self.seed, self.button], layout=row),
+                widgets.HBox([self.stage, self.play], layout=row),
+                self.view,
+            ]
+        )
+
+    @property
+    def settings(self) -> DenoisingSettings:
+        return DenoisingSettings(**{name: getattr(self, name).value for name in vars(DenoisingSettings())})
+
+    def figure(self, at: Sequence[int] | None = None) -> Figure:
+        """Some steps of the line, one above the other: the picture where nothing can be moved.
+
+        `at` are the steps, by default the first, the last and three between. Raises ValueError when nothing was
+        written, or a step was not made.
+        """
+        if self.written is None:
+            raise ValueError(f"nothing was written: {self.problem}")
+        title = f"{self.model.config.noise} noise, {len(self.written.cells) - 1} steps: {self._text(-1)}"
+        lines = stages(
+            self.written.cells,
+            self.codebook,
+            self.tokenizer,
+            at=at,
+            times=self.written.times,
+            given=self.written.given,
+        )
+        return lines_figure(lines, self.codebook, title if len(title) < 80 else f"{title[:78]}…")
+
+    def _text(self, stage: int) -> str:
+        return text_at(self.written, self.codebook, self.tokenizer, stage)
+
+    def _write(self) -> None:
+        """Write anew, and look at the end of it."""
+        try:
+            self.written = write(self.model, self.tokenizer, self.noise, self.settings, self.granularity)
+            self.problem = ""
+        except ValueError as error:
+            self.problem = str(error)
+            self._show()
+            return
+        last = len(self.written.cells) - 1
+        self.stage.max = self.play.max = last
+        self.stage.value = last
+        self._show()
+
+    def _show(self) -> None:
+        if self.problem:
+            self.view.value = alert(self.problem)
+            return
+        self.view.value = render(self.written, self.codebook, self.tokenizer, self.stage.value)

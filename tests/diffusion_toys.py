@@ -1,0 +1,61 @@
+"""Small worlds in which all that diffusion estimates can be counted out, shared by the tests of `lab.diffusion`."""
+
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from lab.diffusion.codebook import Codebook
+from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+
+BLANK = 3
+
+
+def toy_codebook(vocab_size: int, num_cells: int) -> Codebook:
+    """Words spread over the patterns of three colours."""
+    patterns = torch.tensor(list(product(range(3), repeat=num_cells)))
+    order = torch.randperm(len(patterns), generator=torch.Generator().manual_seed(7))
+    return Codebook(patterns[order[:vocab_size]], 3)
+
+
+class ExactDenoiser(Denoiser):
+    """Knows the probability of every line of `length` words, and so the exact answer to every question."""
+
+    def __init__(self, vocab_size=4, num_cells=2, length=2, noise="absorbing", head="codebook", seed=0):
+        config = DenoiserConfig(
+            vocab_size, noise=noise, head=head, context=length, width=4, num_layers=1, num_heads=1,
+            feed_forward=4, num_cells=num_cells,
+        )  # fmt: skip
+        super().__init__(config, toy_codebook(vocab_size, num_cells))
+        self.lines = torch.tensor(list(product(range(vocab_size), repeat=length)))  # (X, T)
+        raw = torch.randn(len(self.lines), generator=torch.Generator().manual_seed(seed)).double()
+        self.p = (1.5 * raw).softmax(0)  # (X,)
+        self.x = self.patterns[self.lines]  # (X, T, n)
+
+    @property
+    def entropy(self) -> float:
+        return float(-(self.p * self.p.log()).sum())
+
+    def forward(self, cells, *, alpha=None, given=None, mask=None, positions=None, where=None) -> Tensor:
+        same = cells[:, None] == self.x  # (B, X, T, n)
+        if self.config.noise == "absorbing":
+            agree = (same | (cells[:, None] == BLANK)).flatten(2).sum(-1)  # (B, X)
+            chance = (agree == agree.amax(-1, keepdim=True)).double()  # those that fit, or come nearest
+        else:
+            a = alpha.double()[:, None, None, None]
+            each = torch.where(same, a + (1 - a) / 3, (1 - a) / 3).prod(-1)  # (B, X, T)
+            if given is not None:
+                each = torch.where(given[:, None], same.all(-1).double(), each)
+            chance = each.prod(-1)
+        lines = chance * self.p
+        lines = lines / lines.sum(-1, keepdim=True)
+        one_hot = torch.nn.functional.one_hot(self.lines, self.config.vocab_size).double()  # (X, T, V)
+        words = torch.einsum("bx,xtv->btv", lines, one_hot).log()
+        if self.config.head == "factorised":
+            words = (words.exp() @ self.one_hot.double().flatten(1)).unflatten(-1, (-1, 3)).log()
+        return words if where is None else words[where]
+
+    def sample(self, count: int, seed: int = 0) -> Tensor:
+        """Lines `(count, T)` as likely as they are."""
+        generator = torch.Generator().manual_seed(seed)
+        return self.lines[torch.multinomial(self.p, count, replacement=True, generator=generator)]

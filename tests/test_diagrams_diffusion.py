@@ -1,0 +1,210 @@
+"""Diagrams of notebook 07: shapes and grids are the running model's, and nothing lies on another."""
+
+import doctest
+import importlib
+import re
+from dataclasses import replace
+from functools import cache
+from itertools import combinations
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from test_diagrams_attention import B, T, arrows, numbers
+from test_diagrams_layout import assert_on_the_page, taken
+
+from lab.diffusion.codebook import Codebook
+from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+from lab.diffusion.noise import Absorbing, Uniform
+from lab.show.colours import PAPER
+from lab.show.diagrams import denoiser, report_denoiser_shapes, visual_tokens
+from lab.show.diagrams.render import to_svg
+from lab.show.diagrams.sketch import SVG, labels
+from lab.show.diagrams.visual_tokens import DRAWN, run_pipeline
+from lab.show.token_grids import cell_colours
+
+SMALL = DenoiserConfig(101, width=20, num_layers=1, num_heads=2, feed_forward=12)
+CONFIGS = {
+    "cells alone": SMALL,
+    "as in the figure": replace(SMALL, reads="words", neighbours=2, num_layers=2),
+    "uniform, all added": replace(SMALL, noise="uniform", reads="words", time_input=True, neighbours=1),
+    "factorised": replace(SMALL, head="factorised", num_layers=3),
+    "factorised, uniform": replace(SMALL, head="factorised", noise="uniform", num_cells=12, num_colours=5),
+}  # fmt: skip
+every = pytest.mark.parametrize("name", CONFIGS)
+
+
+def build(config: DenoiserConfig) -> Denoiser:
+    book = Codebook.random(config.vocab_size, grid=(1, config.num_cells), num_colours=config.num_colours)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Denoiser(config, book)
+
+
+@cache
+def report(name: str) -> tuple[Denoiser, dict]:
+    config = CONFIGS[name]
+    model, cells = build(config), torch.zeros(B, T, config.num_cells, dtype=torch.long)
+    return model, report_denoiser_shapes(model, cells, alpha=torch.full((B,), 0.5))
+
+
+@cache
+def draw(name: str) -> tuple[ElementTree.Element, str]:
+    """A diagram as Graphviz lays it out, and the finished drawing; `tokens` and a noise: the pipeline."""
+    kind, plain = ("visual_tokens" if name in NOISES else "denoiser"), []
+    with pytest.MonkeyPatch.context() as patch:
+        module = importlib.import_module(f"lab.show.diagrams.{kind}")
+        patch.setattr(module, "to_svg", lambda dot: plain.append(to_svg(dot)) or plain[0])
+        if name in NOISES:
+            svg = visual_tokens(*pipeline_of(name), example="In the beginning")
+        else:
+            svg = denoiser(CONFIGS[name], report(name)[1])
+    return ElementTree.fromstring(plain[0]), svg
+
+
+NOISES = {"tokens, absorbing": Absorbing(), "tokens, uniform": Uniform()}
+IDS = (torch.arange(B * T) % 101).view(B, T)
+
+
+def pipeline_of(name: str) -> tuple:
+    noise = NOISES[name]
+    return build(replace(SMALL, noise=noise.kind)), noise, IDS
+
+
+# The denoiser
+
+
+@every
+def test_report_is_what_the_model_does(name):
+    """Each shape against the same tensor got without hooks."""
+    c, (model, shapes) = CONFIGS[name], report(name)
+    cells, alpha = torch.zeros(B, T, c.num_cells, dtype=torch.long), torch.full((B,), 0.5)
+    x = model.embed(cells, alpha)
+    states = c.num_colours + (c.noise == "absorbing")
+    assert shapes["states"] == (B, T, model.from_cells.in_features) == (B, T, c.num_cells * states)
+    assert shapes["cells"] == tuple(cells.shape) and shapes["from_cells"] == shapes["stream"] == tuple(
+        x.shape
+    )
+    assert sum(tensor.startswith("encoder.blocks") for tensor in shapes) == len(model.encoder.blocks)
+    assert shapes["encoder.norm"] == tuple(model.encoder(x, torch.arange(T)).shape)
+    assert shapes["answer"] == tuple(model(cells, alpha=alpha).shape)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@every
+def test_shapes_drawn_are_those_of_the_running_model(name):
+    c, shapes, (root, svg) = CONFIGS[name], report(name)[1], draw(name)
+    said = arrows(root)
+    expected = {"cells->states": "cells", "states->from_cells": "states", "blocks->norm": "stream"}
+    expected |= {"norm->scores": "encoder.norm", "add->answer": "answer"}
+    for edge, tensor in expected.items():
+        assert numbers(said[edge]) == [shapes[tensor]], edge
+    assert {shape for line in labels(svg) for shape in numbers(line)} == set(shapes.values())
+    text = " ".join(labels(svg))
+    assert (
+        f"n = {c.num_cells} cells a token, C = 20 channels" in text and f"K = {c.num_colours} colours" in text
+    )
+
+
+@every
+def test_parts_drawn_are_those_that_the_model_has(name):
+    c, model, said = CONFIGS[name], report(name)[0], " ".join(labels(draw(name)[1]))
+    assert ("their mean embedding" in said) == (model.from_word is not None)
+    assert ("how much is left" in said) == (model.from_time is not None)
+    assert ("neighbours" in said) == (model.beside is not None)
+    assert ("and blank" in said) == (c.noise == "absorbing")
+    assert ("a score for every word" in said) == (c.head == "codebook")
+    assert f"{c.num_layers} block" in said and f"{c.num_heads} heads" in said
+
+
+def test_a_model_that_is_not_the_one_in_the_picture_is_refused():
+    with pytest.raises(ValueError, match="each token is by itself"):
+        model = build(replace(SMALL, attends=False))
+        report_denoiser_shapes(model, torch.zeros(B, T, 25, dtype=torch.long))
+    config, shapes = CONFIGS["as in the figure"], report("as in the figure")[1]
+    with pytest.raises(ValueError, match=r"the picture draws \['cells', .* in the model there are"):
+        denoiser(config, report("cells alone")[1])
+    with pytest.raises(ValueError, match=r"from_cells is drawn as \(B T C\) = \(3, 7, 24\), the model's is"):
+        denoiser(replace(config, width=24), shapes)
+    for tensor in shapes:
+        if tensor != "cells":
+            with pytest.raises(ValueError, match=f"{tensor} is drawn as"):
+                denoiser(config, shapes | {tensor: (1, *shapes[tensor])})
+
+
+# From text to grids to text
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_the_pipeline_is_run_and_its_shapes_are_drawn(name):
+    model, noise, ids = pipeline_of(name)
+    made, said = run_pipeline(model, noise, ids), arrows(draw(name)[0])
+    assert torch.equal(made.cells, model.patterns[ids]) and torch.equal(made.ids, ids)
+    assert 0.3 < (made.noised != made.cells).float().mean() < 0.7
+    assert made.logits.shape == (B, T, 101) and (made.new_ids >= 0).all()
+    expected = {"tokenise->ids": made.ids, "codebook->cells": made.cells, "lose->noised": made.noised}
+    expected |= {
+        "logits->denoiser": made.logits,
+        "shown->reveal": made.shown,
+        "new_ids->nearest": made.new_ids,
+    }
+    for edge, tensor in expected.items():
+        assert numbers(said[edge]) == [tuple(tensor.shape)], edge
+    assert f"{model.num_parameters:,} parameters" in labels(draw(name)[1])
+    again = run_pipeline(model, noise, ids)
+    assert all(torch.equal(a, b) for a, b in zip(made, again, strict=True)), "seeded"
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_grids_drawn_are_those_of_the_pipeline(name):
+    """From the coloured squares of the drawing, by their places, the cells come back."""
+    made, plain = run_pipeline(*pipeline_of(name)), draw(name)[0]
+    squares = []
+    for path in ElementTree.fromstring(draw(name)[1]).iter(f"{SVG}path"):
+        if path.get("stroke-width") == "0.5":
+            for corner in re.findall(r"M([-\d.]+) ([-\d.]+)L", path.get("d")):
+                squares.append((*map(float, corner), path.get("fill")))
+    assert len(squares) == 3 * DRAWN * 25
+    colour_of = {colour: i for i, colour in enumerate((*cell_colours(3), PAPER))}
+    for node in plain.iter(f"{SVG}g"):
+        title = node.findtext(f"{SVG}title")
+        if title in ("cells", "noised", "shown"):
+            pairs = re.findall(r"(-?[\d.]+),(-?[\d.]+)", node.find(f"{SVG}polygon").get("points"))
+            (left, right), (top, bottom) = (
+                (min(v), max(v)) for v in zip(*((float(x), float(y)) for x, y in pairs), strict=True)
+            )
+            inside = [s for s in squares if left < s[0] < right and top < s[1] < bottom]
+            assert len(inside) == DRAWN * 25, title
+            rows = [
+                sorted(inside, key=lambda s: s[1])[i : i + DRAWN * 5] for i in range(0, DRAWN * 25, DRAWN * 5)
+            ]
+            read = torch.tensor([[colour_of[s[2]] for s in sorted(row)] for row in rows])  # (5, DRAWN * 5)
+            read = read.view(5, DRAWN, 5).transpose(0, 1).reshape(DRAWN, 25)
+            assert torch.equal(read, getattr(made, title)[0, :DRAWN]), title
+
+
+def test_a_model_that_scores_colours_is_refused():
+    with pytest.raises(ValueError, match="a model that scores words"):
+        visual_tokens(build(replace(SMALL, head="factorised")), Absorbing(), IDS)
+
+
+# As a reader sees them
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, *NOISES])
+def test_nothing_overlaps_nor_leaves_the_page(name):
+    root, svg = draw(name)
+    boxes = taken(root)
+    assert len(boxes) > 10
+    for (a, *first), (b, *second) in combinations(boxes, 2):
+        beside = first[2] <= second[0] or second[2] <= first[0]
+        assert beside or first[3] <= second[1] or second[3] <= first[1], (a, b)
+    drawn = ElementTree.fromstring(svg)
+    assert float(drawn.get("width")) <= 960 and len(svg) < 80_000
+    assert_on_the_page(drawn)
+    assert "every tensor" in svg or "shape of its tensor" in drawn[1].text
+
+
+@pytest.mark.parametrize("name", ["denoiser", "visual_tokens"])
+def test_examples_in_docstrings(name):
+    assert doctest.testmod(importlib.import_module(f"lab.show.diagrams.{name}")).failed == 0

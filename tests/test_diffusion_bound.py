@@ -1,0 +1,473 @@
+"""The bounds, counted out on small worlds of known entropy, and the score of lines beside the autoregressive one."""
+
+import math
+from itertools import combinations
+
+import pytest
+import torch
+from diffusion_toys import BLANK, ExactDenoiser
+from numpy.polynomial.legendre import leggauss
+
+from lab.batches import IGNORE, Batch
+from lab.diffusion import bound
+from lab.diffusion.bound import d3pm_nats, noised_nats, revealed_nats, score_bound, udlm_nats
+from lab.diffusion.codebook import Codebook
+from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+from lab.diffusion.heads import evidence, leave_one_out
+from lab.diffusion.lines import LineLengths, line_batches, line_windows, pad_windows
+from lab.diffusion.losses import diffusion_loss, random_spans
+from lab.diffusion.noise import SCHEDULES, Absorbing, Uniform
+from lab.objectives import score_lines
+from lab.tokenize import CharTokenizer
+from lab.train import TrainConfig, train
+
+NODES, WEIGHTS = (torch.tensor(a) for a in leggauss(60))
+NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2  # on (0, 1)
+
+
+def blanked(world: ExactDenoiser) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
+    """For every set of blank cells: how many, the lines with these blank `(X, T, n)`, and which."""
+    cells = world.x.flatten(1)
+    total = cells.shape[1]
+    found = []
+    for k in range(1, total + 1):
+        for chosen in combinations(range(total), k):
+            which = torch.zeros(total, dtype=torch.bool)
+            which[list(chosen)] = True
+            found.append((k, cells.masked_fill(which, BLANK).view_as(world.x), which.view(world.x.shape[1:])))
+    return found
+
+
+def marginal_nats(world: ExactDenoiser, shown, which) -> float:
+    """The mean over lines of the summed -log p of their blank cells, each by itself."""
+    log_p = world.cell_log_marginals(world(shown)).gather(-1, world.x[..., None])[..., 0]
+    return -float(world.p @ (log_p * which).sum((1, 2)))
+
+
+def joint_nats(world: ExactDenoiser, shown, which) -> float:
+    """The same of whole words of which any cell is blank."""
+    log_p = world(shown).log_softmax(-1).gather(-1, world.lines[..., None])[..., 0]
+    return -float(world.p @ (log_p * which.any(-1)).sum(1))
+
+
+def test_the_masked_bound_of_exact_conditionals_is_the_entropy():
+    world = ExactDenoiser()
+    costs = [(k, marginal_nats(world, shown, which)) for k, shown, which in blanked(world)]
+    cells = max(k for k, _ in costs)
+    # Over the share m of blanks, the integral of m^(k-1) (1-m)^(N-k) is 1 / (k C(N, k)).
+    total = sum(nats / (k * math.comb(cells, k)) for k, nats in costs)
+    assert total == pytest.approx(world.entropy, abs=1e-14)
+
+    for schedule in SCHEDULES:  # and over time, whatever the schedule
+        noise, integral = Absorbing(schedule=schedule), 0.0
+        alpha, weight = noise.alpha(NODES), -noise.slope(NODES) / (1 - noise.alpha(NODES))
+        for k, nats in costs:
+            integral += float(WEIGHTS @ (weight * (1 - alpha) ** k * alpha ** (cells - k))) * nats
+        assert integral == pytest.approx(world.entropy, abs=1e-12)
+
+
+def test_whole_words_under_these_weights_fall_below_the_entropy():
+    world = ExactDenoiser(vocab_size=6, num_cells=4, length=1)
+    costs = [(k, joint_nats(world, shown, which)) for k, shown, which in blanked(world)]
+    cells = max(k for k, _ in costs)
+    assert sum(nats / (k * math.comb(cells, k)) for k, nats in costs) < 0.95 * world.entropy
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 16, 64])
+def test_the_joint_of_what_a_step_reveals_is_the_entropy_at_any_number_of_steps(steps):
+    world, total = ExactDenoiser(vocab_size=6, num_cells=4, length=1), 0.0
+    one_hot = world.one_hot.double()
+    for k, shown, which in blanked(world):
+        logits = world(shown)[:, 0]
+        for chosen in range(1, 2**k):
+            revealed = torch.zeros(4, dtype=torch.bool)
+            revealed[which[0].nonzero()[:, 0]] = torch.tensor([bool(chosen >> bit & 1) for bit in range(k)])
+            after = torch.where(revealed, world.x[:, 0], shown[:, 0])
+            nats = float(world.p @ revealed_nats(logits, evidence(after, one_hot, None) == 0))
+            count = int(revealed.sum())
+            for step in range(1, steps + 1):
+                t, s = step / steps, (step - 1) / steps  # the share of blanks, with the linear schedule
+                chance = t**k * (1 - t) ** (4 - k) * (1 - s / t) ** count * (s / t) ** (k - count)
+                total += chance * nats
+    assert total == pytest.approx(world.entropy, abs=1e-13)
+
+
+def test_a_uniform_guess_costs_ln_k_a_cell():
+    world = ExactDenoiser()
+    cells, total = world.x[0].numel(), 0.0
+    for k, shown, _which in blanked(world):
+        total += int((shown[0] == BLANK).sum()) * math.log(3) / (k * math.comb(cells, k))
+    assert total == pytest.approx(cells * math.log(3), abs=1e-13)
+    flat = torch.full((cells, 3), math.log(1 / 3), dtype=torch.float64)
+    x = world.x[3].flatten()
+    integral = 0.0
+    for node, weight in zip(*smooth(), strict=True):
+        for colour in range(3):  # of each cell, as likely as the noise makes it
+            z = (x + colour) % 3
+            chance = (node if colour == 0 else 0) + (1 - node) / 3
+            integral += float(weight * chance * udlm_nats(flat, x, z, node).sum())
+    assert integral == pytest.approx(cells * math.log(3), abs=1e-7)
+
+
+def smooth():
+    """Nodes and weights over (0, 1) for what has a kink at the ends."""
+    nodes, weights = (torch.tensor(a) for a in leggauss(90))
+    u, w = (nodes + 1) / 2, weights / 2
+    return u**3 * (10 - 15 * u + 6 * u**2), w * 30 * u**2 * (1 - u) ** 2
+
+
+def all_noised(world: ExactDenoiser, alpha: float):
+    """Every noised line, its chance given each line `(X, Z)`, and what the world makes of it, left out and not."""
+    states = torch.cartesian_prod(*[torch.arange(3)] * world.x[0].numel()).view(-1, *world.x.shape[1:])
+    kernel = Uniform().cumulative(1 - alpha)
+    chance = kernel[world.x[:, None], states[None]].prod(-1).prod(-1)  # (X, Z)
+    each = torch.full((len(states),), alpha, dtype=torch.float64)
+    full = world.cell_log_marginals(world(states, alpha=each))
+    without = leave_one_out(full.flatten(0, 1), states.flatten(0, 1), each.repeat_interleave(states.shape[1]))
+    return states, chance, full, without.view_as(full)
+
+
+def expected_nats(world, states, chance, nats_of) -> float:
+    """The mean over lines and noise of `nats_of(x, states)` `(Z, T, n)`."""
+    return float(sum(world.p[i] * (chance[i] @ nats_of(world.x[i].expand_as(states), states).sum((1, 2)))
+                     for i in range(len(world.x))))  # fmt: skip
+
+
+def test_the_uniform_bound_wants_the_guess_that_leaves_the_cell_out():
+    world, left_out, plugged_in = ExactDenoiser(noise="uniform"), 0.0, 0.0
+    for alpha, weight in zip(*smooth(), strict=True):
+        alpha = alpha.clamp(1e-9, 1 - 1e-9)
+        states, chance, full, without = all_noised(world, float(alpha))
+        for guess in (without, full):
+            nats = expected_nats(world, states, chance, lambda x, z, g=guess, a=alpha: udlm_nats(g, x, z, a))
+            if guess is without:
+                left_out += float(weight) * nats
+            else:
+                plugged_in += float(weight) * nats
+    assert left_out == pytest.approx(world.entropy, abs=1e-7)
+    assert plugged_in > world.entropy + 0.3, "E[x | z] counts what the cell shows twice"
+
+
+def test_discrete_time_falls_towards_the_entropy():
+    world, found = ExactDenoiser(noise="uniform"), []
+    for steps in (4, 16, 64, 256):
+        total = 0.0
+        for step in range(1, steps + 1):
+            t, s = step / steps, (step - 1) / steps
+            states, chance, _, without = all_noised(world, 1 - t)
+            total += expected_nats(
+                world, states, chance, lambda x, z, g=without, s=s, t=t: d3pm_nats(g, x, z, Uniform(), s, t)
+            )
+        found.append(total)
+    assert found == sorted(found, reverse=True) and found[-1] > world.entropy
+    assert found[-1] - world.entropy < 0.05 < found[0] - world.entropy
+    gaps = [total - world.entropy for total in found]
+    assert gaps[3] < gaps[2] / 3 < gaps[1] / 9
+
+
+ESTIMATES = [
+    ("absorbing", "codebook", "token"), ("absorbing", "codebook", "cell"), ("absorbing", "factorised", "cell"),
+    ("uniform", "codebook", "cell"), ("uniform", "factorised", "cell"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("noise, head, granularity", ESTIMATES)
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_estimates_from_draws_agree_with_the_entropy(noise, head, granularity, schedule, monkeypatch):
+    for where in ("cell", "uniform"):  # this little world has no idle times, so crowding would only add noise
+        monkeypatch.setitem(bound.CROWDED, where, (0.0, 1.0))
+    world = ExactDenoiser(noise=noise, head=head)
+    mean, error = estimate(world, granularity, None, schedule)
+    assert mean == pytest.approx(world.entropy, abs=4 * error) and error < 0.06
+
+
+def estimate(world, granularity, steps, schedule="linear", count=40_000):
+    """The mean of `noised_nats` over lines of the world and times, and its error."""
+    noise = (Uniform if world.config.noise == "uniform" else Absorbing)(schedule=schedule)
+    ids = world.sample(count, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    quantile = torch.randperm(count, generator=generator).double().add(0.5) / count
+    nats = noised_nats(world, Batch(ids, ids), noise, quantile, granularity, steps, generator)
+    return float(nats.mean()), float(nats.std() / count**0.5)
+
+
+@pytest.mark.parametrize("low, high", [(0.6, 1.0), (0.05, 0.75), (0.0, 0.3), (0.0, 1.0)])
+def test_crowded_times_are_weighed_back(low, high):
+    quantile = (torch.arange(100_000).double() + 0.5) / 100_000
+    value, density = bound._crowded(quantile, low, high)
+    assert (value.diff() > 0).all() and 0 < value[0] < value[-1] < 1
+    assert float(((value > low) & (value < high)).double().mean()) >= 0.9
+    for power in (0, 1, 3):
+        assert float((value**power / density).mean()) == pytest.approx(1 / (power + 1), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "noise, granularity", [("absorbing", "token"), ("absorbing", "cell"), ("uniform", "cell")]
+)
+def test_few_steps_cost_more_than_many(noise, granularity):
+    world = ExactDenoiser(noise=noise)
+    one, three, ten = (estimate(world, granularity, steps)[0] for steps in (1, 3, 10))
+    assert one > three > ten > world.entropy - 0.1
+    if noise == "absorbing":  # one step draws the two words apart from each other, but each of them whole
+        marginals = world(torch.full((1, 2, 2), BLANK)).log_softmax(-1)[0]
+        alone = sum(-float(marginals[t].exp() @ marginals[t]) for t in range(2))
+        assert one == pytest.approx(alone, abs=0.03)
+
+
+def test_joint_reveals_cost_less_than_single_cells():
+    joint, single = (estimate(ExactDenoiser(head=head), "cell", 2)[0] for head in ("codebook", "factorised"))
+    assert joint < single - 0.1
+
+
+TEXT = ["abcd", "", "dcbaabcd", "a", "bbbbccccddddaaaa" * 3]
+LETTERS = CharTokenizer("abcd")
+
+
+def small(noise="absorbing", context=16, **settings):
+    torch.manual_seed(0)
+    config = DenoiserConfig(
+        LETTERS.vocab_size, noise=noise, width=16, num_heads=2, feed_forward=32, context=context, **settings
+    )
+    return Denoiser(config, Codebook.random(LETTERS.vocab_size))
+
+
+def lengths():
+    return LineLengths.of(LETTERS.encode_lines(TEXT))
+
+
+@pytest.mark.parametrize("context", [4, 7, 16, 64])
+@pytest.mark.parametrize("steps", [None, 3])
+def test_every_token_is_scored_exactly_once(context, steps):
+    """A model that knows nothing pays ln V for each token, however the draws fall."""
+    score = score_bound(
+        small(context=context), LETTERS, TEXT, Absorbing(), lengths(), steps=steps, draws=400 if steps else 16,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    ends = sum(lengths().nats(len(line)) for line in TEXT)
+    expected = ends + sum(map(len, TEXT)) * math.log(LETTERS.vocab_size)
+    assert score.nats == pytest.approx(expected, rel=1e-6 if steps is None else 0.03)
+    if steps is None:
+        assert score.standard_error == pytest.approx(0, abs=1e-6)
+
+
+def test_the_score_is_a_bound_over_what_score_lines_scores():
+    model = small()
+    score = score_bound(model.train(), LETTERS, TEXT, Absorbing(), lengths())
+    plain = score_lines(_Bigrams(), LETTERS, TEXT)
+    assert (score.chars, score.tokens) == (plain.chars, plain.tokens) == (66, 66)
+    assert score.is_bound and str(score).startswith("<= ") and "±" in str(score)
+    assert model.training, "left in the mode it was in"
+
+
+class _Bigrams(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(LETTERS.vocab_size, LETTERS.vocab_size)
+        self.config = DenoiserConfig(LETTERS.vocab_size, context=16)
+
+    def forward(self, ids, **_):
+        return self.table(ids)
+
+
+@pytest.mark.parametrize(
+    "noise, granularity", [("absorbing", "token"), ("absorbing", "cell"), ("uniform", "cell")]
+)
+def test_the_standard_error_is_the_spread_between_generators(noise, granularity):
+    model = small(noise)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    kind = Uniform() if noise == "uniform" else Absorbing()
+    scores = [
+        score_bound(
+            model, LETTERS, TEXT * 4, kind, lengths(), granularity=granularity,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for seed in range(12)
+    ]  # fmt: skip
+    spread = torch.tensor([score.bits_per_char for score in scores]).std()
+    assert 0.4 < spread / (sum(score.standard_error for score in scores) / 12) < 2
+
+
+def test_padding_costs_nothing_and_is_not_seen():
+    model = small(neighbours=2).eval().requires_grad_(False)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    windows = [window for ids in LETTERS.encode_lines(["abca", "dd"]) for window in line_windows(ids, 16)]
+    last = torch.tensor([0.999, 0.999])  # everything blank, so nothing is left to chance
+    both = noised_nats(model, pad_windows(windows), Absorbing(), last)
+    for row in range(2):
+        alone = noised_nats(model, pad_windows(windows[row : row + 1]), Absorbing(), last[:1])
+        assert float(alone) == pytest.approx(float(both[row]), rel=1e-5)
+
+
+def test_lengths_are_probabilities_and_the_ends_of_a_line_are_paid_for():
+    found = LineLengths((2, 0, 5))
+    assert sum(math.exp(-found.nats(n)) for n in range(200)) == pytest.approx(1)
+    assert found.nats(2) < found.nats(0) < found.nats(1) <= found.nats(3) < found.nats(4)
+    assert LineLengths.of([[2, 9, 9, 3], [2, 3], [2, 9, 9, 3]]).counts == (1, 0, 2)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [found.draw(generator) for _ in range(300)]
+    assert set(drawn) == {0, 1, 2} and drawn.count(2) > drawn.count(0) > drawn.count(1)
+    with pytest.raises(ValueError, match="no lines to count"):
+        LineLengths.of([])
+    with pytest.raises(ValueError, match="counts must be whole numbers"):
+        LineLengths((-1,))
+
+
+@pytest.mark.parametrize("context", [2, 3, 5, 8, 50])
+def test_windows_predict_each_token_once_with_both_ends_given(context):
+    ids = [2, *range(10, 31), 3]
+    windows = line_windows(ids, context)
+    asked = [target for _, targets in windows for target in targets if target != IGNORE]
+    assert asked == ids[1:-1]
+    assert all(len(window) <= context for window, _ in windows)
+    assert all(t in (IGNORE, i) for window, targets in windows for i, t in zip(window, targets, strict=True))
+    with pytest.raises(ValueError, match="context 1 is below 2"):
+        line_windows(ids, 1)
+    with pytest.raises(ValueError, match="begins with <s> and ends with </s>"):
+        line_windows([2], 8)
+
+
+def test_batches_hold_each_line_once_a_pass_and_little_padding():
+    generator = torch.Generator().manual_seed(0)
+    lines = [[2, *range(100 + n, 100 + n + 1 + n % 13), 3] for n in range(120)]
+    stream = line_batches(lines, 32, 128, generator)
+    seen, padding, tokens = [], 0, 0
+    while len(seen) < 240:
+        batch = next(stream)
+        assert batch.ids.numel() <= 128
+        real = torch.ones_like(batch.ids).bool() if batch.mask is None else batch.mask[:, 0, 0]
+        padding, tokens = padding + int((~real).sum()), tokens + real.numel()
+        seen += [tuple(row[keep].tolist()) for row, keep in zip(batch.ids, real, strict=True)]
+        assert torch.equal(batch.targets != IGNORE, (batch.ids > 3))
+    assert sorted(seen[:120]) == sorted(map(tuple, lines)) == sorted(seen[120:])
+    assert seen[:120] != seen[120:] and padding < 0.1 * tokens
+    with pytest.raises(ValueError, match="may not hold one line"):
+        next(line_batches(lines, 32, 31, generator))
+    with pytest.raises(ValueError, match="nothing to predict"):
+        next(line_batches([[2, 3]], 32, 64, generator))
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"lines": []}, "no lines to score"), ({"draws": 12}, "draws must be at least 16"),
+        ({"draws": 18}, "a multiple of 4"), ({"steps": 0}, "steps must be a whole number of at least 1"),
+        ({"granularity": "line"}, "granularity must be one of"),
+        ({"noise": Uniform()}, "made for absorbing noise of 3 colours, got uniform"),
+        ({"noise": Absorbing(4)}, "got absorbing noise of 4"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_scored_is_refused(change, said):
+    given = {
+        "model": small(),
+        "tokenizer": LETTERS,
+        "lines": TEXT,
+        "noise": Absorbing(),
+        "lengths": lengths(),
+    }
+    with pytest.raises(ValueError, match=said):
+        score_bound(**given | change)
+
+
+LOSSES = [
+    (noise, head, granularity, weights, times)
+    for noise, granularity in (("absorbing", "token"), ("absorbing", "cell"), ("uniform", "cell"))
+    for head in ("codebook", "factorised")
+    for weights in ("mean", "bound")
+    for times in ("uniform", "informative")
+]
+
+
+@pytest.mark.parametrize("noise, head, granularity, weights, times", LOSSES)
+def test_losses_have_gradients_and_under_true_weights_the_bound_as_their_mean(
+    noise, head, granularity, weights, times
+):
+    world = ExactDenoiser(noise=noise, head=head)
+    kind, ids = (Uniform if noise == "uniform" else Absorbing)(), world.sample(20_000)
+    loss = diffusion_loss(
+        kind, torch.Generator().manual_seed(0), granularity=granularity, weights=weights, times=times,
+        least=1e-3, clamp=0,
+    )  # fmt: skip
+    nats, count = loss(world, Batch(ids, ids))
+    if weights == "bound":
+        single_cells = head == "factorised" and granularity == "token"  # then cells are priced one by one
+        expected = world.entropy if not single_cells else None
+        assert count == ids.numel()
+        if expected:
+            assert float(nats) / 20_000 == pytest.approx(expected, rel=0.2 if noise == "uniform" else 0.06)
+    real = small(noise, head=head)
+    text = Batch(torch.randint(4, 9, (4, 10)), torch.randint(4, 9, (4, 10)))
+    nats, count = loss(real, text)
+    nats.backward()
+    assert 0 < count <= 40 and torch.isfinite(nats) and nats > 0
+    assert all(
+        p.grad is not None and torch.isfinite(p.grad).all() for p in real.parameters() if p.grad is not None
+    )
+
+
+def test_what_is_given_is_neither_noised_nor_asked():
+    seen = []
+
+    class Spy(Denoiser):
+        def forward(self, cells, *, where, **more):
+            seen.append((cells, where))
+            return super().forward(cells, where=where, **more)
+
+    config = DenoiserConfig(9, width=8, num_heads=1, feed_forward=8)
+    model = Spy(config, Codebook.random(9))
+    ids = torch.randint(4, 9, (64, 12), generator=torch.Generator().manual_seed(0))
+    targets = ids.clone()
+    targets[:, 0] = targets[:, 7] = IGNORE
+    loss = diffusion_loss(Absorbing(), torch.Generator().manual_seed(0))
+    loss(model, Batch(ids, targets))
+    cells, where = seen[0]
+    blank = (cells == BLANK).any(-1)
+    assert torch.equal(blank, where) and not where[:, [0, 7]].any() and 0.2 < where.float().mean() < 0.6
+    assert torch.equal(cells[~blank], model.cells(ids)[~blank])
+
+
+def test_spans_are_whole_and_in_half_of_the_lines():
+    spans = random_spans(2000, 10, 0.5, torch.Generator().manual_seed(0))
+    assert 0.35 < spans.any(-1).float().mean() < 0.55
+    starts = (spans & ~torch.nn.functional.pad(spans, (1, 0))[:, :-1]).sum(-1)
+    assert starts.max() == 1 and spans.float().mean(0).min() > 0.02
+    assert not random_spans(10, 5, 0.0).any()
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"granularity": "line"}, "granularity must be one of"), ({"weights": "1/t"}, "weights must be one of"),
+        ({"times": "linear"}, "times must be one of"), ({"least": 1}, "least must be between 0 and 1"),
+        ({"clamp": 2}, "clamp must be between 0 and 1"),
+        ({"noise": Uniform()}, "uniform noise changes single cells"),
+    ],
+)  # fmt: skip
+def test_losses_refuse_what_they_do_not_know(settings, said):
+    with pytest.raises(ValueError, match=said):
+        diffusion_loss(**{"noise": Absorbing(), "generator": torch.Generator()} | settings)
+
+
+def chain(generator, rows=32, T=12):
+    """Lines in which each token is the one before plus one, modulo 5: all equally likely, each certain from any."""
+    while True:
+        ids = 4 + (torch.randint(5, (rows, 1), generator=generator) + torch.arange(T)) % 5
+        yield Batch(ids, ids)
+
+
+@pytest.mark.parametrize("attends", [True, False])
+def test_without_attention_across_tokens_it_stops_at_the_unigram_entropy(attends):
+    torch.manual_seed(0)
+    config = DenoiserConfig(
+        9, width=32, num_heads=2, feed_forward=64, neighbours=int(attends), attends=attends
+    )
+    model = Denoiser(config, Codebook.random(9))
+    generator = torch.Generator().manual_seed(0)
+    loss = diffusion_loss(Absorbing(), generator, clamp=0)
+    steps = [step.loss for step in train(model, chain(generator), loss, TrainConfig(120, other_lr=2e-2))]
+    last = sum(steps[-20:]) / 20
+    if attends:
+        assert last < 0.6 * math.log(5)
+    else:
+        assert last == pytest.approx(math.log(5), abs=0.03)

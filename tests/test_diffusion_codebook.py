@@ -1,0 +1,295 @@
+"""Codes and the codebook: no two words alike, damaged patterns read back, and nothing moves when it grows."""
+
+import hashlib
+import json
+import math
+from itertools import combinations, product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.diffusion import codes
+from lab.diffusion.codebook import Codebook
+
+MAKERS = [Codebook.random, Codebook.linear]
+sizes = st.tuples(
+    st.integers(1, 60), st.integers(1, 5), st.integers(2, 5), st.sampled_from([2, 3, 5])
+).filter(lambda s: s[0] <= s[3] ** (s[1] * s[2]))
+
+
+def plain_distances(patterns):
+    return [sum(a != b for a, b in zip(p, q, strict=True)) for p, q in combinations(patterns.tolist(), 2)]
+
+
+def plain_nearest(patterns, row, blank=None):
+    away = [sum(a != b for a, b in zip(row, p, strict=True) if a != blank) for p in patterns.tolist()]
+    return away.index(min(away)), min(away)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@settings(max_examples=25, deadline=None)
+@given(size=sizes, data=st.data())
+def test_codebooks_of_any_size_agree_with_the_definition(make, size, data):
+    V, rows, columns, K = size
+    n = rows * columns
+    book = make(V, grid=(rows, columns), num_colours=K)
+    assert book.patterns.shape == (V, n) and len(set(map(tuple, book.patterns.tolist()))) == V
+    assert torch.equal(book.decode(book.encode(torch.arange(V))), torch.arange(V))
+    cells = torch.tensor(data.draw(st.lists(st.lists(st.integers(0, K), min_size=n, max_size=n), max_size=6)))
+    cells = cells.long().reshape(-1, n)
+    found = book.nearest(cells, blank=K)
+    assert list(zip(*map(torch.Tensor.tolist, found), strict=True)) == [
+        plain_nearest(book.patterns, row, K) for row in cells.tolist()
+    ]
+    if V > 1:
+        distances = plain_distances(book.patterns)
+        assert book.minimum_distance() == min(distances)
+        assert book.distance_distribution().tolist() == [distances.count(d) for d in range(n + 1)]
+
+
+def test_linear_codes_have_the_distances_that_are_said():
+    by_dimension = [codes.minimum_distance(codes.linear_patterns(3**k, 25, 3), 3) for k in range(1, 9)]
+    assert by_dimension == [18, 18, 17, 16, 13, 13, 13, 12]
+    assert [Codebook.linear(V).minimum_distance() for V in (192, 1000, 4096)] == [13, 13, 12]
+    found_by_search = codes.linear_patterns(4096, 16, 2)
+    assert codes.minimum_distance(found_by_search, 2) >= 2
+
+
+def test_a_linear_code_is_a_space():
+    patterns = codes.linear_patterns(3**5, 25, 3)
+    words = set(map(tuple, patterns.tolist()))
+    assert len(words) == 3**5
+    assert all(tuple(((a + b) % 3).tolist()) in words for a, b in patterns[:80].split(2))
+    weights = (patterns[1:] != 0).sum(1)
+    assert int(weights.min()) == codes.minimum_distance(patterns, 3), "distances are weights"
+
+
+def test_the_search_comes_near_the_table(monkeypatch):
+    monkeypatch.setattr(codes, "TERNARY_25", ())
+    patterns = codes.linear_patterns(3**7, 25, 3)
+    assert codes.minimum_distance(patterns, 3) >= 10
+
+
+def test_a_table_goes_on_where_it_ends():
+    book = Codebook.linear(7000)
+    assert torch.equal(book.patterns[:6561], Codebook.linear(6561).patterns)
+    assert book.minimum_distance() >= 8
+
+
+def test_a_random_code_is_the_same_everywhere():
+    """Other digits on some machine or after some update would lose every saved run."""
+    patterns = Codebook.random(1000).patterns
+    assert "".join(map(str, patterns[0].tolist())) == "0000022102212012022012011"
+    digest = hashlib.sha256(bytes(patterns.flatten().tolist())).hexdigest()
+    assert digest == "fde256c8c3badb5f263db7fe9dd3e2dff6872969c91a87207989849d21e27462"
+    assert not torch.equal(Codebook.random(1000, seed=1).patterns, patterns)
+    state = torch.get_rng_state()
+    Codebook.random(10)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_random_patterns_use_every_colour_evenly():
+    for K in (2, 3, 7, 200, 256):
+        patterns = codes.random_patterns(2000, 25, K)
+        counts = torch.bincount(patterns.flatten(), minlength=K).double()
+        expected = patterns.numel() / K
+        chi_squared = float(((counts - expected) ** 2 / expected).sum())
+        assert chi_squared < (K - 1) + 5 * math.sqrt(2 * (K - 1)), K
+
+
+def test_every_pattern_can_be_used():
+    for make in MAKERS:
+        patterns = make(81, grid=(2, 2)).patterns
+        assert sorted(map(tuple, patterns.tolist())) == list(product(range(3), repeat=4))
+
+
+@pytest.mark.parametrize("V", [192, 4096])
+def test_hashing_tokens_to_few_seeds_shares_patterns(V):
+    """The failure that a codebook avoids: no better than so many birthdays in a year of 10,000 days."""
+    seeds = {int(hashlib.md5(str(word).encode()).hexdigest(), 16) % 10_000 for word in range(3, V)}
+    distinct = 3 + len(seeds)  # three special tokens had patterns of their own
+    assert distinct == {192: 185, 4096: 3336}[V]
+    by_chance = 10_000 * (1 - (1 - 1 / 10_000) ** V)
+    assert V - distinct > 0.95 * (V - by_chance)
+    assert not codes.collision_report(Codebook.random(V).patterns)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_what_the_distance_promises_is_kept(make):
+    book = make(500)
+    d, generator = book.minimum_distance(), torch.Generator().manual_seed(0)
+    ids = torch.arange(500)
+    order = torch.rand(500, 25, generator=generator).argsort(-1)
+    wrong = torch.where(order < (d - 1) // 2, (book.patterns + 1) % 3, book.patterns)
+    assert torch.equal(book.decode(wrong), ids)
+    assert torch.equal(book.distance(wrong), torch.full((500,), (d - 1) // 2))
+    missing = torch.where(order < d - 1, book.blank, book.patterns)
+    assert torch.equal(book.decode(missing, blank=book.blank), ids)
+    assert not book.distance(missing, blank=book.blank).any()
+
+
+def test_ties_go_to_the_lowest_id_and_blanks_to_id_0():
+    book = Codebook(torch.tensor([[2, 2], [0, 1], [1, 0]]), 3, grid=(1, 2))
+    assert book.decode(torch.tensor([[0, 0], [1, 1], [2, 0], [1, 2]])).tolist() == [1, 1, 0, 0]
+    found = book.nearest(torch.tensor([[3, 3], [3, 0], [0, 3]]), blank=3)
+    assert found.ids.tolist() == [0, 2, 1] and found.distances.tolist() == [0, 0, 0]
+    assert book.decode(torch.tensor([[-1, 0]]), blank=-1).tolist() == [2]
+
+
+def test_decoding_in_chunks_changes_nothing(monkeypatch):
+    book = Codebook.random(300)
+    cells = torch.randint(0, 3, (7, 5, 25), generator=torch.Generator().manual_seed(0))
+    whole, pairs = book.nearest(cells), book.distance_distribution()
+    monkeypatch.setattr(codes, "PAIRS_AT_ONCE", 1000)
+    in_parts = book.nearest(cells)
+    assert torch.equal(whole.ids, in_parts.ids) and torch.equal(whole.distances, in_parts.distances)
+    assert torch.equal(pairs, book.distance_distribution())
+    assert whole.ids.shape == (7, 5) and book.encode(whole.ids).shape == (7, 5, 25)
+    assert book.decode(cells[0, 0]).shape == () and book.decode(cells[:0]).shape == (0, 5)
+
+
+def test_decoding_counts_exactly_under_autocast():
+    book = Codebook.random(50, grid=(20, 20), num_colours=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        wrong = book.patterns.clone()
+        wrong[:, 7] = 1 - wrong[:, 7]
+        assert torch.equal(book.decode(wrong), torch.arange(50))
+        assert (book.distance(wrong) == 1).all()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_growing_moves_no_word(make):
+    book = make(150)
+    grown = book.grow(2500)
+    assert torch.equal(grown.patterns[:150], book.patterns)
+    assert grown == make(2500) and grown.grow(2500) == grown, "as if it had been made at once"
+    assert not codes.collision_report(grown.patterns)
+
+
+def test_a_given_codebook_grows_into_unused_patterns():
+    given = Codebook(torch.tensor(list(product(range(2), repeat=4)))[::2], 2)
+    assert given.grid == (2, 2)
+    grown = given.grow(16)
+    assert torch.equal(grown.patterns[:8], given.patterns)
+    assert sorted(map(tuple, grown.patterns.tolist())) == list(product(range(2), repeat=4))
+    with pytest.raises(
+        ValueError, match="17 tokens need as many patterns, but 4 cells of 2 colours have only 16"
+    ):
+        grown.grow(17)
+    with pytest.raises(ValueError, match="16 words can only grow, got new_vocab_size 15"):
+        grown.grow(15)
+
+
+@pytest.mark.parametrize(
+    "book",
+    [
+        Codebook.random(70, grid=(3, 4), num_colours=4, seed=5),
+        Codebook.linear(70, grid=(4, 3), num_colours=5),
+        Codebook(Codebook.random(30, grid=(2, 6)).patterns, 3, grid=(2, 6)),
+    ],
+    ids=str,
+)
+def test_a_codebook_goes_to_json_and_back(book):
+    for version in (book, book.grow(90)):
+        text = json.dumps(version.to_json())
+        back = Codebook.from_json(json.loads(text), version.tensors())
+        assert back == version and back.grid == version.grid and back.num_colours == version.num_colours
+        assert back.grow(100) == version.grow(100), "it grows as it would have"
+    assert len(text) < 300
+
+
+def test_a_record_that_does_not_fit_is_refused():
+    random, given = Codebook.random(9), Codebook(Codebook.random(9).patterns, 3)
+    assert not random.tensors() and given.tensors()["patterns"].dtype == torch.uint8
+    for values, tensors, said in (
+        (given.to_json(), None, "needs its patterns"),
+        (random.to_json() | {"seed": 1}, None, "the record says"),
+        (given.to_json(), {"patterns": given.tensors()["patterns"][:8]}, "vocabulary of 8, not of 9"),
+        (given.to_json(), {"patterns": given.tensors()["patterns"].flip(0)}, "the record says"),
+        (random.to_json() | {"kind": "hash"}, None, "kind 'random', 'linear' or 'given', got 'hash'"),
+        (random.to_json() | {"colour": 1}, None, "unknown keys"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Codebook.from_json(values, tensors)
+
+
+def test_statistics():
+    stats = Codebook.linear(3**7).statistics()
+    assert (stats.vocab_size, stats.num_cells, stats.num_colours) == (2187, 25, 3)
+    assert (stats.minimum_distance, stats.corrects_wrong, stats.corrects_missing) == (13, 6, 12)
+    assert stats.cell_entropy == pytest.approx(math.log2(3), abs=1e-12), "every cell of a whole code is even"
+    assert stats.colour_use == pytest.approx((1 / 3,) * 3) and sum(stats.colour_use) == pytest.approx(1)
+    stats = Codebook.linear(81).grow(4096).statistics()
+    assert (stats.minimum_distance, stats.corrects_wrong, stats.corrects_missing) == (12, 5, 11)
+    book = Codebook.random(400)
+    stats = book.statistics()
+    distances = plain_distances(book.patterns[:60])
+    assert abs(stats.mean_distance - sum(distances) / len(distances)) < 0.2
+    assert stats.mean_distance == pytest.approx(25 * 2 / 3, abs=0.1)
+    assert 1.57 < stats.cell_entropy < math.log2(3)
+
+
+def test_one_hot_leaves_blanks_empty_and_gives_marginals():
+    book = Codebook.random(20)
+    assert torch.equal(book.one_hot().argmax(-1), book.patterns) and book.one_hot().shape == (20, 25, 3)
+    assert torch.equal(codes.one_hot(torch.tensor([3, 0]), 3).sum(-1), torch.tensor([0.0, 1.0]))
+    weights = torch.rand(20, dtype=torch.float64).softmax(0)
+    marginals = torch.einsum("v,vnk->nk", weights, book.one_hot(torch.float64))
+    torch.testing.assert_close(marginals.sum(-1), torch.ones(25, dtype=torch.float64))
+
+
+def test_a_codebook_is_not_changed_from_outside():
+    patterns = torch.tensor([[0, 1], [1, 0]])
+    book = Codebook(patterns, 2)
+    patterns[0] = 1
+    assert book.patterns.tolist() == [[0, 1], [1, 0]] and book.to("cpu") == book
+    assert book != Codebook(book.patterns, 3) and book != Codebook(book.patterns, 2, grid=(2, 1))
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda: Codebook.random(17, grid=(2, 2), num_colours=2), "17 tokens need as many patterns"),
+        (
+            lambda: Codebook.linear(82, grid=(2, 2)),
+            "82 tokens .* only 81: take a larger grid or more colours",
+        ),
+        (
+            lambda: Codebook.random(2, num_colours=1),
+            "num_colours must be a whole number of at least 2, got 1",
+        ),
+        (lambda: Codebook.random(2, num_colours=300), "num_colours must be at most 256, got 300"),
+        (lambda: Codebook.random(0), "vocab_size must be a whole number of at least 1, got 0"),
+        (lambda: Codebook.random(2, grid=(1, 1)), "at least 2 cells, got 1 rows and 1 columns"),
+        (lambda: Codebook.linear(2, grid=(0, 5)), "at least 2 cells, got 0 rows and 5 columns"),
+        (lambda: Codebook.linear(9, num_colours=4), "needs a prime number of colours .* got 4"),
+        (
+            lambda: Codebook(torch.tensor([[0, 1], [2, 2], [0, 1]]), 3),
+            r"ids 0 and 2 share the pattern \[0, 1\]",
+        ),
+        (lambda: Codebook(torch.tensor([[0, 3]]), 3), r"colours must be in 0 .. 2, got 0 to 3"),
+        (lambda: Codebook(torch.zeros(2, 25), 3), r"int64 tensor \(V, n\), .* got torch.float32 \(2, 25\)"),
+        (lambda: Codebook(torch.zeros(25).long(), 3), r"got torch.int64 \(25,\)"),
+        (lambda: Codebook([[0, 1]], 3), "got <class 'list'>"),
+        (lambda: Codebook(torch.zeros(1, 25).long(), 3, grid=(5, 4)), r"grid of \(5, 4\) .* not hold .* 25"),
+        (lambda: Codebook.random(9).encode(torch.tensor([9])), r"ids 0 .. 8, got 9 to 9.*another vocabulary"),
+        (lambda: Codebook.random(9).encode(torch.tensor([-1])), "got -1 to -1"),
+        (lambda: Codebook.random(9).encode(torch.tensor([1.0])), "ids must be int64, got torch.float32"),
+        (lambda: Codebook.random(9).decode(torch.zeros(2, 24).long()), r"int64 \(..., 25\), got .*\(2, 24\)"),
+        (lambda: Codebook.random(9).decode(torch.zeros(2, 25)), "cells must be int64"),
+        (lambda: Codebook.random(9).decode(torch.full((25,), 3)), "no colour of 0 .. 2: say blank=3"),
+        (lambda: Codebook.random(9).decode(torch.full((25,), 5), blank=3), "value 5, .* nor blank 3"),
+        (
+            lambda: Codebook.random(9).decode(torch.zeros(25).long(), blank=2),
+            "none of the colours 0 .. 2, got 2",
+        ),
+        (lambda: Codebook.random(9).require_vocab_size(10), "vocabulary of 9, not of 10"),
+        (lambda: Codebook.random(1).minimum_distance(), "needs two patterns, got 1"),
+        (lambda: codes.generator_matrix(5, 4, 3), "4 cells hold 0 to 4 dimensions, got 5"),
+    ],
+)
+def test_bad_input_is_named(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()

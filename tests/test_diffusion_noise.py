@@ -1,0 +1,144 @@
+"""Noise against enumeration: products of matrices and Bayes' rule, one state at a time, in float64."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.diffusion.noise import SCHEDULES, Absorbing, Uniform
+
+quick = settings(max_examples=60, deadline=None, derandomize=True)
+noises = st.builds(
+    lambda kind, K, schedule: kind(K, schedule),
+    st.sampled_from([Uniform, Absorbing]),
+    st.integers(2, 5),
+    st.sampled_from(SCHEDULES),
+)
+two_times = st.tuples(st.floats(0, 0.98), st.floats(0.001, 1)).map(lambda a: (a[0], a[0] + a[1] * (1 - a[0])))
+
+
+@given(noise=noises, times=two_times)
+@quick
+def test_rows_sum_to_one_and_two_steps_are_one_longer_step(noise, times):
+    s, t = times
+    step, before, both = noise.transition(s, t), noise.cumulative(s), noise.cumulative(t)
+    assert step.dtype == torch.float64 and step.shape == (noise.num_states,) * 2 and (step >= 0).all()
+    torch.testing.assert_close(step.sum(-1), torch.ones(noise.num_states).double(), rtol=0, atol=1e-15)
+    torch.testing.assert_close(before @ step, both, rtol=0, atol=1e-15)
+
+
+@given(noise=noises, times=two_times, data=st.data())
+@quick
+def test_the_posterior_is_bayes_rule_state_by_state(noise, times, data):
+    s, t = times
+    K = noise.num_colours
+    raw = torch.tensor(data.draw(st.lists(st.floats(0.05, 1), min_size=K, max_size=K)), dtype=torch.float64)
+    step, before = noise.transition(s, t), noise.cumulative(s)
+    for x in (*torch.eye(K).double(), raw / raw.sum()):
+        start = x @ before[:K]  # p(z_s), by state
+        for z in range(noise.num_states):
+            joint = start * step[:, z]
+            if joint.sum() > 1e-6:  # else this z cannot come from this x
+                found = noise.posterior(torch.tensor(z), x, s, t)
+                torch.testing.assert_close(
+                    found, joint / joint.sum(), rtol=0, atol=2e-15 / min(1, joint.sum())
+                )
+
+
+@pytest.mark.parametrize("kind", [Uniform, Absorbing])
+def test_the_uniform_posterior_with_a_known_colour_is_exact_to_1e_15(kind):
+    noise, s, t = kind(3), 0.375, 0.75
+    for x in range(3):
+        for z in [z for z in range(noise.num_states) if kind is Uniform or z in (x, 3)]:
+            joint = noise.cumulative(s)[x] * noise.transition(s, t)[:, z]
+            found = noise.posterior(torch.tensor(z), torch.eye(3)[x], s, t)
+            torch.testing.assert_close(found, joint / joint.sum(), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", [Uniform, Absorbing])
+def test_all_is_batched(kind):
+    noise = kind(3)
+    s, t = torch.tensor([0.1, 0.4, 0.0]), torch.tensor([0.5, 0.9, 1.0])
+    z, x = torch.tensor([0, 2, 1]), torch.tensor([[0.5, 0.25, 0.25], [0, 0, 1], [0.1, 0.8, 0.1]])
+    assert noise.transition(s, t).shape == (3, noise.num_states, noise.num_states)
+    together = noise.posterior(z, x, s, t)
+    for row in range(3):
+        assert torch.equal(noise.transition(s, t)[row], noise.transition(s[row], t[row]))
+        assert torch.equal(together[row], noise.posterior(z[row], x[row], s[row], t[row]))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_go_from_all_to_nothing_and_know_their_slope_and_inverse(schedule):
+    noise, t = Uniform(schedule=schedule), torch.linspace(0, 1, 101, dtype=torch.float64)
+    alpha = noise.alpha(t)
+    assert alpha[0] == 1 and alpha[-1] == 0 and (alpha.diff() < 0).all()
+    torch.testing.assert_close(noise.time(alpha), t, rtol=0, atol=1e-9)
+    inner, h = t[1:-1], 1e-6
+    differences = (noise.alpha(inner + h) - noise.alpha(inner - h)) / (2 * h)
+    torch.testing.assert_close(noise.slope(inner), differences, rtol=0, atol=1e-8)
+
+
+def test_information_about_the_colour_only_falls():
+    def information(cumulative):
+        return (cumulative * (cumulative / cumulative.mean(0)).log()).nan_to_num().sum() / 3
+
+    t = torch.linspace(0.0, 1, 50)
+    ours = torch.stack([information(kernel) for kernel in Uniform().cumulative(t)])
+    assert (ours.diff() <= 0).all() and ours[0] == pytest.approx(math.log(3)) and ours[-1] == pytest.approx(0)
+    alpha = Uniform().alpha(t)[:, None, None]
+    others = alpha * torch.eye(3) + (1 - alpha) / 2 * (1 - torch.eye(3))  # never the own colour
+    theirs = torch.stack([information(kernel) for kernel in others])
+    assert theirs.min() < 1e-3 and theirs[-1] > 0.2, "under that kernel it comes back"
+
+
+def test_corrupted_cells_are_as_frequent_as_the_kernel_says():
+    cells = torch.randint(3, (400, 20, 5), generator=torch.Generator().manual_seed(0))
+    t, generator = torch.linspace(0.0, 1, 400), torch.Generator().manual_seed(1)
+    for noise in (Uniform(), Absorbing()):
+        shown = noise.corrupt(cells, t, generator)
+        counts = torch.zeros(3, noise.num_states).index_put_((cells, shown), torch.ones(()), accumulate=True)
+        expected = noise.cumulative(t.double()).mean(0)[:3]
+        torch.testing.assert_close(
+            counts.double() / counts.sum(-1, keepdim=True), expected, rtol=0, atol=0.02
+        )
+        assert torch.equal(noise.corrupt(cells, 0.0), cells)
+        again = noise.corrupt(cells, t, torch.Generator().manual_seed(5))
+        assert torch.equal(again, noise.corrupt(cells, t, torch.Generator().manual_seed(5)))
+
+
+def test_whole_tokens_turn_blank_and_given_ones_never():
+    cells, keep = torch.zeros(50, 8, 4, dtype=torch.long), torch.zeros(50, 8, dtype=torch.bool)
+    keep[:, 2] = True
+    shown = Absorbing().corrupt(cells, 0.5, torch.Generator().manual_seed(0), granularity="token", keep=keep)
+    blank = shown == 3
+    assert torch.equal(blank.any(-1), blank.all(-1)) and not blank[:, 2].any()
+    assert 0.4 < blank[~keep].float().mean() < 0.6
+    lines = Absorbing().corrupt(cells, torch.tensor([0.0] * 49 + [1.0]), granularity="token")
+    assert not (lines[:49] == 3).any() and (lines[49] == 3).all(), "each line at its own time"
+    assert torch.equal(Uniform().corrupt(cells, 1.0, keep=keep)[:, 2], cells[:, 2])
+
+
+def test_a_visible_cell_was_visible_and_a_blank_one_may_have_been_anything():
+    noise, x = Absorbing(), torch.tensor([0.2, 0.3, 0.5]).double()
+    assert noise.posterior(torch.tensor(1), x, 0.2, 0.6).tolist() == [0, 1, 0, 0]
+    found = noise.posterior(torch.tensor(noise.blank), x, 0.2, 0.6)
+    torch.testing.assert_close(found, torch.tensor([2 / 15, 0.2, 1 / 3, 1 / 3]).double())
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="num_colours must be a whole number of at least 2, got 1"):
+        Uniform(1)
+    with pytest.raises(ValueError, match="schedule must be one of linear, cosine"):
+        Absorbing(schedule="loglinear")
+    with pytest.raises(ValueError, match="a time is between 0 and 1"):
+        Uniform().alpha(1.5)
+    with pytest.raises(ValueError, match="from a time s to a later t"):
+        Uniform().transition(0.5, 0.25)
+    with pytest.raises(ValueError, match="granularity must be 'cell'"):
+        Uniform().corrupt(torch.zeros(1, 1, 1).long(), 0.5, granularity="token")
+    with pytest.raises(ValueError, match="granularity must be one of token, cell; got 'line'"):
+        Absorbing().corrupt(torch.zeros(1, 1, 1).long(), 0.5, granularity="line")
+    with pytest.raises(ValueError, match="cannot be blank at time 0"):
+        Absorbing().posterior(torch.tensor(3), torch.ones(3) / 3, 0.0, 0.0)

@@ -1,0 +1,219 @@
+"""Samples of a world that is known exactly: as likely as they should be, always words, and prompts untouched."""
+
+import pytest
+import torch
+from diffusion_toys import BLANK, ExactDenoiser, toy_codebook
+
+from lab.decode.search import Sampling
+from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+from lab.diffusion.noise import Absorbing, Uniform
+from lab.diffusion.sampler import canvas, denoise, draw
+
+ROWS = 4000
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noise_of(model):
+    return Uniform() if model.config.noise == "uniform" else Absorbing()
+
+
+def write(model, line=(-1, -1), rows=ROWS, steps=8, seed=0, **more):
+    board = torch.tensor(line).expand(rows, len(line))
+    return denoise(model, noise_of(model), board, steps=steps, generator=generator(seed), **more)
+
+
+def distance(world, ids, given=None):
+    """Total variation between the lines that came and how likely they are (among those with what is given)."""
+    size, p = world.config.vocab_size, world.p.clone()
+    if given is not None:
+        p[~given] = 0
+    counts = torch.bincount(ids @ size ** torch.arange(ids.shape[1] - 1, -1, -1), minlength=len(p))
+    return float((counts / len(ids) - p / p.sum()).abs().sum() / 2)
+
+
+WAYS = [
+    ("absorbing", {"granularity": "token"}, 60), ("absorbing", {"granularity": "cell"}, 60),
+    ("absorbing", {"granularity": "token", "method": "remasking"}, 60),
+    ("absorbing", {"granularity": "cell", "method": "remasking"}, 60),
+    ("absorbing", {"granularity": "cell", "reveal": "independent"}, 100), ("uniform", {"granularity": "cell"}, 100),
+    ("uniform", {"granularity": "cell", "reveal": "independent"}, 150),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("noise, how, steps", WAYS)
+def test_lines_come_as_often_as_they_are_likely(noise, how, steps):
+    world = ExactDenoiser(noise=noise)
+    ids = write(world, steps=steps, **how).ids
+    words = (ids >= 0).all(-1)
+    assert words.float().mean() > 0.95
+    assert distance(world, ids[words]) < 0.06
+    apart = world.p.view(4, 4).sum(1)[:, None] * world.p.view(4, 4).sum(0)
+    assert float((apart.flatten() - world.p).abs().sum() / 2) > 0.15, "words drawn apart would be seen"
+
+
+@pytest.mark.parametrize(
+    "noise, granularity", [("absorbing", "token"), ("absorbing", "cell"), ("uniform", "cell")]
+)
+@pytest.mark.parametrize("line", [(2, -1), (-1, 1)])
+def test_what_is_given_stays_and_the_rest_fits_it(noise, granularity, line):
+    world = ExactDenoiser(noise=noise)
+    out = write(world, line, steps=30, granularity=granularity)
+    place = 0 if line[0] >= 0 else 1
+    assert (out.ids[:, place] == line[place]).all()
+    assert (out.cells[:, :, place] == world.cells(torch.tensor(line[place]))).all(), "never noised on the way"
+    assert distance(world, out.ids, world.lines[:, place] == line[place]) < 0.05
+
+
+@pytest.mark.parametrize("method", ["ancestral", "confidence", "remasking"])
+@pytest.mark.parametrize("granularity", ["token", "cell"])
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_with_the_joint_reveal_every_grid_is_a_word(method, granularity, steps):
+    world = ExactDenoiser()
+    out = write(world, rows=500, steps=steps, method=method, granularity=granularity)
+    assert (out.ids >= 0).all() and torch.equal(world.cells(out.ids), out.cells[-1])
+    assert out.cells.shape == (steps + 1, 500, 2, 2) and (out.cells[0] == BLANK).all()
+    assert out.times[0] == 1 and out.times[-1] == 0 and len(out.times) == steps + 1
+    seen = (out.cells != BLANK).all(-1)
+    if method != "remasking":
+        assert (seen[1:] >= seen[:-1]).all(), "what is visible stays"
+    if granularity == "token":
+        assert torch.equal(seen, (out.cells != BLANK).any(-1)), "tokens are revealed whole"
+
+
+@pytest.mark.parametrize("granularity", ["token", "cell"])
+@pytest.mark.parametrize("method", ["ancestral", "remasking"])
+def test_as_much_is_visible_at_each_time_as_the_schedule_says(method, granularity):
+    out = write(ExactDenoiser(), steps=6, method=method, granularity=granularity, remask=0.8)
+    visible = (out.cells != BLANK).double().mean((1, 2, 3))
+    torch.testing.assert_close(visible, 1 - torch.tensor(out.times).double(), rtol=0, atol=0.03)
+
+
+def test_cells_drawn_apart_may_make_no_word_and_more_steps_help():
+    world = ExactDenoiser(vocab_size=6, num_cells=4, length=1)
+    shares = [
+        float(
+            (write(world, [-1], steps=steps, granularity="cell", reveal="independent").ids >= 0)
+            .float()
+            .mean()
+        )
+        for steps in (1, 4, 32)
+    ]
+    assert shares[0] < 0.7 < shares[2] and shares[0] < shares[1] < shares[2] < 1
+    assert (write(world, [-1], steps=1, granularity="cell").ids >= 0).all()
+
+
+def test_confidence_reveals_the_surest_first_as_many_as_the_schedule_says():
+    out = denoise(
+        small(), Absorbing(), torch.full((3, 10), -1), steps=5, method="confidence", generator=generator()
+    )
+    assert (out.cells != BLANK).all(-1).sum(-1).tolist() == [[n] * 3 for n in (0, 2, 4, 6, 8, 10)]
+
+    class Sure(ExactDenoiser):
+        def forward(self, cells, *, where=None, **_):
+            logits = torch.zeros(*cells.shape[:2], 4)
+            logits[:, 1] = torch.tensor([9.0, 0, 0, 0])
+            return logits[where]
+
+    out = write(Sure(), rows=200, steps=2, method="confidence")
+    assert (out.cells[1] != BLANK).all(-1).float().mean(0).tolist() == [0, 1]
+
+
+def test_remasking_blanks_whole_tokens_again_but_none_that_are_given():
+    out = write(ExactDenoiser(), (1, -1), rows=2000, steps=10, method="remasking", remask=1.0)
+    seen = (out.cells != BLANK).all(-1)
+    assert (seen[:-1, :, 1] & ~seen[1:, :, 1]).any() and seen[:, :, 0].all() and seen[-1].all()
+    never = write(ExactDenoiser(), (1, -1), rows=2000, steps=10, method="remasking", remask=0.0)
+    seen = (never.cells != BLANK).all(-1)
+    assert (seen[1:] >= seen[:-1]).all()
+
+
+def small(**settings):
+    torch.manual_seed(0)
+    config = DenoiserConfig(6, num_cells=4, width=16, num_heads=2, feed_forward=32, context=12, **settings)
+    return Denoiser(config, toy_codebook(6, 4))
+
+
+def test_temperature_and_top_p_are_those_of_decoding():
+    world = ExactDenoiser()
+    sure = write(world, rows=50, steps=4, sampling=Sampling(temperature=0), method="confidence").ids
+    assert (sure == sure[0]).all()
+    marginals = world(torch.full((1, 2, 2), BLANK)).softmax(-1)[0]
+    one = write(world, rows=2000, steps=1, sampling=Sampling(top_p=0.6)).ids
+    for place in range(2):
+        p = marginals[place].sort(descending=True)
+        kept = p.indices[: int((p.values.cumsum(0) < 0.6).sum()) + 1]
+        assert set(one[:, place].tolist()) == set(kept.tolist())
+    hot = write(world, rows=ROWS, steps=1, sampling=Sampling(temperature=100.0)).ids
+    assert torch.bincount(hot[:, 0], minlength=4).min() > ROWS / 4 * 0.8
+
+
+def test_the_same_generator_state_gives_the_same_lines_and_the_model_keeps_its_mode():
+    model = small().train()
+    first, second = (write(model, [-1] * 6, rows=5, steps=3, seed=3) for _ in range(2))
+    assert torch.equal(first.cells, second.cells) and model.training
+    assert not torch.equal(first.ids, write(model, [-1] * 6, rows=5, steps=3, seed=4).ids)
+
+
+@pytest.mark.parametrize(
+    "noise, head", [("uniform", "codebook"), ("absorbing", "factorised"), ("uniform", "factorised")]
+)
+def test_other_heads_and_noises_write_too(noise, head):
+    model = small(noise=noise, head=head)
+    reveal = "independent" if head == "factorised" else "joint"
+    out = write(model, [-1, 3, -1], rows=4, steps=4, granularity="cell", reveal=reveal)
+    assert (out.ids[:, 1] == 3).all() and (out.cells[-1] < 3).all()
+    assert (out.ids >= 0).all() or reveal == "independent"
+
+
+def test_one_line_may_be_given_alone_and_all_of_it():
+    out = denoise(small(), Absorbing(), canvas(4, prefix=[2, 4, 5, 3]), steps=2)
+    assert out.ids.tolist() == [[2, 4, 5, 3]] and (out.cells == out.cells[0]).all()
+    assert (
+        out.lines(stop_id=5) == [[2, 4]]
+        and out.lines() == [[2, 4, 5, 3]]
+        and out.lines(stop_id=1) == out.lines()
+    )
+
+
+def test_draws_are_as_likely_as_they_should_be_also_the_rare_ones():
+    p = torch.tensor([0.9, 0.0999, 0.0001, 0.0]).double()
+    drawn = torch.bincount(draw(p.log().expand(400_000, 4), generator()), minlength=4)
+    assert drawn[3] == 0 and 15 < drawn[2] < 80
+    assert drawn[1] / 400_000 == pytest.approx(0.0999, abs=0.003)
+
+
+def test_a_canvas_holds_a_prompt_anywhere():
+    assert canvas(3).tolist() == [-1, -1, -1]
+    assert canvas(6, prefix=[7], suffix=[8, 9], at={2: [5]}).tolist() == [7, -1, 5, -1, 8, 9]
+    for wrong, said in (
+        ({"prefix": [1, 2, 3, 4]}, "4 ids from place 0 do not fit into a line of 3: make it longer"),
+        ({"suffix": [1, 2, 3, 4]}, "do not fit into a line of 3"),
+        ({"at": {2: [1, 1]}}, "2 ids from place 2 do not fit"),
+        ({"prefix": [1, 2], "suffix": [3, 4]}, "place 1 of the line is given twice, as 2 and as 3"),
+        ({"prefix": [-2]}, "an id is 0 or more, got -2"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            canvas(3, **wrong)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"steps": 0}, "steps must be a whole number of at least 1, got 0"), ({"steps": 2.0}, "steps must be"),
+        ({"method": "greedy"}, "method must be one of ancestral, confidence, remasking"),
+        ({"granularity": "line"}, "granularity must be one of"), ({"reveal": "all"}, "reveal must be one of"),
+        ({"remask": 2}, "remask is a share"), ({"noise": Uniform()}, "made for absorbing noise, got uniform"),
+        ({"canvas": torch.full((13,), -1)}, "T at most the context of 12"),
+        ({"canvas": torch.tensor([6, -1])}, "ids below 6 and -1 where to write; got -1 to 6"),
+        ({"canvas": torch.tensor([-2, -1])}, "got -2 to -1"),
+        ({"model": small(noise="uniform"), "noise": Uniform(), "method": "confidence"}, "must be 'ancestral'"),
+        ({"model": small(head="factorised")}, "use reveal='independent'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_written_is_refused(change, said):
+    asked = {"model": small(), "noise": Absorbing(), "canvas": torch.tensor([-1, -1]), "steps": 2} | change
+    with pytest.raises(ValueError, match=said):
+        denoise(**asked)

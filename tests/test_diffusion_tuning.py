@@ -1,0 +1,526 @@
+"""Tuning by reinforcement, on worlds so small that every way from blanks to a line can be counted out."""
+
+import copy
+import doctest
+import importlib
+import math
+from itertools import islice, pairwise, product
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lab.batches import Batch
+from lab.config import from_json, to_json
+from lab.diffusion.codebook import Codebook
+from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+from lab.diffusion.lines import LineLengths
+from lab.diffusion.noise import Absorbing, Uniform
+from lab.diffusion.reports import WAYS, bound_change, compare, path_kl, text_report, words_head, write
+from lab.diffusion.rewards import Judge, Reward, line_log_probabilities, repeated_share
+from lab.diffusion.sampler import Trajectory, denoise
+from lab.diffusion.tuning import (
+    TuningConfig,
+    advantages,
+    blank_kl,
+    cell_log_probabilities,
+    line_prompts,
+    policy_gradient,
+    revealed_log_probability,
+    tune,
+)
+
+quick = settings(max_examples=40, deadline=None, derandomize=True)
+BOOK = Codebook(torch.tensor([[0, 0], [0, 1], [1, 0]]), 2)  # three words of the four patterns
+NOISE, BLANK = Absorbing(2, schedule="cosine"), 2
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def tiny(seed=0, book=BOOK, std=0.5, **more):
+    """A factorised model in float64 with weights that say something."""
+    torch.manual_seed(seed)
+    sizes = {
+        "width": 8,
+        "num_heads": 2,
+        "feed_forward": 16,
+        "num_layers": 1,
+        "context": 12,
+        "head": "factorised",
+    }
+    sizes |= {"num_cells": book.num_cells, "num_colours": book.num_colours} | more
+    model = Denoiser(DenoiserConfig(book.vocab_size, **sizes), book).double()
+    for p in model.parameters():
+        nn.init.normal_(p, std=std)
+    return model
+
+
+def states(cells):
+    """Every line of two colours and blank: int64 `(3^cells, cells)`."""
+    return torch.tensor(list(product(range(3), repeat=cells)))
+
+
+def chances(model, before, after, t, s):
+    """pi(z_s | z_t) of lines `(B, T, n)`, from the posterior of the noise and nothing else of tuning."""
+    p = model.cell_log_marginals(model(before)).exp()
+    each = NOISE.posterior(before, p, s, t).gather(-1, after[..., None])[..., 0]
+    return each.flatten(1).prod(-1)
+
+
+def all_paths(steps, tokens=1):
+    """Every way from blanks to a line in `steps`: cells `(steps + 1, X, tokens, 2)`. A cell shows at 1 .. steps."""
+    cell = [[BLANK] * k + [colour] * (steps + 1 - k) for k in range(1, steps + 1) for colour in (0, 1)]
+    ways = torch.tensor(list(product(cell, repeat=2 * tokens)))  # (X, 2 tokens, steps + 1)
+    return ways.permute(2, 0, 1).unflatten(-1, (tokens, 2))
+
+
+def times(steps):
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+
+
+def path_chances(model, paths):
+    moves = zip(pairwise(times(len(paths) - 1)), pairwise(paths), strict=True)
+    return torch.stack([chances(model, before, after, t, s) for (t, s), (before, after) in moves]).prod(0)
+
+
+def gradients(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("t, s", [(1.0, 0.6), (0.7, 0.2), (0.4, 0.0)])
+@torch.no_grad()
+def test_log_policy_is_that_of_every_possible_step(t, s):
+    model, every, t, s = tiny(), states(4).view(-1, 2, 2), torch.tensor(t), torch.tensor(s)
+    share = (NOISE.alpha(s) - NOISE.alpha(t)) / (1 - NOISE.alpha(t))
+    for before in every[torch.randperm(81, generator=generator())[:25]]:
+        before = before.expand(81, 2, 2)
+        expected = chances(model, before, every, t, s)
+        log_p = cell_log_probabilities(model, NOISE, before, t, torch.zeros(81, 2, dtype=torch.bool))
+        revealed = ((before == BLANK) & (every != BLANK)).flatten(1).sum(-1)
+        left = ((before == BLANK) & (every == BLANK)).flatten(1).sum(-1)
+        found = revealed_log_probability(log_p, before, every, BLANK).exp()
+        found = found * share**revealed * (1 - share) ** left
+        possible = ((before == BLANK) | (before == every)).flatten(1).all(-1)
+        torch.testing.assert_close(found[possible], expected[possible], rtol=1e-12, atol=1e-14)
+        assert float(found[possible].sum()) == pytest.approx(1, abs=1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("t, s", [(1.0, 0.6), (0.7, 0.2)])
+def test_kl_of_a_step_is_counted_out_and_zero_for_the_same_model(t, s):
+    model, other, every = tiny(0), tiny(1), states(4).view(-1, 2, 2)
+    t, s, no = torch.tensor(t), torch.tensor(s), torch.zeros(81, 2, dtype=torch.bool)
+    share = float((NOISE.alpha(s) - NOISE.alpha(t)) / (1 - NOISE.alpha(t)))
+    mine, theirs = (cell_log_probabilities(m, NOISE, every, t, no) for m in (model, other))
+    found = blank_kl(mine, theirs, every, BLANK, share)
+    assert (blank_kl(mine, mine, every, BLANK, share) == 0).all() and (found >= 0).all()
+    for n in range(0, 81, 7):
+        before = every[n].expand(81, 2, 2)
+        p, q = (chances(m, before, every, t, s) for m in (model, other))
+        assert float(found[n]) == pytest.approx(
+            float((torch.xlogy(p, p) - torch.xlogy(p, q)).sum()), abs=1e-12
+        )
+
+
+def test_the_kl_of_paths_is_the_sum_over_their_steps():
+    model, other, paths = tiny(0), tiny(1), all_paths(3)
+    with torch.no_grad():
+        p, q = path_chances(model, paths), path_chances(other, paths)
+        assert float(p.sum()) == pytest.approx(1, abs=1e-12)
+        exact = float((p * (p / q).log()).sum())
+        found = [
+            policy_gradient(model, other, NOISE, Trajectory(paths[:, [n]], None, tuple(times(3).tolist())),
+                            torch.zeros(1, 1, dtype=torch.bool), torch.zeros(1), 0.0)
+            for n in range(paths.shape[1])
+        ]  # fmt: skip
+    assert float((p * torch.tensor(found, dtype=torch.float64)).sum()) == pytest.approx(exact, abs=1e-12)
+    drawn = path_kl(model, other, NOISE, [torch.full((4000, 1), -1)], steps=3, generator=generator())
+    assert drawn == pytest.approx(exact, rel=0.05)
+    assert path_kl(model, model, NOISE, [torch.full((4, 3), -1)], steps=3, generator=generator()) == 0
+
+
+@pytest.mark.parametrize("samples", [2, 3])
+def test_the_gradient_with_the_leave_one_out_baseline_is_unbiased(samples):
+    model, paths = tiny(), all_paths(2)
+    worth = torch.tensor([1.0, 0.3, -0.7, 0.2]).double()[paths[-1].flatten(1) @ torch.tensor([2, 1])]
+    p = path_chances(model, paths)
+    expected = torch.autograd.grad((p * worth).sum(), model.parameters(), allow_unused=True)
+    groups = torch.tensor(list(product(range(len(p)), repeat=samples)))  # every group that can be drawn
+    weight = p.detach()[groups].prod(1, keepdim=True) * len(groups)
+    better = weight * advantages(worth[groups])
+    path = Trajectory(paths[:, groups.flatten()], None, tuple(times(2).tolist()))
+    no = torch.zeros(groups.numel(), 1, dtype=torch.bool)
+    policy_gradient(model, model, NOISE, path, no, better.flatten(), 0.0)
+    scale = 0
+    for p, exact in zip(model.parameters(), expected, strict=True):
+        if exact is not None:
+            torch.testing.assert_close(-p.grad, exact, rtol=1e-9, atol=1e-12)
+            scale += float(exact.abs().sum())
+    assert scale > 0.01
+
+
+@given(P=st.integers(1, 4), S=st.integers(2, 6), seed=st.integers(0, 99))
+@quick
+def test_advantages_leave_out_ones_own_reward(P, S, seed):
+    rewards = torch.randn(P, S, generator=generator(seed)).double()
+    rows = rewards.tolist()
+    expected = [[r - sum(row[:i] + row[i + 1 :]) / (S - 1) for i, r in enumerate(row)] for row in rows]
+    torch.testing.assert_close(advantages(rewards), torch.tensor(expected).double())
+
+
+def test_a_step_moves_along_the_gradient_of_all_that_is_asked_for():
+    model, reference, board = tiny(0), tiny(1), torch.tensor([[0, -1, -1], [-1, 2, -1]])
+    config = TuningConfig(1, denoising_steps=3, samples=4, kl=0.3, anchor=0.0, clip_norm=1e9, repetition=0.5)
+    start = copy.deepcopy(model)
+    rows, weights = board.repeat_interleave(4, dim=0), dict(start.named_parameters())
+    path = denoise(
+        start, NOISE, rows, steps=3, granularity="cell", reveal="independent", generator=generator(5)
+    )
+    rewards = Reward(BOOK, repetition=0.5)(path.cells[-1].clone(), rows != -1)
+    better = advantages(rewards.total.view(2, 4)).flatten()
+    gain, kl, tokens = 0.0, 0.0, int((rows == -1).sum())
+    for (t, s), (before, after) in zip(pairwise(path.times), pairwise(path.cells.clone()), strict=True):
+        p, q = (m.cell_log_marginals(m(before)).exp() for m in (start, reference))
+        share = float((NOISE.alpha(s) - NOISE.alpha(t)) / (1 - NOISE.alpha(t)))
+        for b, i, j in (before == BLANK).nonzero().tolist():
+            kl = kl + share * (p[b, i, j] * (p[b, i, j] / q[b, i, j]).log()).sum() / tokens
+            if after[b, i, j] != BLANK:
+                gain = gain + better[b] * p[b, i, j, after[b, i, j]].log() / 8
+    (gain - 0.3 * kl).backward()
+    steps = tune(
+        model, NOISE, [board], (), config, generator=generator(5), reference=reference,
+        optimizer=torch.optim.SGD(model.parameters(), lr=1.0),
+    )  # fmt: skip
+    (step,) = steps
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.data - weights[name].data, weights[name].grad, rtol=1e-9, atol=1e-12)
+    norm = torch.cat([p.grad.flatten() for p in weights.values()]).norm()
+    assert step.grad_norm == pytest.approx(float(norm)) and step.kl == pytest.approx(kl.item())
+    for name in ("hit_rate", "distance", "fluency", "repetition"):
+        assert getattr(step, name) == pytest.approx(float(getattr(rewards, name).mean()))
+    assert step.reward == pytest.approx(float(rewards.total.mean()))
+
+
+def test_the_anchor_alone_trains_on_the_text():
+    model, ids = tiny(std=0.2), torch.tensor([[0, 1, 0, 1, 0, 1]] * 4)
+    config = TuningConfig(40, denoising_steps=1, samples=2, kl=0, anchor=1, distance=0, learning_rate=0.02)
+    boards = iter(lambda: torch.tensor([-1]), None)
+    endless = iter(lambda: Batch(ids, ids), None)
+    bounds = [step.bound for step in tune(model, NOISE, boards, endless, config, generator=generator())]
+    assert np.mean(bounds[-10:]) < np.mean(bounds[:10]) - 0.2
+
+
+class Pairs(nn.Module):
+    """A language model that looks one token back."""
+
+    def __init__(self, vocab_size=6, context=4):
+        super().__init__()
+        self.config = SimpleNamespace(context=context)
+        self.table = nn.Parameter(torch.randn(vocab_size, vocab_size, generator=generator(3)))
+
+    def forward(self, ids, *, mask=None, positions=None):
+        assert ids.shape[1] <= self.config.context
+        return self.table[ids]
+
+    def log_p(self, before, after):
+        return self.table[before].double().log_softmax(-1)[after].item()
+
+
+LINES = [[2, *[(7 * i * j + i) % 6 for j in range(i)], 3] for i in range(1, 12)]
+
+
+def test_a_judge_reads_lines_token_by_token_and_clips_at_what_data_have():
+    model = Pairs().train()
+    for ids, found in zip(LINES, line_log_probabilities(model, LINES, rows=3), strict=True):
+        assert found.tolist() == pytest.approx([model.log_p(a, b) for a, b in pairwise(ids)])
+    assert model.training
+    means = [np.mean([model.log_p(a, b) for a, b in pairwise(ids[:-1])]) for ids in LINES]
+    judge = Judge.of(model, LINES)
+    assert [judge.low, judge.high] == pytest.approx(np.percentile(means, [5, 95]).tolist())
+    ids = torch.tensor([[2, 4, 5, 0, 3], [0, 1, 1, 1, 1]])
+    written = torch.tensor([[False, True, False, True, False], [True, False, False, False, False]])
+    expected = [(model.log_p(2, 4) + model.log_p(5, 0)) / 2, 0]
+    assert judge.log_probability(ids, written).tolist() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="no lines to judge by"):
+        Judge.of(model, [[2, 3]])
+    with pytest.raises(ValueError, match="low must be at most high"):
+        Judge(model, -1.0, -2.0)
+
+
+def test_the_parts_of_a_reward_by_hand():
+    book = Codebook(torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1], [1, 1, 0, 0], [2, 2, 2, 2]]), 3)  # 2 apart
+    cells = torch.tensor(
+        [
+            [[0, 0, 0, 0], [0, 1, 1, 2], [2, 2, 2, 2], [1, 1, 0, 0]],  # the second is one cell off word 1
+            [[0, 0, 0, 0], [2, 2, 2, 0], [0, 0, 0, 0], [2, 2, 2, 2]],  # nearest words 0 3 0 3
+        ]
+    )
+    given = torch.tensor([[True, False, False, False], [True, False, False, False]])
+    model = Pairs(4)
+    said = [
+        (model.log_p(0, 1) + model.log_p(1, 3) + model.log_p(3, 2)) / 3,
+        (model.log_p(0, 3) + model.log_p(3, 0) + model.log_p(0, 3)) / 3,
+    ]
+    judge = Judge(model, min(said) - 1, min(said) + 0.01)  # above the lower one, below the other
+    found = Reward(book, judge, distance=0.5, fluency=2.0, repetition=3.0)(cells, given)
+    assert found.hit_rate.tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert found.distance.tolist() == pytest.approx([1 / 6, 1 / 6])
+    assert found.fluency.tolist() == pytest.approx([min(x, min(said) + 0.01) for x in said])
+    assert found.repetition.tolist() == pytest.approx([0, 1 / 3])
+    parts = zip(said, (0, 1 / 3), strict=True)
+    expected = [2 / 3 - 1 / 12 + 2 * min(x, min(said) + 0.01) - 3 * again for x, again in parts]
+    assert found.total.tolist() == pytest.approx(expected)
+    assert Reward(book, fluency=2.0)(cells, given).fluency.tolist() == [0, 0]
+    low = Judge(model, max(said) + 1, max(said) + 2)
+    assert Reward(book, low)(cells, given).fluency.tolist() == pytest.approx([max(said) + 1] * 2)
+    with pytest.raises(ValueError, match="everything is given"):
+        Reward(book)(cells, torch.ones(2, 4, dtype=torch.bool))
+
+
+@given(ids=st.lists(st.integers(0, 2), max_size=12), n=st.integers(1, 4))
+@quick
+def test_repeated_share_counts_what_came_before(ids, n):
+    seen, again, total = [], 0, 0
+    for start in range(len(ids) - n + 1):
+        gram, total = ids[start : start + n], total + 1
+        again += gram in seen
+        seen.append(gram)
+    assert repeated_share(ids, n) == pytest.approx(again / total if total else 0)
+
+
+WORDS = Codebook.linear(6, grid=(1, 4), num_colours=3)  # of 81 patterns
+
+
+def tuned(steps=40, seed=0, **more):
+    model = tiny(seed, WORDS, std=0.1)
+    settings = {"denoising_steps": 4, "anchor": 0.0, "kl": 0.001, "learning_rate": 0.02} | more
+    board = iter(lambda: torch.full((4, 5), -1), None)
+    config = TuningConfig(steps, **settings)
+    return model, list(tune(model, Absorbing(), board, (), config, generator=generator(seed)))
+
+
+def test_a_few_steps_raise_the_hit_rate_and_move_away_from_the_frozen_model():
+    model, steps = tuned()
+    first, last = (np.mean([step.hit_rate for step in some]) for some in (steps[:5], steps[-5:]))
+    assert first < 0.25 and last > first + 0.4
+    assert steps[0].kl == 0 and steps[-1].kl > 0.1
+    assert [step.step for step in steps] == list(range(40)) and steps[-1].seconds > steps[0].seconds
+    board, reward = [torch.full((200, 5), -1)], Reward(WORDS)
+    ways = {
+        way: write(model, Absorbing(), board, way, steps=4, reward=reward, generator=generator())
+        for way in WAYS
+    }
+    assert ways["independent"].hit_rate == pytest.approx(last, abs=0.15)
+
+
+def test_a_large_kl_weight_holds_the_model_where_it_was():
+    held = tuned(kl=30.0)[1]
+    free = tuned(kl=0.0)[1]
+    assert held[-1].kl < 0.1 * free[-1].kl
+
+
+def test_tuning_may_be_left_at_any_step_and_the_same_seed_gives_the_same_steps():
+    model = tiny(0, WORDS, dropout=0.5).train()
+    board = iter(lambda: torch.full((5,), -1), None)
+    before = copy.deepcopy(model.state_dict())
+    steps = tune(model, Absorbing(), board, (), TuningConfig(9, anchor=0.0), generator=generator())
+    some = list(islice(steps, 3))
+    steps.close()
+    assert model.training and all(p.grad is None for p in model.parameters())
+    assert any(not torch.equal(before[name], p) for name, p in model.state_dict().items())
+    assert some[0].kl == 0, "dropout is off"
+    again = tiny(0, WORDS, dropout=0.5)
+    board = iter(lambda: torch.full((5,), -1), None)
+    steps = tune(again, Absorbing(), board, (), TuningConfig(3, anchor=0.0), generator=generator())
+    assert [step.reward for step in steps] == [step.reward for step in some]
+    assert all(torch.equal(p, again.state_dict()[name]) for name, p in model.state_dict().items())
+
+
+def test_what_cannot_be_tuned_is_refused():
+    board, ids = torch.full((2, 3), -1), torch.tensor([[0, 1, 2]])
+
+    def start(model=None, noise=NOISE, prompts=(board,), batches=(), **config):
+        config = TuningConfig(**({"steps": 2, "anchor": 0.0} | config))
+        return list(tune(model or tiny(), noise, prompts, batches, config, generator=generator()))
+
+    for wrong, said in (
+        ({"model": tiny(head="codebook")}, "this joint reveal always decodes"),
+        ({"model": tiny(noise="uniform"), "noise": Uniform(2)}, "noise must be absorbing"),
+        ({"noise": Uniform(2)}, "given uniform noise"),
+        ({}, "the prompts ran out after 1 of 2 steps"),
+        (
+            {"anchor": 0.1, "batches": [Batch(ids, ids)], "prompts": [board, board]},
+            "the batches ran out after 1",
+        ),
+        ({"prompts": [ids]}, "everything is given"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            start(**wrong)
+    model, broken = tiny(), tiny()
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        broken.head.colours.bias[0] = math.nan
+    steps = tune(
+        model, NOISE, [board], (), TuningConfig(1, anchor=0.0), generator=generator(), reference=broken
+    )
+    with pytest.raises(FloatingPointError, match="the norm of the gradient is nan at step 0"):
+        next(steps)
+    assert all(torch.equal(p, model.state_dict()[name]) for name, p in before.items())
+
+
+@pytest.mark.parametrize(
+    "name, value, said",
+    [
+        ("steps", 0, "steps must be a whole number of at least 1; got 0"), ("steps", 2.0, "got 2.0"),
+        ("denoising_steps", 0, "denoising_steps must be"), ("denoising_steps", True, "denoising_steps must be"),
+        ("samples", 1, "samples must be a whole number of at least 2, as each is compared"),
+        ("learning_rate", 0, "learning_rate must be a positive number"), ("clip_norm", math.inf, "clip_norm must be"),
+        ("kl", -1, "kl must be 0 or a positive number, got -1"), ("anchor", math.nan, "anchor must be"),
+        ("distance", "far", "distance must be"), ("fluency", -0.1, "fluency"), ("repetition", None, "repetition"),
+    ],
+)  # fmt: skip
+def test_a_config_refuses_what_cannot_be(name, value, said):
+    with pytest.raises(ValueError, match=said):
+        TuningConfig(**{name: value})
+    config = TuningConfig(steps=3, kl=0, samples=2)
+    assert from_json(TuningConfig, to_json(config)) == config
+
+
+def test_prompts_are_lines_with_both_ends_and_places_between():
+    boards = list(islice(line_prompts(LineLengths((5, 1, 7, 0, 9)), 3, 5, generator()), 40))
+    assert {board.shape for board in boards} <= {(3, 3), (3, 4), (3, 5)} and len(
+        {b.shape for b in boards}
+    ) > 1
+    for board in boards:
+        assert (board[:, 0] == 2).all() and (board[:, -1] == 3).all() and (board[:, 1:-1] == -1).all()
+
+
+# The report
+
+
+def test_a_text_report_equals_plain_loops():
+    judge = Judge(Pairs(), -9.0, 0.0)
+    report, texts = text_report(LINES, judge), [ids[1:-1] for ids in LINES]
+    tokens = [token for text in texts for token in text]
+    assert report.tokens == len(tokens)
+    shares = [tokens.count(token) / len(tokens) for token in set(tokens)]
+    assert report.unigram_entropy == pytest.approx(-sum(p * math.log2(p) for p in shares))
+    nats = -sum(judge.model.log_p(a, b) for ids in LINES for a, b in pairwise(ids[:-1]))
+    assert report.nats_per_token == pytest.approx(nats / len(tokens))
+    pairs = [pair for text in texts for pair in pairwise(text)]
+    assert report.distinct_2 == pytest.approx(len(set(pairs)) / len(pairs))
+    again = total = 0
+    for text in texts:
+        for i in range(3, len(text)):
+            total += 1
+            again += any(text[j - 3 : j + 1] == text[i - 3 : i + 1] for j in range(3, i))
+    assert report.repeated_4 == pytest.approx(again / total) and again
+    assert text_report(LINES).nats_per_token is None
+    short = text_report([[2, 5, 3]])
+    assert (short.unigram_entropy, short.distinct_2, short.repeated_4) == (0, 0, 0)
+    nothing = text_report([[2, 3]], judge)
+    assert nothing.tokens == 0 and math.isnan(nothing.unigram_entropy) and math.isnan(nothing.nats_per_token)
+    with pytest.raises(ValueError, match="no lines to report on"):
+        text_report([])
+
+
+def test_words_are_as_likely_as_their_cells_together_and_the_model_stays_as_it_was():
+    model = tiny(0, WORDS)
+    words = words_head(model)
+    shown = torch.tensor([[[3, 3, 3, 3], [int(WORDS.patterns[4, 0]), 3, 3, 3], WORDS.patterns[2].tolist()]])
+    p, found = model.cell_log_marginals(model(shown)).exp()[0], words(shown).softmax(-1)[0]
+    for token in range(3):
+        products = [
+            math.prod(p[token, j, c].item() for j, c in enumerate(word)) for word in WORDS.patterns.tolist()
+        ]
+        assert found[token].tolist() == pytest.approx([x / sum(products) for x in products], abs=1e-12)
+    assert ((found[1] > 0) == (WORDS.patterns[:, 0] == shown[0, 1, 0])).all(), "others do not fit what shows"
+    assert model.config.head == "factorised" and model(shown).shape == (1, 3, 4, 3)
+    assert {id(p) for p in words.parameters()} == {id(p) for p in model.parameters()}
+
+
+def test_ways_of_writing_with_the_same_model():
+    model, reward = tiny(0, WORDS, std=0.1), Reward(WORDS)
+    boards = [torch.tensor([[2, -1, -1, -1, 3]] * 60), torch.tensor([[2, -1, 1, 3]] * 60)]
+    at = {"steps": 2, "reward": reward}
+    done = {way: write(model, Absorbing(), boards, way, generator=generator(), **at) for way in WAYS}
+    apart = denoise(
+        model,
+        Absorbing(),
+        boards[0],
+        steps=2,
+        granularity="cell",
+        reveal="independent",
+        generator=generator(),
+    )
+    assert done["independent"].lines[:60] == [[i for i in row if i >= 0] for row in apart.ids.tolist()]
+    assert done["projected"].lines[:60] == WORDS.decode(apart.cells[-1].clone()).tolist()
+    assert done["projected"].hit_rate == done["joint"].hit_rate == 1 > done["independent"].hit_rate
+    assert done["projected"].distance == done["joint"].distance == 0 < done["independent"].distance
+    assert done["best of 8"].reward > done["independent"].reward + 0.2
+    assert all(line[0] == 2 and line[-1] == 3 for way in done.values() for line in way.lines)
+    assert {len(line) for line in done["joint"].lines} == {4, 5}
+    many = boards[0][:1].repeat_interleave(8, dim=0)
+    cells = denoise(
+        model, Absorbing(), many, steps=2, granularity="cell", reveal="independent", generator=generator()
+    )
+    best = reward(cells.cells[-1].clone(), many != -1).total.max()
+    one = write(model, Absorbing(), [boards[0][:1]], "best of 8", generator=generator(), **at)
+    assert one.reward == pytest.approx(float(best))
+    for wrong, said in (
+        ({"way": "greedy"}, "way must be one of independent, projected, joint, best of 8; got 'greedy'"),
+        ({"steps": 0}, "steps must be a whole number of at least 1"), ({"prompts": []}, "no prompts to write for"),
+        ({"model": tiny(0, WORDS, head="codebook")}, "always decodes"),
+    ):  # fmt: skip
+        asked = {"model": model, "noise": Absorbing(), "prompts": boards, "way": "joint", **at} | wrong
+        with pytest.raises(ValueError, match=said):
+            write(**asked, generator=generator())
+
+
+def test_a_comparison_has_a_row_for_each_and_one_for_the_data():
+    models = {"before": tiny(0, WORDS), "after": tiny(1, WORDS)}
+    reward = Reward(WORDS, Judge.of(Pairs(), LINES))
+    rows = compare(
+        models, Absorbing(), [torch.tensor([[2, -1, -1, 3]] * 10)], reward, steps=(1, 4), data=[LINES[2]] * 30
+    )
+    assert [(row["model"], row["way"], row["steps"]) for row in rows] == [
+        ("data", "", 0), *((name, way, steps) for name in models for way in WAYS for steps in (1, 4))
+    ]  # fmt: skip
+    assert rows[0]["tokens"] == 21, "of lines of three tokens, as many as make up 20"
+    for row in rows[1:]:
+        assert row["passes"] == row["steps"] * (8 if row["way"] == "best of 8" else 1)
+        assert 0 <= row["hit_rate"] <= 1 and (
+            row["tokens"] == 20 or row["way"] in ("independent", "best of 8")
+        )
+    seven = {"tokens", "nats_per_token", "unigram_entropy", "distinct_2", "repeated_4"}
+    assert seven <= rows[0].keys() < rows[1].keys()
+
+
+class Lines:
+    """Encodes lines of digits."""
+
+    pad_id = 0
+
+    def encode_lines(self, lines):
+        return [[2, *map(int, line), 3] for line in lines]
+
+
+def test_the_change_of_the_bound_is_none_for_the_same_model():
+    model, other, lines = tiny(0, WORDS), tiny(1, WORDS), ["0123", "55", "104"]
+    lengths = LineLengths((0, 1, 1, 1, 1))
+    same = bound_change(model, copy.deepcopy(model), Lines(), lines, Absorbing(), lengths)
+    assert same["change"] == 0 and same["before"] == same["after"] > 0
+    moved = bound_change(other, model, Lines(), lines, Absorbing(), lengths)
+    assert moved["before"] == same["before"]
+    assert moved["change"] == pytest.approx(moved["after"] - moved["before"]) and moved["change"] != 0
+
+
+@pytest.mark.parametrize("name", ["tuning", "rewards", "reports"])
+def test_worked_examples(name):
+    assert doctest.testmod(importlib.import_module(f"lab.diffusion.{name}")).failed == 0

@@ -1,0 +1,291 @@
+"""Token grids as pictures: every cell where it belongs in its colour, the words true, the colours told apart."""
+
+import doctest
+import html
+import re
+from collections import Counter
+from itertools import combinations
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.diffusion.codebook import Codebook
+from lab.show import token_grids
+from lab.show.colours import GREY, PAPER
+from lab.show.token_grids import (
+    BLANK_EDGE,
+    CELLS,
+    PITCH,
+    TokenLine,
+    cell_colours,
+    lines_figure,
+    lines_svg,
+    read_words,
+    stages,
+    token_lines,
+    word_distances,
+    written,
+)
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+class Names:
+    """A tokenizer that is all display: id 7 is `w7`."""
+
+    def tokens(self, ids):
+        return [f"w{i}" for i in ids]
+
+
+@pytest.fixture
+def book() -> Codebook:
+    return Codebook.linear(40)
+
+
+def squares(svg: str) -> list[tuple[float, float, str]]:
+    """Left, top and colour of every cell."""
+    found = []
+    for path in ElementTree.fromstring(svg).iter(f"{SVG}path"):
+        if path.get("fill") != "none" and path.get("fill"):
+            corners = re.findall(r"M([\d.]+) ([\d.]+)h", path.get("d"))
+            found += [(float(x), float(y), path.get("fill")) for x, y in corners]
+    return found
+
+
+def texts(svg: str) -> list[str]:
+    return [text.text for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+@given(
+    st.integers(1, 4), st.integers(1, 5), st.integers(2, 8), st.integers(1, 6), st.integers(0, 99)
+)  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_the_picture_can_be_read_back(rows, columns, num_colours, T, seed):
+    """From the squares alone, by their places and colours, the cells come back."""
+    columns += rows == columns == 1
+    patterns = torch.zeros(1, rows * columns, dtype=torch.int64)
+    book = Codebook(patterns, num_colours, grid=(rows, columns))
+    chance = torch.Generator().manual_seed(seed)
+    cells = torch.randint(num_colours + 1, (T, rows * columns), generator=chance)
+    drawn = squares(lines_svg([TokenLine(cells, ["w"] * T)], book))
+    colour_of = {colour: i for i, colour in enumerate((*cell_colours(num_colours), PAPER))}
+    assert len(drawn) == T * rows * columns
+    lefts = sorted({x for x, _, _ in drawn})
+    tops = sorted({y for _, y, _ in drawn})
+    assert (len(lefts), len(tops)) == (T * columns, rows)
+    read = torch.full((T, rows * columns), -1)
+    for x, y, colour in drawn:
+        t, column = divmod(lefts.index(x), columns)
+        read[t, tops.index(y) * columns + column] = colour_of[colour]
+    assert torch.equal(read, cells)
+
+
+def test_the_figure_shows_what_the_svg_shows(book):
+    cells = book.encode(torch.tensor([[3, 9, 11]]))
+    cells[0, 1, :7] = book.blank
+    lines = token_lines(cells, book, Names(), ["half"], given=[True, False, False])
+    svg, made = lines_svg(lines, book), lines_figure(lines, book, "A title")
+    (ax,) = made.axes
+    drawn = Counter()
+    for collection in ax.collections:
+        r, g, b, _ = collection.get_facecolor()[0]
+        drawn["#" + bytes(round(255 * float(c)) for c in (r, g, b)).hex()] += len(collection.get_paths())
+    assert drawn == Counter(colour.lower() for _, _, colour in squares(svg))
+    assert [text.get_text() for text in ax.texts] == texts(svg) == ["half", "w3", "w9?", "w11"]
+    assert ax.get_title(loc="left") == "A title"
+
+
+def test_a_blank_cell_is_paper_with_an_edge(book):
+    cells = book.encode(torch.tensor([[3]]))
+    cells[0, 0, :2] = book.blank
+    paths = [
+        p
+        for p in ElementTree.fromstring(lines_svg(token_lines(cells, book, Names(), ["l"]), book)).iter(
+            f"{SVG}path"
+        )
+    ]
+    (blank,) = [path for path in paths if path.get("fill") == PAPER]
+    assert blank.get("stroke") == BLANK_EDGE and blank.get("d").count("M") == 2
+    assert not any(path.get("stroke") for path in paths if path is not blank)
+
+
+def test_words_say_how_far_a_grid_can_be_read(book):
+    grids = book.encode(torch.tensor([5, 5, 5, 5, 5, 5]))
+    grids[1, :3] = book.blank  # unfinished
+    grids[2, 0] = (grids[2, 0] + 1) % 3  # wrong
+    grids[3, :] = book.blank
+    grids[4, 1:] = book.blank  # one cell is visible
+    fitting = int((book.patterns[:, 0] == grids[4, 0]).sum())
+    assert fitting > 1
+    said = read_words(grids[:5], book, Names())
+    assert said == ["w5", "w5?", "w5?", "_", f"{fitting}\N{NO-BREAK SPACE}fit"]
+    two = Codebook(torch.tensor([[0, 0, 0], [1, 1, 0]]), 2)
+    assert read_words(torch.tensor([[0, 1, 1]]), two, Names()) == ["2\N{NO-BREAK SPACE}near"]
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(2, 5))
+@settings(max_examples=20, deadline=None)
+def test_distances_count_visible_cells_that_differ(seed, num_colours):
+    book = Codebook.random(12, grid=(2, 3), num_colours=num_colours, seed=seed % 100)
+    cells = torch.randint(num_colours + 1, (4, 6), generator=torch.Generator().manual_seed(seed))
+    expected = [
+        [
+            sum(a != b and a != num_colours for a, b in zip(grid, word, strict=True))
+            for word in book.patterns.tolist()
+        ]
+        for grid in cells.tolist()
+    ]
+    assert word_distances(cells, book).tolist() == expected
+    assert torch.equal(word_distances(cells, book).min(-1).values, book.distance(cells, blank=book.blank))
+
+
+def test_what_a_word_hides_is_made_visible():
+    assert [written(name) for name in (" the", "\n", "\x1a", "", "incomprehensible")] == [
+        "␣the", "⏎", "\\x1a", "∅", "incomprehen…"
+    ]  # fmt: skip
+
+
+def test_tokens_stand_under_each_other_from_line_to_line(book):
+    """A long word in one line widens the column in all of them; a line that is too wide goes on below."""
+    cells = book.encode(torch.arange(12).expand(2, 12))
+    lines = [
+        TokenLine(line, ["w"] * 5 + [word] + ["w"] * 6)
+        for line, word in zip(cells, ("long_word_12", "w"), strict=True)
+    ]
+    drawn = squares(lines_svg(lines, book, width=400))
+    half = len(drawn) // 2
+    by_line = sorted(drawn, key=lambda square: square[1])
+    xs = [sorted(x for x, _, _ in part) for part in (by_line[:half], by_line[half:])]
+    assert xs[0] == xs[1]
+    root = ElementTree.fromstring(lines_svg(lines, book, width=400))
+    assert float(root.get("width")) <= 400
+    assert max(x for x, _, _ in drawn) + PITCH <= 400
+    assert len({y for _, y, _ in drawn}) > 2 * 5, "each line goes on below itself"
+    words = [text for text in root.iter(f"{SVG}text")]
+    places = Counter((text.get("x"), text.get("y")) for text in words)
+    assert max(places.values()) == 1
+
+
+def test_given_words_are_underlined_and_marked_cells_dotted(book):
+    cells = book.encode(torch.tensor([1, 2, 3]))
+    marked = torch.zeros(3, 25, dtype=torch.bool)
+    marked[1, 4] = marked[2, 0] = True
+    svg = lines_svg([TokenLine(cells, ["a", "b", "c"], given=[True, False, True], marked=marked)], book)
+    root = ElementTree.fromstring(svg)
+    assert sum(path.get("stroke") == GREY for path in root.iter(f"{SVG}path")) == 2
+    assert len(list(root.iter(f"{SVG}circle"))) == 2
+
+
+def test_words_are_escaped_and_heard(book):
+    cells = book.encode(torch.tensor([1, 2]))
+    svg = lines_svg([TokenLine(cells, ["<s>", "a&'\""], "<label>")], book)
+    assert texts(svg) == ["<label>", "<s>", "a&'\""]
+    assert ElementTree.fromstring(svg).get("aria-label") == "<label>: <s> a&'\""
+    assert "<s>" not in svg and html.escape("<s>") in svg and " id=" not in svg
+
+
+def test_stages_are_chosen_and_named(book):
+    cells = book.encode(torch.arange(6)).expand(9, 6, 25).clone()
+    cells[0] = book.blank
+    times = tuple(np.linspace(1, 0, 9))
+    lines = stages(cells, book, Names(), times=times)
+    assert [line.label for line in lines] == [
+        "at the start, t = 1.00", "after step 2 of 8, t = 0.75", "after step 4 of 8, t = 0.50",
+        "after step 6 of 8, t = 0.25", "after step 8 of 8, t = 0.00",
+    ]  # fmt: skip
+    assert list(lines[0].words) == ["_"] * 6 and list(lines[1].words) == [f"w{i}" for i in range(6)]
+    assert [line.label for line in stages(cells, book, Names(), at=[3])] == ["after step 3 of 8"]
+    assert len(stages(cells[:2], book, Names())) == 2, "one step has two stages, each shown once"
+    for at in ([9], [-1], []):
+        with pytest.raises(ValueError, match=r"there are the steps 0 .. 8, got"):
+            stages(cells, book, Names(), at=at)
+
+
+def test_what_cannot_be_drawn_is_refused(book):
+    cells = book.encode(torch.tensor([1, 2]))
+    for line, message in {
+        TokenLine: "there is no line to draw",
+        "words": r"1 words need cells \(1, 25\), one token at least; got \(2, 25\)",
+        "none": "one token at least",
+        "colours": "cells hold the colours 0 .. 2, or 3 for blank; got 4 to 4",
+        "given": "given needs a bool for each of the 2 tokens, got 1",
+    }.items():
+        lines = {
+            TokenLine: [],
+            "words": [TokenLine(cells, ["a"])],
+            "none": [TokenLine(cells[:0], [])],
+            "colours": [TokenLine(torch.full((2, 25), 4), ["a", "b"])],
+            "given": [TokenLine(cells, ["a", "b"], given=[True])],
+        }[line]
+        with pytest.raises(ValueError, match=message):
+            lines_svg(lines, book)
+    with pytest.raises(ValueError, match=r"expected cells \(S, T, 25\) and S labels, got \(2, 25\) and 1"):
+        token_lines(cells, book, Names(), ["one"])
+    with pytest.raises(ValueError, match="8 colours can be told apart on a page, got num_colours 9"):
+        cell_colours(9)
+
+
+# Machado, Oliveira and Fernandes (2009): what dichromats see, as maps of linear RGB.
+SEEN = {
+    "all three cones": [1, 0, 0, 0, 1, 0, 0, 0, 1],
+    "no long ones": [
+        0.152286,
+        1.052583,
+        -0.204868,
+        0.114503,
+        0.786281,
+        0.099216,
+        -0.003882,
+        -0.048116,
+        1.051998,
+    ],
+    "no middle ones": [
+        0.367322,
+        0.860646,
+        -0.227968,
+        0.280085,
+        0.672501,
+        0.047413,
+        -0.011820,
+        0.042940,
+        0.968881,
+    ],
+    "no short ones": [
+        1.255528,
+        -0.076749,
+        -0.178779,
+        -0.078411,
+        0.930809,
+        0.147602,
+        0.004733,
+        0.691367,
+        0.303900,
+    ],
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def lab_colour(colour: str, seen) -> np.ndarray:
+    """CIE L*a*b* of `#rrggbb` as seen."""
+    channels = np.array(list(bytes.fromhex(colour[1:]))) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    xyz = TO_XYZ @ np.clip(np.reshape(seen, (3, 3)) @ linear, 0, 1) / TO_XYZ.sum(1)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("seen", SEEN)
+def test_colours_are_told_apart_with_every_colour_vision(seen):
+    """A difference of 2.3 is just noticed (Mahy et al. 1994); neighbouring cells need several times that."""
+    places = [lab_colour(colour, SEEN[seen]) for colour in (*CELLS, PAPER)]
+    apart = {pair: np.linalg.norm(places[pair[0]] - places[pair[1]]) for pair in combinations(range(9), 2)}
+    assert min(apart.values()) > 15
+    assert min(d for pair, d in apart.items() if max(pair) < 3 or pair in ((0, 8), (1, 8), (2, 8))) > 40
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(token_grids).failed == 0

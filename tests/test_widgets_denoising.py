@@ -1,0 +1,224 @@
+"""The denoising viewer, without a browser: what is asked for is written, and each stage shows what was there."""
+
+import html
+
+import pytest
+import torch
+from test_widgets import controls_of, text_of
+
+from lab.decode.search import Sampling
+from lab.diffusion.codebook import Codebook
+from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+from lab.diffusion.noise import Absorbing, Uniform
+from lab.diffusion.sampler import denoise
+from lab.show.token_grids import read_words
+from lab.show.widgets import DenoisingViewer
+from lab.show.widgets.denoising import DenoisingSettings, line_to_write, render, text_at, write
+from lab.tokenize import BPETokenizer, CharTokenizer
+
+LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
+TEXT = "the heaven _ the * earth"
+SIZES = {"context": 24, "width": 16, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> BPETokenizer:
+    return BPETokenizer.train(LINES, vocab_size=280)
+
+
+def small(tokenizer, **settings) -> Denoiser:
+    torch.manual_seed(0)
+    book = settings.pop("codebook", None) or Codebook.linear(tokenizer.vocab_size)
+    cells = {"num_cells": book.num_cells, "num_colours": book.num_colours}
+    model = Denoiser(DenoiserConfig(tokenizer.vocab_size, **(SIZES | cells | settings)), book)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer) -> Denoiser:
+    return small(tokenizer)
+
+
+@pytest.fixture
+def viewer(model, tokenizer) -> DenoisingViewer:
+    return DenoisingViewer(model, tokenizer, Absorbing(), TEXT, gap=3, steps=6)
+
+
+def shown(viewer) -> str:
+    return html.unescape(text_of(viewer.view.value))
+
+
+def test_the_places_to_write_are_those_of_the_text(tokenizer):
+    the, earth = tokenizer.encode("the"), tokenizer.encode(" earth")
+    assert line_to_write(tokenizer, "the_ earth*", 3) == [2, *the, -1, *earth, -1, -1, -1, 3]
+    assert line_to_write(tokenizer, "__", 3) == [2, -1, -1, 3]
+    with pytest.raises(ValueError, match="nothing to write: put _ into the text for one token"):
+        line_to_write(tokenizer, "the earth", 3)
+
+
+def test_a_space_before_a_place_belongs_to_what_is_written(model, tokenizer):
+    ids = [
+        write(model, tokenizer, Absorbing(), DenoisingSettings(t, 2, 2)).ids.tolist()
+        for t in ("the _ earth", "the_ earth")
+    ]
+    assert ids[0] == ids[1] and len(ids[0]) == 3 + len(tokenizer.encode("the earth"))
+
+
+def test_write_does_what_the_sampler_does(viewer, model, tokenizer):
+    viewer.seed.value, viewer.temperature.value, viewer.method.value = 4, 0.7, "remasking"
+    viewer.button.click()
+    line = line_to_write(tokenizer, "the heaven_ the* earth", 3)
+    made = denoise(
+        model, Absorbing(), torch.tensor(line), steps=6, method="remasking", sampling=Sampling(0.7),
+        generator=torch.Generator().manual_seed(4),
+    )  # fmt: skip
+    assert torch.equal(viewer.written.cells, made.cells[:, 0]) and torch.equal(
+        viewer.written.ids, made.ids[0]
+    )
+    assert viewer.written.given == tuple(i >= 0 for i in line) and viewer.written.times == made.times
+    given = torch.tensor(line) >= 0
+    assert torch.equal(viewer.written.ids[given], torch.tensor(line)[given]), "what is given stays"
+
+
+@pytest.mark.parametrize(
+    ("control", "value"),
+    [
+        ("text", "the * was _"),
+        ("gap", 7),
+        ("steps", 3),
+        ("method", "confidence"),
+        ("temperature", 0.1),
+        ("seed", 9),
+    ],
+)
+def test_every_control_changes_what_is_written(viewer, control, value):
+    before = viewer.view.value
+    getattr(viewer, control).value = value
+    assert viewer.view.value == before, "nothing is written before the button is pressed"
+    assert getattr(viewer.settings, control) == value
+    viewer.button.click()
+    assert viewer.view.value != before
+
+
+def test_each_stage_shows_its_grids_and_their_text(viewer, tokenizer):
+    assert viewer.stage.value == viewer.stage.max == 6, "it starts at the end"
+    seen = set()
+    for stage in range(7):
+        viewer.stage.value = stage
+        assert viewer.view.value == render(viewer.written, viewer.codebook, tokenizer, stage)
+        words = read_words(viewer.written.cells[stage], viewer.codebook, tokenizer)
+        label = f"after step {stage} of 6" if stage else "at the start"
+        assert f"{label}, t = {1 - stage / 6:.2f}" in shown(viewer)
+        for word in words:
+            assert word in shown(viewer)
+        blanks = words.count("_")
+        assert text_at(viewer.written, viewer.codebook, tokenizer, stage).count("_") == blanks
+        seen.add(blanks)
+    assert max(seen) == 4 and min(seen) == 0
+    assert text_at(viewer.written, viewer.codebook, tokenizer, 0) == "the heaven _ the _ _ _ earth"
+    text = "".join(c if c.isprintable() else "\ufffd" for c in tokenizer.decode(viewer.written.ids.tolist()))
+    assert text_at(viewer.written, viewer.codebook, tokenizer, 6) == text.strip()
+
+
+def test_more_or_fewer_steps_move_the_end_of_the_slider(viewer):
+    for steps in (3, 12):
+        viewer.steps.value = steps
+        viewer.button.click()
+        assert (
+            viewer.stage.max
+            == viewer.play.max
+            == viewer.stage.value
+            == steps
+            == len(viewer.written.cells) - 1
+        )
+    viewer.play.value = 5
+    assert viewer.stage.value == 5 and "after step 5 of 12" in shown(viewer)
+
+
+def test_bad_input_is_told_in_place_and_can_be_mended(viewer):
+    good = viewer.view.value
+    for control, bad, message in [
+        ("text", "the earth", "there is nothing to write"),
+        ("text", "", "there is nothing to write"),
+        ("text", "the \ud800 _", "surrogate"),
+        ("gap", 24, "24 fit in the context of the model: shorten the text"),
+    ]:
+        was = getattr(viewer, control).value
+        getattr(viewer, control).value = bad
+        viewer.button.click()
+        assert "role='alert'" in viewer.view.value and message in shown(viewer)
+        assert "<svg" not in viewer.view.value
+        viewer.stage.value = 0
+        assert message in shown(viewer), "the slider hides no message"
+        getattr(viewer, control).value = was
+        viewer.button.click()
+        assert viewer.view.value == good
+
+
+def test_a_bad_first_text_can_be_mended(model, tokenizer):
+    viewer = DenoisingViewer(model, tokenizer, Absorbing(), "nothing", steps=2)
+    assert "role='alert'" in viewer.view.value
+    with pytest.raises(ValueError, match="nothing was written: there is nothing to write"):
+        viewer.figure()
+    viewer.text.value = "the _"
+    viewer.button.click()
+    assert "<svg" in viewer.view.value and viewer.figure().axes
+
+
+def test_the_figure_is_the_trajectory(viewer):
+    made = viewer.figure()
+    said = [text.get_text() for text in made.axes[0].texts]
+    labels = [text for text in said if text.startswith(("at the start", "after step"))]
+    assert labels == [
+        "at the start, t = 1.00",
+        *(f"after step {k} of 6, t = {1 - k / 6:.2f}" for k in (2, 3, 4, 6)),
+    ]
+    assert "absorbing noise, 6 steps: the heaven" in made.axes[0].get_title(loc="left")
+    assert (
+        sum(text.startswith("after") for text in (t.get_text() for t in viewer.figure([1, 6]).axes[0].texts))
+        == 2
+    )
+    with pytest.raises(ValueError, match=r"there are the steps 0 .. 6"):
+        viewer.figure([7])
+
+
+def test_uniform_noise_and_factorised_heads(tokenizer):
+    viewer = DenoisingViewer(small(tokenizer, noise="uniform"), tokenizer, Uniform(), "the _ earth", steps=4)
+    assert viewer.method.options == ("ancestral",) and "<svg" in viewer.view.value
+    assert (viewer.written.cells < 3).all(), "there is no blank"
+    split = small(tokenizer, head="factorised")
+    viewer = DenoisingViewer(split, tokenizer, Absorbing(), "the _ earth", steps=4, granularity="cell")
+    unread = int((viewer.written.ids < 0).sum())
+    assert (
+        "<svg" in viewer.view.value
+        and text_at(viewer.written, viewer.codebook, tokenizer, 4).count("_") == unread
+    )
+
+
+def test_a_model_in_training_goes_on_in_training_and_any_grid_is_drawn(tokenizer):
+    book = Codebook.random(tokenizer.vocab_size, grid=(3, 4), num_colours=5)
+    model = small(tokenizer, codebook=book, dropout=0.5).train()
+    viewer = DenoisingViewer(model, tokenizer, Absorbing(5), "the _ earth", steps=2, grid=(3, 4))
+    assert model.training and viewer.codebook == book
+    first = viewer.view.value
+    viewer.button.click()
+    assert viewer.view.value == first, "no dropout while writing: the same seed gives the same line"
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(model):
+    with pytest.raises(ValueError, match="of a vocabulary of 280, not of"):
+        DenoisingViewer(model, CharTokenizer.train(LINES), Absorbing())
+
+
+def test_texts_are_escaped(tokenizer, model):
+    viewer = DenoisingViewer(model, tokenizer, Absorbing(), "is <b> & _", steps=1)
+    assert "<b>" not in viewer.view.value and "is <b> &" in shown(viewer)
+
+
+def test_controls_have_names_and_nothing_was_forgotten(viewer):
+    names = {name for control in controls_of(viewer) for name in control._dom_classes}
+    assert names == {f"lab-{name}" for name in (*vars(DenoisingSettings()), "stage", "play")}
+    assert "lab-write" in viewer.button._dom_classes and "lab-grids-view" in viewer.view._dom_classes
+    assert "DenoisingViewer" in repr(viewer)

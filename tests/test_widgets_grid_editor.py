@@ -1,0 +1,202 @@
+"""The grid editor, without a browser: cells are clicked, words loaded and damaged, and what is read is true."""
+
+import html
+import re
+
+import pytest
+import torch
+from test_widgets import controls_of, text_of
+
+from lab.diffusion.codebook import Codebook
+from lab.show.colours import PAPER
+from lab.show.diagrams.palette import contrast
+from lab.show.token_grids import cell_colours
+from lab.show.widgets import GridEditor
+from lab.show.widgets.grid_editor import compared, find, find_word, render
+from lab.tokenize import BPETokenizer
+
+LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> BPETokenizer:
+    return BPETokenizer.train(LINES, vocab_size=280)
+
+
+@pytest.fixture(scope="module")
+def book(tokenizer) -> Codebook:
+    return Codebook.linear(tokenizer.vocab_size)
+
+
+@pytest.fixture
+def editor(book, tokenizer) -> GridEditor:
+    return GridEditor(book, tokenizer, " the", seed=1)
+
+
+def said(editor) -> str:
+    return html.unescape(text_of(editor.view.value))
+
+
+def test_a_click_goes_on_to_the_next_colour_and_after_the_last_to_blank(editor, book):
+    before = editor.cells
+    seen = []
+    for _ in range(4):
+        editor.buttons[7].click()
+        seen.append(int(editor.cells[7]))
+    start = int(before[7])
+    assert seen == [(start + k) % 4 for k in (1, 2, 3, 4)] and book.blank in seen
+    assert torch.equal(editor.cells, before), "once round, and all others as they were"
+
+
+def test_cells_look_like_what_they_hold(editor, book):
+    cells = torch.arange(25) % 4
+    editor.paint(cells)
+    for i, (colour, button) in enumerate(zip(cells.tolist(), editor.buttons, strict=True)):
+        row, column = divmod(i, 5)
+        blank = colour == book.blank
+        assert button.style.button_color == (*cell_colours(3), PAPER)[colour]
+        assert button.description == ("" if blank else str(colour)), "not by colour alone"
+        assert (
+            button.tooltip
+            == f"row {row + 1}, column {column + 1}: {'blank' if blank else f'colour {colour}'}"
+        )
+        assert f"lab-cell-{row}-{column}" in button._dom_classes
+        assert ("lab-blank" in button._dom_classes) == blank
+        assert contrast(button.style.text_color, button.style.button_color) > 4
+    editor.paint(torch.zeros(25, dtype=torch.int64))
+    assert not any("lab-blank" in button._dom_classes for button in editor.buttons)
+
+
+def test_a_word_is_loaded_as_its_own_pattern(editor, book, tokenizer):
+    for word, name in {"heaven": " heaven", " was": " was", "<s>": "<s>"}.items():
+        editor.word.value = word
+        editor.load.click()
+        (i,) = [i for i in range(tokenizer.vocab_size) if tokenizer.tokens([i]) == [name]][:1]
+        assert torch.equal(editor.cells, book.patterns[i])
+        assert f"(id {i}), which fits all 25 visible cells" in said(editor)
+
+
+def test_the_nearest_word_and_the_runner_up_are_those_of_brute_force(editor, book, tokenizer):
+    chance = torch.Generator().manual_seed(5)
+    for _ in range(10):
+        cells = torch.randint(4, (25,), generator=chance)
+        editor.paint(cells)
+        visible = cells != book.blank
+        distances = ((book.patterns != cells) & visible).sum(-1).tolist()
+        order = sorted(range(len(distances)), key=lambda i: (distances[i], i))
+        found = find(cells, book)
+        assert (found.ids, found.distances) == (tuple(order), tuple(distances[i] for i in order))
+        words = said(editor)
+        assert (
+            f"(id {order[0]}), which differs in {distances[order[0]]} of {int(visible.sum())} visible cells"
+            in words
+        )
+        as_near = distances.count(distances[order[0]])
+        if as_near > 1:
+            assert f"{as_near} words are as near" in words and "Runner-up" not in words
+        else:
+            assert f"(id {order[1]}), which differs in {distances[order[1]]} of" in words
+
+
+def test_the_worst_cells_are_as_few_as_is_said(editor, book):
+    """Changing the cells that the runner-up has otherwise, as many as said, makes it as near; one fewer does not."""
+    cells = editor.cells
+    worst = int(re.search(r"After another (\d+) wrong", said(editor))[1])
+    first, second = find(cells, book).ids[:2]
+    places = (book.patterns[first] != book.patterns[second]).nonzero()[:, 0].tolist()
+    for count, as_near in ((worst - 1, False), (worst, True)):
+        damaged = cells.clone()
+        damaged[places[:count]] = book.patterns[second][places[:count]]
+        found = find(damaged, book)
+        by_id = dict(zip(found.ids, found.distances, strict=True))
+        assert (by_id[second] <= by_id[first]) == as_near
+
+
+def test_damage_is_random_seeded_and_as_much_as_asked_for(editor, book, tokenizer):
+    start = editor.cells
+    editor.count.value = 6
+    editor.recolour.click()
+    changed = editor.cells != start
+    assert changed.sum() == 6 and (editor.cells != book.blank).all()
+    assert "␣the" in said(editor), "a code with distance 13 mends six wrong cells"
+    again = GridEditor(book, tokenizer, " the", seed=1)
+    again.count.value = 6
+    again.recolour.click()
+    assert torch.equal(again.cells, editor.cells)
+    editor.paint(start)
+    editor.count.value = 11
+    editor.erase.click()
+    assert (editor.cells == book.blank).sum() == 11
+    assert (editor.cells[editor.cells != book.blank] == start[editor.cells != book.blank]).all()
+    assert "which fits all 14 visible cells" in said(editor)
+    editor.count.value = 25
+    editor.recolour.click()
+    assert (editor.cells != book.blank).all(), "a blank cell gets a colour"
+    editor.erase.click()
+    assert "Every cell is blank" in said(editor)
+
+
+def test_the_picture_has_dots_where_a_word_differs(editor, book, tokenizer):
+    cells = editor.cells
+    cells[0] = (cells[0] + 1) % 3
+    cells[1] = book.blank
+    (line,) = compared(cells, book, tokenizer)
+    first, second = find(cells, book).ids[:2]
+    assert list(line.words)[:2] == ["this grid", "␣the"]
+    assert torch.equal(line.cells, torch.stack([cells, book.patterns[first], book.patterns[second]]))
+    assert line.marked[0].sum() == 0 and line.marked[1].nonzero().tolist() == [[0]]
+    assert not line.marked[:, 1].any(), "a blank cell differs from nothing"
+    editor.paint(cells)
+    assert editor.view.value == render(cells, book, tokenizer)
+    assert [text.get_text() for text in editor.figure().axes[0].texts] == list(line.words)
+
+
+def test_a_text_that_is_no_token_is_told_in_place(editor):
+    before = editor.cells
+    for bad, message in {
+        "withheaven": "“withheaven” is no single token; the tokenizer writes it as",
+        "": "there is no word to load",
+        "\ud800": "surrogate",
+    }.items():
+        editor.word.value = bad
+        editor.load.click()
+        assert "role='alert'" in editor.view.value and message in html.unescape(editor.view.value)
+        assert torch.equal(editor.cells, before)
+    editor.buttons[0].click()
+    assert "role='alert'" not in editor.view.value
+
+
+def test_any_grid_and_the_last_word_by_default(tokenizer):
+    book = Codebook.random(tokenizer.vocab_size, grid=(3, 4), num_colours=8)
+    editor = GridEditor(book, tokenizer)
+    assert torch.equal(editor.cells, book.patterns[-1]) and len(editor.buttons) == 12
+    assert "lab-cell-2-3" in editor.buttons[-1]._dom_classes
+    assert editor.word.value == tokenizer.tokens([tokenizer.vocab_size - 1])[0]
+    (grid,) = [child for child in editor.children[1].children if "lab-grid" in child._dom_classes]
+    assert grid.layout.grid_template_columns.startswith("repeat(4,")
+
+
+def test_what_cannot_be_edited_is_refused(editor, book, tokenizer):
+    with pytest.raises(ValueError, match="of a vocabulary of 30, not of 280"):
+        GridEditor(Codebook.linear(30), tokenizer)
+    with pytest.raises(ValueError, match="144 cells can be shown to click at, got 169"):
+        GridEditor(Codebook.random(280, grid=(13, 13)), tokenizer)
+    with pytest.raises(ValueError, match="8 colours can be told apart"):
+        GridEditor(Codebook.random(280, num_colours=9), tokenizer)
+    with pytest.raises(ValueError, match="no single token"):
+        GridEditor(book, tokenizer, "withheaven")
+    with pytest.raises(ValueError, match="no colour"):
+        editor.paint([4] * 25)
+    with pytest.raises(ValueError, match="the cells of one grid"):
+        editor.paint(torch.zeros(2, 25, dtype=torch.int64))
+    assert find_word(tokenizer, "the") == tokenizer.encode("the")[0]
+
+
+def test_controls_have_names_and_nothing_was_forgotten(editor):
+    assert {name for control in controls_of(editor) for name in control._dom_classes} == {
+        "lab-word",
+        "lab-count",
+    }
+    for name in ("load", "recolour", "erase"):
+        assert f"lab-{name}" in getattr(editor, name)._dom_classes
+    assert "lab-nearest" in editor.view._dom_classes and "GridEditor" in repr(editor)
