@@ -55,7 +55,7 @@ def test_cells_look_like_what_they_hold(editor, book):
         row, column = divmod(i, 5)
         blank = colour == book.blank
         assert button.style.button_color == (*cell_colours(3), PAPER)[colour]
-        assert button.description == ("" if blank else str(colour)), "not by colour alone"
+        assert button.description == ("·" if blank else str(colour)), "not by colour alone"
         assert (
             button.tooltip
             == f"row {row + 1}, column {column + 1}: {'blank' if blank else f'colour {colour}'}"

@@ -195,7 +195,9 @@ class GridEditor(Still, widgets.VBox):
         blank, button, fill = colour == self.codebook.blank, self.buttons[i], self._colours[colour]
         button.style.button_color = fill
         button.style.text_color = max((PAPER, INK), key=lambda ink: contrast(ink, fill))
-        button.description = "" if blank else str(colour)
+        button.description = (
+            "·" if blank else str(colour)
+        )  # with "" the browser would go on showing the old one
         button.tooltip = f"row {row + 1}, column {column + 1}: {'blank' if blank else f'colour {colour}'}"
         (button.add_class if blank else button.remove_class)("lab-blank")
 
