@@ -144,8 +144,8 @@ def test_distances_count_visible_cells_that_differ(seed, num_colours):
 
 
 def test_what_a_word_hides_is_made_visible():
-    assert [written(name) for name in (" the", "\n", "\x1a", "", "incomprehensible")] == [
-        "␣the", "⏎", "\\x1a", "∅", "incomprehen…"
+    assert [written(name) for name in (" the", "\n", "\x1a", "\x1c", "", "incomprehensible")] == [
+        "␣the", "⏎", "\\x1a", "\\x1c", "∅", "incomprehen…"
     ]  # fmt: skip
 
 
