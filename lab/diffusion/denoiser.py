@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.codes import one_hot
 from lab.diffusion.heads import CodebookHead, FactorisedHead, evidence, word_log_marginals
-from lab.nn.blocks import FeedForwardLayer, make_norm
-from lab.nn.config import TransformerConfig
+from lab.nn.blocks import FeedForwardLayer, initialise, make_norm
+from lab.nn.config import TransformerConfig, check_whole
 from lab.nn.positions import sinusoids
 from lab.nn.stack import Stack, settle_positions
 
@@ -65,9 +65,7 @@ class DenoiserConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         for name, least in {"neighbours": 0, "num_cells": 1, "num_colours": 2}.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+            check_whole(name, getattr(self, name), least)
         if self.neighbours and not self.attends:
             raise ValueError("neighbours show a token those beside it, so attends must be True")
         self.transformer()  # refuses what it cannot build
@@ -265,8 +263,7 @@ class TokenByToken(nn.Module):
         self.blocks = nn.ModuleList(FeedForwardLayer(config) for _ in range(config.num_layers))
         self.norm = make_norm(config)
         for layer in self.blocks:
-            nn.init.normal_(layer.expand.weight, std=config.width**-0.5)
-            nn.init.zeros_(layer.contract.weight)  # as in a Stack, each adds nothing yet
+            initialise(layer)
 
     def forward(self, x: Tensor, positions: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """`x` `(B, T, C)` -> `(B, T, C)`; positions and mask say nothing of a token by itself."""

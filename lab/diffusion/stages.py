@@ -32,6 +32,7 @@ from lab.diffusion.tuning import (
     write_apart,
 )
 from lab.diffusion.visual import VisualDiffusion, VisualDiffusionConfig, straight_through
+from lab.nn.config import check_whole
 from lab.objectives import Score
 
 Loss = Callable[[VisualDiffusion, Batch], tuple[Tensor, int]]
@@ -47,7 +48,7 @@ class Reconstruction:
     words: int = 256
 
     def __post_init__(self):
-        _whole("words", self.words, 1)
+        check_whole("words", self.words, 1)
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class Diffusion:
         diffusion_loss(VisualDiffusionConfig(2).make_noise(), torch.Generator(), **self.loss_settings())
         if not isinstance(self.train_codes, bool):
             raise ValueError(f"train_codes must be True or False, got {self.train_codes!r}")
-        _whole("scored_lines", self.scored_lines, 0)
-        _whole("draws", self.draws, 16)
+        check_whole("scored_lines", self.scored_lines, 0)
+        check_whole("draws", self.draws, 16)
         if self.draws % POINTS:
             raise ValueError(f"draws must be a multiple of {POINTS}, got {self.draws}")
 
@@ -109,7 +110,7 @@ class Tuning:
     draws: int = 16
 
     def __post_init__(self):
-        _whole("prompts", self.prompts, 1)
+        check_whole("prompts", self.prompts, 1)
         shared = {field.name for field in fields(TuningConfig)} & {field.name for field in fields(self)}
         TuningConfig(**{name: getattr(self, name) for name in shared})
         Diffusion(scored_lines=self.scored_lines, draws=self.draws)
@@ -275,8 +276,3 @@ def _begin_batch(
         generator.manual_seed(int(mixed[0]))
 
     return begin
-
-
-def _whole(name: str, value, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")

@@ -15,6 +15,7 @@ from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.learned_codes import Autoencoder, AutoencoderConfig, FixedEncoder
 from lab.diffusion.lines import LineLengths
 from lab.diffusion.noise import GRANULARITIES, Absorbing, Uniform
+from lab.nn.config import check_whole
 
 NOISES = {"absorbing": Absorbing, "uniform": Uniform}
 
@@ -43,9 +44,7 @@ class VisualDiffusionConfig(DenoiserConfig):
     def __post_init__(self):
         super().__post_init__()
         for name, least in {"code_seed": 0, "rows": 1, "longest_line": 0}.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+            check_whole(name, getattr(self, name), least)
         if self.num_cells % self.rows:
             raise ValueError(f"num_cells {self.num_cells} do not make a grid of {self.rows} rows")
         if self.granularity not in GRANULARITIES:

@@ -107,10 +107,10 @@ class TransformerConfig:
         return self.num_positions or self.context
 
 
-def check_whole(name: str, value) -> None:
-    """Raises ValueError, naming the field, unless `value` is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+def check_whole(name: str, value, least: int = 1) -> None:
+    """Raises ValueError, naming the field, unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
 def is_number(value) -> bool:

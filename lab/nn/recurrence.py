@@ -22,7 +22,8 @@ class RecurrentConfig:
 
     `context` is how many tokens it is trained on at once and scored with; it can read texts of any length.
     With `feed_forward` 0, as in the papers, the cells are stacked and each reads the states of the one below; with
-    more the layers are a transformer's, with a cell for attention and feed-forward layers of that hidden width.
+    more the layers are a transformer's, with a cell for attention and feed-forward layers of that hidden width, over
+    tokens that hold a learned share of the one before (`TokenShift`).
 
     >>> RecurrentConfig(vocab_size=1000, cell="gru").width
     256
@@ -50,8 +51,7 @@ class RecurrentConfig:
     def __post_init__(self):
         for name in ("vocab_size", "context", "width", "num_layers"):
             check_whole(name, getattr(self, name))
-        if self.feed_forward != 0 or isinstance(self.feed_forward, bool):
-            check_whole("feed_forward, where it is not 0,", self.feed_forward)
+        check_whole("feed_forward", self.feed_forward, least=0)
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {self.cell!r}")
         if not isinstance(self.tied, bool):
