@@ -14,6 +14,7 @@ and writes nothing.
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -62,6 +63,9 @@ class Settings:
     other_lr: float = 6e-3
     lines: int = 0  # held-out lines that are scored, 0 = all
     draws: int = 16
+    whole_first: float = (
+        0.5  # the share of the steps in which side "cell" masks whole tokens, before it masks cells
+    )
     seed: int = 0
     threads: int = 1
 
@@ -118,12 +122,14 @@ def run(side: str, text: Text, s: Settings) -> dict:
         chance = torch.Generator().manual_seed(s.seed + 1)
         loss = diffusion_loss(noise, chance, granularity=granularity, times=times)
     read: list[int] = []
+    began = time.process_time()
     for step in train(model, counted(batches, read), loss, training):
         if step.step % max(1, s.steps // 20) == 0:
             print(
                 f"  {side:15} step {step.step:5}, {step.seconds:6.0f} s, loss {step.loss:.3f} nats",
                 flush=True,
             )
+    cpu_seconds = time.process_time() - began  # what the training took, whoever else used the machine
     if side == "autoregressive":
         score = score_lines(model, text.tokenizer, text.held_out)
     else:
@@ -136,6 +142,7 @@ def run(side: str, text: Text, s: Settings) -> dict:
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": sum(read),
         "seconds": step.seconds,
+        "cpu_seconds": cpu_seconds,
         "lines": len(text.held_out),
         "settings": asdict(replace(s, only=())),
         "machine": machine(),

@@ -118,7 +118,7 @@ def denoise(
 def draw(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """One choice from each row of float64 logits `(..., V)`, by the largest of logit plus Gumbel noise."""
     uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float64).to(logits.device)
-    return (logits.double() - uniform.clamp_min(1e-300).log().neg().log()).argmax(-1)
+    return (logits.double() - uniform.clamp_min_(1e-300).log_().neg_().log_()).argmax(-1)
 
 
 @dataclass(frozen=True)
