@@ -6,10 +6,21 @@ else
 LAB = .venv/bin/python -m lab
 endif
 
-.PHONY: run test lab check figures publish bench setup
+.PHONY: run test lab check figures publish bench setup chromium
 
 run test lab check figures publish bench: setup
 	@$(LAB) $@
 
 setup:
 	@$(PYTHON) bootstrap.py
+
+ifneq ($(OS),Windows_NT)
+test: chromium
+
+# The widgets are tested in a real browser too, where there is one.
+chromium:
+	@for name in $${CHROMIUM:-chromium chromium-browser google-chrome google-chrome-stable}; do \
+	    command -v "$$name" >/dev/null 2>&1 && exit 0; \
+	done; \
+	echo "no chromium, so the tests in a browser are skipped: apt-get install chromium, or CHROMIUM=/path make test"
+endif

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 NUMBERS = (int, float)
 
@@ -74,12 +74,22 @@ def _typed(value, hint, place: str):
             if len(items) == len(value):
                 pairs = enumerate(zip(value, items, strict=True))
                 return tuple(_typed(item, kind, f"{place}[{i}]") for i, (item, kind) in pairs)
+        elif get_origin(option) is Literal and any(
+            value == one and type(value) is type(one) for one in get_args(option)
+        ):
+            return value
         elif option is float and isinstance(value, NUMBERS) and not isinstance(value, bool):
             return value  # a whole number stays one, so that what comes back is equal and prints the same
         elif option in (bool, int, str) and type(value) is option:
             return value
-    expected = " or ".join("None" if o is NoneType else getattr(o, "__name__", str(o)) for o in options)
+    expected = " or ".join(map(_name, options))
     raise ValueError(f"{place}: expected {expected}, got {value!r}")
+
+
+def _name(option) -> str:
+    if get_origin(option) is Literal:
+        return f"one of {', '.join(map(repr, get_args(option)))}"
+    return "None" if option is NoneType else getattr(option, "__name__", str(option))
 
 
 def _one_of(classes: dict[str, type], value, place: str):

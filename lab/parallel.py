@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lab.batches import Batch
+from lab.speech.batches import SpeechBatch
 
 
 def start() -> torch.device:
@@ -54,11 +55,13 @@ def world_size() -> int:
     return dist.get_world_size() if _started() else 1
 
 
-def shard(batch: Batch) -> Batch:
+def shard(batch: Batch | SpeechBatch) -> Batch | SpeechBatch:
     """This process's rows of a batch: every `world_size()`-th, from its `rank()` on; perhaps none of a small batch."""
     if world_size() == 1:
         return batch
     rows = slice(rank(), None, world_size())
+    if isinstance(batch, SpeechBatch):
+        return batch.rows(rows)
 
     def cut(x: Tensor | None, dims: int) -> Tensor | None:
         shared = x is None or x.dim() < dims or x.shape[0] != len(batch.ids)

@@ -31,7 +31,7 @@ def loss_of(run) -> float:
 
 
 WEIGHTS = "056a6a24ce88421de90234e0906841b4ebac0fcd060452e6f685604950b0bbe8"
-TEXT = "the  heht hb e iiinignninihttat  h g aat"
+TEXT = "tttththaaaaninnninih     tt  hee   n iin"  # since draws take one random number a token
 LOSS = 2.1406160990397134
 
 

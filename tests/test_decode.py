@@ -1,108 +1,91 @@
 import math
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from lab.decode.filters import filter_logits, temperature, top_k, top_p
-from lab.decode.search import Sampling, generate
+from lab.decode.search import BeamSearch, Drawn, Sampling, generate, generate_batch
+from lab.decode.strategies import draw
+from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 
-LOGITS = torch.tensor([0.3, 2.0, -1.0, 2.0, 0.0], dtype=torch.float64)
 CONFIG = TransformerConfig(vocab_size=12, context=16, width=16, num_heads=2, feed_forward=16)
+
+
+STRATEGIES = {
+    "greedy": Sampling(temperature=0),
+    "greedy, penalised": Sampling(temperature=0, repetition_penalty=1.4),
+    "sampling": Sampling(temperature=0.9),
+    "filtered": Sampling(temperature=1.2, top_k=8, top_p=0.9, min_p=0.05, repetition_penalty=1.2),
+    "beams": BeamSearch(width=3),
+}
+
+
+def randomised(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+    return model.double()
 
 
 @pytest.fixture
 def model() -> DecoderOnlyTransformer:
-    model = DecoderOnlyTransformer(CONFIG)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return model
+    return randomised(DecoderOnlyTransformer(CONFIG))
+
+
+def every_kind() -> dict:
+    transformer = randomised(DecoderOnlyTransformer(CONFIG))
+    recurrent = randomised(RecurrentLM(RecurrentConfig(vocab_size=12, context=16, width=16)))
+    return {
+        "transformer": transformer,
+        "recurrent": recurrent,
+        "function": lambda ids: transformer(ids[:, -16:])[:, -1],
+    }
+
+
+every_model = pytest.mark.parametrize("kind", ["transformer", "recurrent", "function"])
+every_strategy = pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def kept(logits: torch.Tensor) -> list[int]:
-    return logits.isfinite().nonzero().flatten().tolist()
+def misfit(counts: torch.Tensor, probabilities: torch.Tensor) -> float:
+    """The chance of counts at least so far from what is expected (Pearson's chi-squared test)."""
+    expected = probabilities * counts.sum()
+    possible = probabilities > 0
+    assert counts[~possible].sum() == 0, "what the filters removed was drawn"
+    chi_squared = ((counts - expected)[possible] ** 2 / expected[possible]).sum()
+    freedom = (possible.sum() - 1).double() / 2
+    return torch.special.gammaincc(freedom, chi_squared / 2).item()
 
 
-def test_filters_that_should_change_nothing_change_nothing():
-    for filtered in (temperature(LOGITS, 1), top_k(LOGITS, 5), top_k(LOGITS, 99), top_p(LOGITS, 1.0)):
-        assert torch.equal(filtered, LOGITS)
-
-
-def test_temperature_zero_is_greedy_and_the_smaller_id_wins_a_tie():
-    assert kept(temperature(LOGITS, 0)) == [1]
-
-
-def test_top_k_keeps_k_in_any_leading_shape():
-    assert kept(top_k(LOGITS, 3)) == [0, 1, 3]
-    assert (top_k(torch.randn(2, 3, 7), 4).isfinite().sum(-1) == 4).all()
-
-
-@given(
-    st.lists(st.floats(-20, 20), min_size=1, max_size=30),
-    st.floats(1e-6, 1, exclude_min=False),
-)
-def test_top_p_keeps_the_fewest_tokens_that_reach_p(values, p):
-    logits = torch.tensor(values, dtype=torch.float64)
-    probabilities = logits.softmax(-1)
-    survivors = probabilities[top_p(logits, p).isfinite()]
-    assert len(survivors) >= 1
-    assert survivors.sum() >= p - 1e-9
-    assert len(survivors) == 1 or survivors.sum() - survivors.min() < p + 1e-9, "one fewer would have done"
+@pytest.mark.parametrize("sampling", [
+    Sampling(), Sampling(temperature=0.9, top_k=6, top_p=0.95), Sampling(1.3, min_p=0.1, repetition_penalty=1.5)
+])  # fmt: skip
+def test_tokens_are_drawn_as_often_as_the_filtered_distribution_says(model, sampling):
+    ids = torch.tensor([[2, 7]])
+    with torch.no_grad():
+        logits = model(ids)[:, -1]
+    tokens, _, _ = sampling.choose(logits.expand(100_000, -1), ids.expand(100_000, -1), seeded(1))
+    counts = torch.bincount(tokens, minlength=12).double()
+    filtered = sampling.logits(logits[0], ids[0]).softmax(-1)
+    assert misfit(counts, filtered) > 1e-3
+    assert misfit(counts, (sampling.logits(logits[0], ids[0]) / 1.05).softmax(-1)) < 1e-3, (
+        "the test can see it"
+    )
+    (step,) = generate_batch(model, ids.expand(4000, -1), sampling, max_new_tokens=1, generator=seeded(1))
     assert (
-        survivors.min() >= probabilities[~top_p(logits, p).isfinite()].max().item()
-        if len(survivors) < len(logits)
-        else True
+        misfit(torch.bincount(torch.tensor([d.token for d in step]), minlength=12).double(), filtered) > 1e-3
     )
 
 
-def test_filters_are_applied_in_the_stated_order():
-    by_hand = top_p(top_k(temperature(LOGITS, 2.0), 4), 0.6)
-    assert torch.equal(filter_logits(LOGITS, temperature_=2.0, k=4, p=0.6), by_hand)
-
-
-@pytest.mark.parametrize(
-    ("function", "value"),
-    [
-        (temperature, -0.1),
-        (temperature, math.nan),
-        (top_k, 0),
-        (top_p, 0.0),
-        (top_p, 1.01),
-        (top_p, math.nan),
-    ],
-)
-def test_settings_out_of_range_are_refused_with_the_value(function, value):
-    with pytest.raises(ValueError, match=str(value)):
-        function(LOGITS, value)
-
-
-def test_broken_logits_are_refused():
-    with pytest.raises(ValueError, match="NaN"):
-        filter_logits(torch.tensor([0.0, math.nan]))
-    with pytest.raises(ValueError, match="no token is left"):
-        filter_logits(torch.full((2, 3), -math.inf))
-
-
-def test_tokens_are_drawn_as_often_as_the_filtered_distribution_says(model):
-    sampling = Sampling(temperature=0.9, top_k=6, top_p=0.95)
-    generator, draws = seeded(1), 3000
-    counts = torch.zeros(CONFIG.vocab_size, dtype=torch.float64)
-    for _ in range(draws):
-        counts[
-            next(generate(model, [2, 7], max_new_tokens=1, sampling=sampling, generator=generator)).token
-        ] += 1
-    with torch.no_grad():
-        expected = sampling.logits(model(torch.tensor([[2, 7]]))[0, -1].double()).softmax(-1) * draws
-    possible = expected > 0
-    assert counts[~possible].sum() == 0
-    chi_squared = ((counts - expected)[possible] ** 2 / expected[possible]).sum()
-    assert chi_squared < 20.5  # 99.9 % quantile for 5 degrees of freedom
+def test_drawing_reaches_both_ends_and_nothing_that_has_no_probability():
+    probabilities = torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0], [0.2] * 5])
+    drawn = [draw(probabilities, seeded(seed)).tolist() for seed in range(200)]
+    first, second, third = (set(column) for column in zip(*drawn, strict=True))
+    assert (first, second, third) == ({1, 3}, {2}, {0, 1, 2, 3, 4})
 
 
 def test_the_same_seed_gives_the_same_text(model):
@@ -123,9 +106,19 @@ def test_the_cache_changes_no_probability(model):
         assert step.alternatives[0][1] == pytest.approx(probabilities[place].max().item(), abs=1e-6)
 
 
-def test_the_text_may_outgrow_the_context(model):
-    steps = list(generate(model, [2] + [7] * 30, max_new_tokens=50, generator=seeded()))
-    assert len(steps) == 50
+def test_the_text_may_outgrow_the_context_and_a_prompt_only_if_it_may_be_cut(model):
+    assert len(list(generate(model, [2], max_new_tokens=50, generator=seeded()))) == 50
+    long = [2] + [7, 8] * 15
+    with pytest.raises(ValueError, match=r"31 tokens .* context of 16.*cut_prompt=True"):
+        next(generate(model, long, max_new_tokens=50))
+    cut = list(generate(model, long, max_new_tokens=50, generator=seeded(), cut_prompt=True))
+    assert cut == list(generate(model, long[-16:], max_new_tokens=50, generator=seeded()))
+    recurrent = every_kind()["recurrent"]
+    greedy = Sampling(temperature=0)
+    whole = next(generate(recurrent, long, greedy, max_new_tokens=1))
+    assert whole.log_probability == pytest.approx(
+        recurrent(torch.tensor([long]))[0, -1].log_softmax(-1).max().item()
+    )
 
 
 def test_past_the_context_the_model_reads_the_last_half_of_it(model):
@@ -155,10 +148,133 @@ def test_a_loop_left_early_leaves_gradients_and_training_mode_alone(model):
     assert model.training
 
 
-def test_bad_requests_are_refused(model):
-    with pytest.raises(ValueError, match="no tokens"):
-        next(generate(model, [], max_new_tokens=1))
+@every_model
+@every_strategy
+def test_a_row_of_a_batch_gives_what_it_gives_alone(kind, strategy):
+    model, stop_id = every_kind()[kind], 3 if kind == "recurrent" else 0  # tokens that some texts reach soon
+    prompts = [[2, 7], [2], [5, 5, 9, 1], [2, 8], [4, 6, 7, 1, 0, 11], [9]]
+    rows = zip(*generate_batch(
+        model, prompts, strategy, max_new_tokens=24, stop_id=stop_id, num_alternatives=2,
+        generator=[seeded(n) for n in range(6)],
+    ), strict=True)  # fmt: skip
+    lengths = set()
+    for n, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+        alone = list(generate(
+            model, prompt, strategy, max_new_tokens=24, stop_id=stop_id, num_alternatives=2, generator=seeded(n)
+        ))  # fmt: skip
+        together = [drawn for drawn in row if drawn is not None]
+        assert [d.token for d in together] == [d.token for d in alone]
+        assert all(drawn is None for drawn in row[len(together) :]), "what has ended changes no more"
+        lengths.add(len(alone))
+        for a, b in zip(together, alone, strict=True):
+            assert a.log_probability == pytest.approx(b.log_probability, abs=1e-9)
+            assert a.kept == pytest.approx(b.kept, abs=1e-9)
+            assert dict(a.alternatives) == pytest.approx(dict(b.alternatives), abs=1e-9)
+    assert len(lengths) > 1, "the rows must end at different times"
+
+
+@every_strategy
+def test_the_same_seed_gives_the_same_text_with_a_cache_or_without(strategy):
+    for model in (every_kind()["transformer"], every_kind()["recurrent"]):
+        texts = [
+            [
+                d.token
+                for d in generate(model, [2], strategy, max_new_tokens=40, generator=seeded(4), cached=cached)
+            ]
+            for cached in (True, False)
+        ]
+        assert texts[0] == texts[1] and len(texts[0]) == 40  # beyond the transformer's context of 16
+
+
+def test_one_generator_serves_all_rows_that_go_on(model):
+    def texts(seed: int) -> list:
+        return list(generate_batch(model, [[2]] * 4, max_new_tokens=12, generator=seeded(seed), stop_id=3))
+
+    assert texts(1) == texts(1) != texts(2)
+    assert len({step[0].token for step in texts(1)}) > 2
+    assert any(len({drawn.token for drawn in step if drawn}) > 1 for step in texts(1)), "rows differ"
+
+
+def test_what_was_kept_is_the_models_own_probability_of_what_the_filters_left(model):
+    with torch.no_grad():
+        probabilities = model(torch.tensor([[2, 7]]))[0, -1].softmax(-1)
+    best = probabilities.sort(descending=True).values
+
+    def step(sampling: Sampling, **options) -> Drawn:
+        return next(generate(model, [2, 7], sampling, max_new_tokens=1, generator=seeded(), **options))
+
+    assert step(Sampling()).kept == 1 and step(Sampling(temperature=3)).removed == 0
+    assert step(Sampling(top_k=3, temperature=2)).kept == pytest.approx(best[:3].sum().item())
+    greedy = step(Sampling(temperature=0))
+    assert greedy.kept == pytest.approx(greedy.probability) == pytest.approx(best[0].item())
+    assert greedy.removed == pytest.approx(1 - greedy.kept)
+    assert [p for _, p in greedy.alternatives] == pytest.approx(best[:5].tolist())
+    assert step(Sampling(), num_alternatives=0).alternatives == ()
+
+
+def test_a_strategy_may_be_called_sampling_as_well(model):
+    greedy = Sampling(temperature=0)
+    one = list(generate(model, [2], greedy, max_new_tokens=5))
+    assert one == list(generate(model, [2], sampling=greedy, max_new_tokens=5))
+    with pytest.raises(ValueError, match="another name"):
+        next(generate(model, [2], greedy, sampling=greedy, max_new_tokens=5))
+    with pytest.raises(ValueError, match=r"got 0\.7"):
+        next(generate(model, [2], 0.7, max_new_tokens=5))
+
+
+def test_ids_may_be_tensors_and_numpy_integers(model):
+    expected = list(generate(model, [2, 7], Sampling(temperature=0), max_new_tokens=3))
+    for ids in (torch.tensor([2, 7]), np.array([2, 7]), (2, 7)):
+        assert list(generate(model, ids, Sampling(temperature=0), max_new_tokens=3)) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(temperature=-0.1), "temperature .* -0.1"),
+        (dict(temperature=math.inf), "temperature .* inf"),
+        (dict(top_k=0), "top-k .* got 0"),
+        (dict(top_k=2.5), "top-k .* got 2.5"),
+        (dict(top_p=0.0), "top-p .* got 0.0"),
+        (dict(top_p=1.5), "top-p .* got 1.5"),
+        (dict(min_p=-1), "min-p .* got -1"),
+        (dict(repetition_penalty=0), "repetition penalty .* got 0"),
+    ],
+)
+def test_a_strategy_that_makes_no_sense_is_refused_with_the_value(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**settings)
+
+
+@every_strategy
+def test_bad_requests_are_refused(model, strategy):
+    def ask(ids, n=1, asked=model, **options):
+        next(generate(asked, ids, strategy, max_new_tokens=n, **options))
+
+    for ids, message in (
+        ([], "no tokens"),
+        ([2, 12], "id 12"),
+        ([-1], "id -1"),
+        ([0.5], "whole numbers"),
+        (["a"], "a"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask(ids)
     with pytest.raises(ValueError, match="got 0"):
-        next(generate(model, [2], max_new_tokens=0))
-    with pytest.raises(ValueError, match="top-k"):
-        next(generate(model, [2], max_new_tokens=1, sampling=Sampling(top_k=0)))
+        ask([2], 0)
+    with pytest.raises(ValueError, match="new_cache"):
+        ask([2], asked="gpt")
+    with pytest.raises(ValueError, match=r"\(1, V\), got \(1, 1, 4\)"):
+        ask([2], asked=lambda ids: torch.zeros(1, 1, 4))
+    for broken, message in ((math.nan, "NaN"), (-math.inf, "no token is left"), (math.inf, "inf")):
+        logits = torch.full((1, 4), -1.0 if math.isinf(broken) and broken > 0 else broken)
+        logits[0, 2] = broken
+        with pytest.raises(ValueError, match=message):
+            ask([2], asked=lambda ids, logits=logits: logits)
+
+
+def test_as_many_generators_as_prompts(model):
+    with pytest.raises(ValueError, match=r"2 prompts .* got 1"):
+        next(generate_batch(model, [[2], [7]], max_new_tokens=1, generator=[seeded()]))
+    with pytest.raises(ValueError, match="no prompts"):
+        next(generate_batch(model, [], max_new_tokens=1))

@@ -7,15 +7,15 @@ import ipywidgets
 import pytest
 import torch
 
-from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.colours import INK, TINTS, surprise_colour
 from lab.show.diagrams.palette import contrast
 from lab.show.tokens import by_probability, in_turn, tokens_figure, tokens_html
-from lab.show.widgets import MaskExplorer, MergeStepper, Sampler, TokenizerPlayground, WindowExplorer
+from lab.show.widgets import MaskExplorer, MergeStepper, TokenizerPlayground, WindowExplorer
 from lab.show.widgets.debounce import Debounced
 from lab.show.widgets.mask_explorer import MaskState, build, document_ids, parse_lengths
 from lab.show.widgets.mask_explorer import render as render_mask
-from lab.show.widgets.sampler import Settings, draw, render, render_next
+from lab.show.widgets.parts import alert, class_name
+from lab.show.widgets.stream import Stream
 from lab.tokenize import BPETokenizer, CharTokenizer
 
 LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
@@ -24,16 +24,6 @@ LINES = ["the heaven and the earth", "the earth was without form", "and the heav
 @pytest.fixture(scope="module")
 def tokenizer() -> BPETokenizer:
     return BPETokenizer.train(LINES, vocab_size=280)
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer) -> DecoderOnlyTransformer:
-    torch.manual_seed(0)
-    config = TransformerConfig(tokenizer.vocab_size, context=32, width=16, num_heads=2, feed_forward=16)
-    model = DecoderOnlyTransformer(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return model
 
 
 def text_of(html: str) -> str:
@@ -49,91 +39,6 @@ def controls_of(widget) -> list[ipywidgets.ValueWidget]:
     return [] if isinstance(widget, (ipywidgets.HTML, ipywidgets.Button)) else [widget]
 
 
-def test_generate_writes_what_the_settings_say(model, tokenizer):
-    sampler = Sampler(model, tokenizer, prompt="the", seed=3)
-    sampler.length.value = 20
-    sampler.button.click()
-    drawn = list(draw(model, tokenizer, sampler.settings))
-    assert sampler.text.value == render(tokenizer, "the", drawn)
-    sampler.button.click()
-    assert sampler.text.value == render(tokenizer, "the", drawn), "the same seed gives the same text"
-
-
-@pytest.mark.parametrize(
-    ("control", "value"),
-    [("prompt", "and the"), ("temperature", 1.9), ("top_k", 2), ("top_p", 0.1), ("length", 3), ("seed", 99)],
-)
-def test_every_control_of_the_sampler_changes_what_is_seen(model, tokenizer, control, value):
-    sampler = Sampler(model, tokenizer, prompt="the", seed=2)
-    sampler.length.value, sampler.top_p.value, sampler.temperature.value = 25, 1.0, 1.0
-    sampler.button.click()
-    text, bars = sampler.text.value, sampler.next_token.value
-    getattr(sampler, control).value = value
-    assert getattr(sampler.settings, control) == value
-    sampler.button.click()
-    assert sampler.text.value != text
-    if control in ("prompt", "temperature", "top_k", "top_p"):
-        assert sampler.next_token.value != bars, "the picture of the next token follows at once"
-
-
-def test_no_control_of_the_sampler_was_forgotten(model, tokenizer):
-    sampler = Sampler(model, tokenizer)
-    assert len(controls_of(sampler)) == len(vars(Settings()))
-    assert sampler.settings == Settings()
-
-
-def test_the_sampler_streams_and_stays_awake_in_an_event_loop(model, tokenizer):
-    async def session():
-        sampler = Sampler(model, tokenizer, prompt="the", seed=2)
-        sampler.temperature.value = 0.5
-        sampler.button.click()
-        assert sampler.text.value == "", "the click itself returns at once"
-        seen = set()
-        while not sampler._running.done():
-            await asyncio.sleep(0.002)
-            seen.add(sampler.text.value)
-        await asyncio.sleep(0.3)
-        assert "→" in sampler.next_token.value or "&rarr;" in sampler.next_token.value
-        return seen
-
-    assert len(asyncio.run(session())) > 3, "tokens appear as they are drawn"
-
-
-def test_a_second_click_replaces_the_first_text(model, tokenizer):
-    async def session():
-        sampler = Sampler(model, tokenizer, prompt="the", seed=2)
-        sampler.length.value = 60
-        sampler.button.click()
-        first = sampler._running
-        await asyncio.sleep(0.01)
-        sampler.seed.value = 5
-        sampler.button.click()
-        await sampler._running
-        assert first.cancelled()
-        return sampler.text.value, render(tokenizer, "the", list(draw(model, tokenizer, sampler.settings)))
-
-    shown, expected = asyncio.run(session())
-    assert shown == expected
-
-
-def test_what_cannot_be_encoded_is_said_in_place_of_the_text(model, tokenizer):
-    sampler = Sampler(model, tokenizer)
-    sampler.prompt.value = "\ud800"
-    sampler.button.click()
-    assert "surrogate" in sampler.text.value and "surrogate" in sampler.next_token.value
-
-
-def test_a_prompt_longer_than_the_context_is_continued(model, tokenizer):
-    sampler = Sampler(model, tokenizer, prompt="qx" * 60)
-    sampler.button.click()
-    assert text_of(sampler.text.value).startswith("qxqx")
-
-
-def test_the_bars_count_the_tokens_that_are_kept(model, tokenizer):
-    assert "3 of 280 kept" in text_of(render_next(model, tokenizer, Settings(top_k=3, top_p=1.0)))
-    assert "280 of 280 kept" in text_of(render_next(model, tokenizer, Settings(top_k=0, top_p=1.0)))
-
-
 def test_the_stepper_goes_from_bytes_to_tokens(tokenizer):
     stepper = MergeStepper(tokenizer, "the heaven")
     assert "before any merge" in stepper.view.value and "10 tokens" in stepper.view.value
@@ -146,6 +51,10 @@ def test_the_stepper_goes_from_bytes_to_tokens(tokenizer):
     assert stepper.slider.value <= stepper.slider.max
     stepper.text.value = "\ud800"
     assert "surrogate" in stepper.view.value
+    stepper.slider.value = 0
+    assert "surrogate" in stepper.view.value, "the slider hides no message"
+    with pytest.raises(ValueError, match="nothing was cut"):
+        stepper.figure()
     stepper.text.value = ""
     assert "0 tokens" in stepper.view.value
 
@@ -268,3 +177,73 @@ def test_without_an_event_loop_nothing_waits():
     calls = []
     Debounced(lambda: calls.append(1))()
     assert calls == [1]
+
+
+def drawn_in(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_every_explorer_has_a_still_picture_of_what_it_shows(tokenizer):
+    stepper = MergeStepper(tokenizer, "the heaven")
+    stepper.slider.value = last = stepper.slider.max
+    assert (
+        drawn_in(stepper.figure([last]))[1]
+        == f"step {last} of {last}: " + text_of(stepper.view.value).partition(f"step {last} of {last}: ")[2]
+    )
+    with pytest.raises(ValueError, match=f"there are the steps 0 .. {last}"):
+        stepper.figure([last + 1])
+    playground = TokenizerPlayground({"BPE": tokenizer}, "the heaven")
+    assert "".join(drawn_in(playground.figure())[2:]) == "the·heaven"
+    explorer = WindowExplorer(tokenizer.encode_lines(["the heaven"]), tokenizer, context=3)
+    explorer.index.value = 1
+    title, *_ = drawn_in(explorer.figure())
+    assert title.startswith("slide, window 1 of") and "".join(drawn_in(explorer.figure())).count("<s>") == 1
+    masks = MaskExplorer()
+    masks.documents.value = False
+    (ax,) = masks.figure().axes
+    assert ax.get_title() == "causal: 55% allowed" and ax.get_title(loc="left") == ""
+    masks.lengths.value = "two"
+    with pytest.raises(ValueError, match="whole numbers"):
+        masks.figure()
+
+
+def test_a_widget_is_found_by_its_name(tokenizer):
+    assert {"lab-widget", "lab-mask-explorer"} <= set(MaskExplorer()._dom_classes)
+    assert class_name("TokenizerPlayground") == "lab-tokenizer-playground"
+    assert "role='alert'" in alert("<b>") and "&lt;b&gt;" in alert("<b>")
+
+
+def test_work_in_a_stream_goes_on_beside_other_work_and_can_be_stopped():
+    async def session():
+        seen, closed = [], []
+
+        def work():
+            try:
+                for n in range(1000):
+                    seen.append(n)
+                    yield
+            finally:
+                closed.append(True)
+
+        shown = []
+        stream = Stream(shown.append, seconds=0.01)
+        stream.start(work())
+        assert seen == [], "the click itself returns at once"
+        await asyncio.sleep(0.1)
+        assert stream.running and True in shown and False not in shown
+        stream.stop()
+        count = len(seen)
+        assert closed == [True] and shown[-1] is False and not stream.running
+        await asyncio.sleep(0.03)
+        assert 1 < len(seen) == count < 1000
+        stream.start(iter([1, 2]))
+        await asyncio.sleep(0.1)
+        return stream.running, shown[-1]
+
+    assert asyncio.run(session()) == (False, False)
+
+
+def test_without_an_event_loop_a_stream_runs_to_its_end():
+    seen, shown = [], []
+    Stream(shown.append).start(seen.append(n) for n in range(5))
+    assert seen == [0, 1, 2, 3, 4] and shown == [False]

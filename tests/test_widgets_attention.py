@@ -96,6 +96,12 @@ def test_every_control_changes_what_is_seen(explorer, control, value):
     assert f"lab-{control}" in getattr(explorer, control)._dom_classes
 
 
+def test_the_figure_shows_every_head_of_the_sentence(explorer):
+    assert len(explorer.figure("mine").axes) == 2 * 4 + 1, "and the bar of colours"
+    explorer.sentence.value = ""
+    assert len(explorer.figure().axes) == 2 * 4 + 1, "the last sentence that could be read"
+
+
 def test_no_control_was_forgotten(explorer):
     def controls_of(widget) -> list:
         if isinstance(widget, ipywidgets.Box):

@@ -182,6 +182,12 @@ def test_the_figure_is_the_trajectory(viewer):
     )
     with pytest.raises(ValueError, match=r"there are the steps 0 .. 6"):
         viewer.figure([7])
+    narrow, usual = viewer.figure(width=400), viewer.figure()
+    assert (
+        narrow.get_figwidth() <= 4.0 < usual.get_figwidth() and narrow.get_figheight() > usual.get_figheight()
+    )
+    with pytest.raises(ValueError, match="160 pixels or more, got 100"):
+        viewer.figure(width=100)
 
 
 def test_uniform_noise_and_factorised_heads(tokenizer):

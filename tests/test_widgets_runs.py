@@ -14,7 +14,7 @@ from lab.show.colours import CYCLE
 from lab.show.runs import MARKERS, compare, curve, labelled
 from lab.show.widgets import RunsExplorer
 from lab.show.widgets.runs_explorer import render
-from lab.show.widgets.sampler import draw
+from lab.show.widgets.writing import draw
 from lab.train import TrainConfig
 
 SIZES = {"context": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 8}
@@ -139,10 +139,13 @@ def test_picked_runs_and_the_axis_change_the_curves(folder):
     assert "over seconds of training" in explorer.curves.value
     explorer.runs.value = ["width 16, seed 0"]
     assert "width 8" not in explorer.curves.value
+    assert legend_of(explorer.figure())[0].startswith("width 16, seed 0: ")
     explorer.button.click()
     assert "width 8" not in explorer.texts.value
     explorer.runs.value = []
     assert "role='alert'" in explorer.curves.value
+    with pytest.raises(ValueError, match="pick a run"):
+        explorer.figure()
     explorer.button.click()
     assert "role='alert'" in explorer.texts.value and "pick a run" in explorer.texts.value
 
@@ -177,11 +180,11 @@ def test_a_second_click_in_an_event_loop_replaces_the_first(folder):
     async def session():
         explorer = RunsExplorer(folder, prompt="line")
         explorer.button.click()
-        first = explorer._running
+        first = explorer.stream.task
         await asyncio.sleep(0.02)
         explorer.runs.value = ["width 16, seed 0"]
         explorer.button.click()
-        await explorer._running
+        await explorer.stream.task
         assert first.cancelled()
         return explorer.texts.value
 

@@ -191,3 +191,8 @@ def test_the_still_picture_has_all_devices(explorer):
     assert any(label.startswith("a fast <device>") for label in labels)
     assert any(label.startswith("a slow one") for label in labels)
     assert set(SIZES) <= set(vars(StepState("d")))
+
+
+def test_the_figure_is_what_the_controls_ask_for(explorer):
+    explorer.device.value, explorer.width.value = "a slow one", 64
+    assert explorer.figure().axes[0].get_title(loc="left").startswith("a slow one: width 64")

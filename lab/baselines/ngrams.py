@@ -91,8 +91,8 @@ class KneserNey:
     def next_char(self, text: str) -> dict[str, float]:
         """The probability of every character that may follow `text`, the beginning of a line; "\\n" ends it."""
         past = self._symbols(_code_points([text])[:-1])
-        p = [float(self._probabilities(np.append(past, symbol))[-1]) for symbol in range(self.num_kinds)]
-        return dict(zip([*map(chr, self.kinds), UNKNOWN], p, strict=True))
+        p = self._following(past[-max(1, self.order - 1) :])
+        return dict(zip([*map(chr, self.kinds), UNKNOWN], p.tolist(), strict=True))
 
     def _symbols(self, points: np.ndarray) -> np.ndarray:
         """Code points as 0 .. K - 1, where K - 1 is <unk>."""
@@ -109,6 +109,18 @@ class KneserNey:
             p = order.share[grams] + order.left_over[contexts] * p
             if k == 1:
                 grams = symbols  # an unknown one is number K - 1, which is the last place, as -1 is
+        return p
+
+    def _following(self, past: np.ndarray) -> np.ndarray:
+        """Of each of the K symbols after `past` `(N,)`: what `_probabilities` says, for all of them at once."""
+        p = np.full(self.num_kinds, 1 / self.num_kinds)
+        grams, symbols = past, np.arange(self.num_kinds)
+        for k, order in enumerate(self._orders, start=1):
+            context = self._contexts(np.append(grams, -1), np.append(past, 0), k)[-1]
+            found = order.find(context * self.num_kinds + symbols)
+            p = order.share[found] + order.left_over[context] * p
+            if k > 1:
+                grams = order.find(self._contexts(grams, past, k) * self.num_kinds + past)
         return p
 
     def _contexts(self, grams: np.ndarray, symbols: np.ndarray, k: int) -> np.ndarray:

@@ -6,8 +6,12 @@ from typing import Any, Self
 from lab.config import from_json, to_json
 from lab.diffusion.stages import Diffusion, Reconstruction, Tuning
 from lab.diffusion.visual import VisualDiffusion, VisualDiffusionConfig
+from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, EncoderOnlyTransformer, TransformerConfig
+from lab.objectives import CharacterObjectives
+from lab.speech.model import SpeechConfig, SpeechTransformer
+from lab.speech.recognition import Recognition
 from lab.training_state import TrainConfig
 
 # Each kind of model that a bundle can hold: its config, and what the config is given to. A new kind is a new line here.
@@ -16,6 +20,8 @@ KINDS = {
     "encoder": (TransformerConfig, EncoderOnlyTransformer),
     "recurrent": (RecurrentConfig, RecurrentLM),
     "visual-diffusion": (VisualDiffusionConfig, VisualDiffusion),
+    "char-encoder": (CharEncoderConfig, CharEncoder),
+    "speech": (SpeechConfig, SpeechTransformer),
 }
 
 
@@ -25,8 +31,12 @@ class NextToken:
 
 
 # What a model of each kind can be trained to do. A new objective is a record and a name below, twice.
-OBJECTIVES = {"visual-diffusion": (Reconstruction, Diffusion, Tuning)}  # all others: NextToken
-Objective = NextToken | Reconstruction | Diffusion | Tuning
+OBJECTIVES = {
+    "visual-diffusion": (Reconstruction, Diffusion, Tuning),
+    "char-encoder": (CharacterObjectives,),
+    "speech": (Recognition,),
+}  # all others: NextToken
+Objective = NextToken | Reconstruction | Diffusion | Tuning | CharacterObjectives | Recognition
 
 
 @dataclass(frozen=True)

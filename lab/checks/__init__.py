@@ -10,9 +10,15 @@ from lab.checks.attention_backward import attention_backward
 from lab.checks.bound import bound
 from lab.checks.checkpoint import checkpoint_roundtrip
 from lab.checks.codebook import codebook
+from lab.checks.ctc import ctc
 from lab.checks.decoder import decoder
+from lab.checks.edit_distance import edit_distance
+from lab.checks.leak import leak
+from lab.checks.logit_filters import repetition_penalty, top_k, top_p
 from lab.checks.masks import causal_mask, document_mask, padding_mask
+from lab.checks.mlm_masking import mlm_masking
 from lab.checks.multi_head import multi_head_attention
+from lab.checks.output_lengths import output_lengths
 from lab.checks.packing import packing
 from lab.checks.positions import positional_encoding
 from lab.checks.posterior import posterior
@@ -21,6 +27,7 @@ from lab.checks.report import CheckFailed, CheckReport, Example, Property
 from lab.checks.resume import resume
 from lab.checks.score import score
 from lab.checks.softmax import softmax
+from lab.checks.text_search import beam_search, greedy
 from lab.checks.tokenizers import bpe_train, tokenizer
 from lab.checks.transition import transition
 from lab.checks.windows import windows
@@ -32,23 +39,33 @@ __all__ = [
     "Property",
     "attention",
     "attention_backward",
+    "beam_search",
     "bound",
     "bpe_train",
     "causal_mask",
     "checkpoint_roundtrip",
     "codebook",
+    "ctc",
     "decoder",
     "document_mask",
+    "edit_distance",
+    "greedy",
+    "leak",
+    "mlm_masking",
     "multi_head_attention",
+    "output_lengths",
     "packing",
     "padding_mask",
     "positional_encoding",
     "posterior",
     "recurrent",
+    "repetition_penalty",
     "resume",
     "score",
     "softmax",
     "tokenizer",
+    "top_k",
+    "top_p",
     "transition",
     "windows",
 ]

@@ -1,10 +1,10 @@
-"""`lab run / train / sample / runs / test / lab / check / publish / figures / bench / corpus`: thin."""
+"""`lab run / train / sample / transcribe / runs / test / lab / check / publish / figures / bench / corpus`: thin."""
 
 import sys
 
 import tyro
 
-from lab.cli import project, training
+from lab.cli import project, speech, training
 
 
 def main() -> None:
@@ -13,6 +13,7 @@ def main() -> None:
         project.run,
         training.train(sys.argv[1:]),
         training.sample,
+        speech.transcribe,
         training.runs,
         project.test,
         project.lab,

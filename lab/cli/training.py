@@ -1,16 +1,18 @@
 """`lab train / sample / runs`: of runs."""
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import tyro
 
-Model = Literal["transformer", "lstm", "gru", "elman", "visual-diffusion"]
+from lab.cli.errors import errors_told
+from lab.cli.speech import usual_speech
+
+Model = Literal["transformer", "lstm", "gru", "elman", "visual-diffusion", "char-encoder", "speech"]
+Material = Literal["digits", "easy", "clauses"]
 Stage = Literal["reconstruction", "diffusion", "tuning"]
 Method = Literal["ancestral", "confidence", "remasking"]
 TRAIN = (
@@ -29,18 +31,20 @@ def train(given: list[str]) -> Callable[..., None]:
     from lab.runs import Plan
 
     choice, chosen_stage = _asked(given, "--model", Model), _asked(given, "--stage", Stage)
+    chosen_material = _asked(given, "--material", Material)
     choice = choice or "transformer"  # absent; what is misspelt is refused below
-    usual = _usual(choice, chosen_stage)
+    usual = usual_speech(chosen_material or "digits") if choice == "speech" else _usual(choice, chosen_stage)
 
     def train(
         plan: Annotated[tyro.conf.AvoidSubcommands[Plan], tyro.conf.arg(name="")] = usual,
         model: Annotated[Model, tyro.conf.arg(name="model")] = choice,
         stage: Stage | None = chosen_stage,
+        material: Material | None = chosen_material,
         folder: Path | None = None,
         name: str | None = None,
         save_seconds: float = 60.0,
     ) -> None:
-        with _errors_told():
+        with errors_told():
             from lab import parallel
             from lab.runs import get_or_train
 
@@ -48,6 +52,8 @@ def train(given: list[str]) -> Callable[..., None]:
                 raise ValueError(
                     f"only visual-diffusion is trained in stages: --model {model} takes no --stage"
                 )
+            if material and model != "speech":
+                raise ValueError(f"only speech is made of a material: --model {model} takes no --material")
             device = parallel.start()
             try:
                 get_or_train(plan, folder, name=name, save_seconds=save_seconds, device=device)
@@ -64,6 +70,7 @@ def train(given: list[str]) -> Callable[..., None]:
         plan: what to train, and on what.
         model: the kind; the flags below --model.width and so on are of this kind.
         stage: of visual-diffusion, by default the second; --start names the run of the stage before.
+        material: of speech, by default digits; easy and clauses take their sentences from --corpus.
         folder: where the runs are; `runs/` of the project if absent.
         name: the name of the run's folder, instead of one made from all settings and the code.
         save_seconds: how often it is saved on the way.
@@ -78,7 +85,12 @@ def sample(
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    beams: int | None = None,
+    length_penalty: float = 1.0,
     max_new_tokens: int = 100,
+    cut_prompt: bool = False,
     steps: int | None = None,
     method: Method | None = None,
     seed: int = 0,
@@ -94,23 +106,33 @@ def sample(
         temperature: 0 always takes the likeliest token, 1 the model's own probabilities.
         top_k: draw from so many of the likeliest tokens; from all if absent.
         top_p: draw from the likeliest tokens that together have this probability.
+        min_p: draw from the tokens at least this many times as likely as the likeliest.
+        repetition_penalty: above 1 tokens that the text holds already become less likely.
+        beams: instead of drawing, keep so many beginnings and write the best line they come to.
+        length_penalty: of beams; 0 compares lines by their probability, 1 by that of a token.
         max_new_tokens: where to stop, if the line does not end before.
+        cut_prompt: of a prompt that is longer than the model's context read the end.
         steps: in how many visual-diffusion writes the line; 16 if absent.
         method: how it does so; ancestral if absent.
         seed: the same seed gives the same text.
         best: the bundle of the best validation instead of the newest.
         folder: where the runs are; `runs/` of the project if absent.
     """
-    with _errors_told():
+    with errors_told():
         import torch
 
         from lab import bundle
-        from lab.decode.search import Sampling
+        from lab.decode.search import BeamSearch, Sampling
         from lab.runs import find
 
         loaded = bundle.load(find(run, folder), best=best)
-        sampling, generator = Sampling(temperature, top_k, top_p), torch.Generator().manual_seed(seed)
+        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+        generator = torch.Generator().manual_seed(seed)
+        if loaded.experiment.kind == "speech":
+            raise ValueError("this run writes down what it hears: `lab transcribe` gives it a sound file")
         if loaded.experiment.kind == "visual-diffusion":
+            if beams:
+                raise ValueError("visual-diffusion writes all of a line at once: it takes no --beams")
             settings = {"steps": steps, "method": method}
             _fill_in(loaded, prompt, suffix, max_new_tokens, sampling, generator, settings)
         elif suffix or steps is not None or method is not None:
@@ -119,7 +141,8 @@ def sample(
                 f"{loaded.experiment.kind}, which writes from left to right"
             )
         else:
-            _continue(loaded, prompt, max_new_tokens, sampling, generator)
+            strategy = sampling if beams is None else BeamSearch(beams, length_penalty)
+            _continue(loaded, prompt, max_new_tokens, strategy, generator, cut_prompt)
 
 
 def runs(folder: tyro.conf.Positional[Path | None] = None) -> None:
@@ -128,7 +151,7 @@ def runs(folder: tyro.conf.Positional[Path | None] = None) -> None:
     Args:
         folder: where the runs are; `runs/` of the project if absent.
     """
-    with _errors_told():
+    with errors_told():
         from lab.runs import default_folder, table
 
         rows = table(folder)
@@ -161,8 +184,10 @@ def _usual(model: str, stage: str | None):
     from lab.bundle import NextToken
     from lab.diffusion.stages import Diffusion, Reconstruction, Tuning
     from lab.diffusion.visual import VisualDiffusionConfig
+    from lab.nn.char_encoder import CharEncoderConfig
     from lab.nn.recurrent import RecurrentConfig
     from lab.nn.transformer import TransformerConfig
+    from lab.objectives import CharacterObjectives
     from lab.runs import Plan
     from lab.train import TrainConfig
 
@@ -176,6 +201,11 @@ def _usual(model: str, stage: str | None):
             training = TrainConfig(60, other_lr=3e-4, warmup=0, schedule="constant", optimizer="adamw")
             return Plan(sizes, training, batch_size=8, objective=Tuning())
         return Plan(sizes, TrainConfig(steps=500), batch_size=8, objective=Diffusion())
+    if model == "char-encoder":
+        sizes = CharEncoderConfig(1024, tied=False, latents=32, latent_width=16)
+        return Plan(
+            sizes, TrainConfig(steps=500), tokenizer="char", batch_size=12, objective=CharacterObjectives()
+        )
     sizes = TransformerConfig(1024) if model == "transformer" else RecurrentConfig(1024, cell=model)
     return Plan(sizes, TrainConfig(steps=500), objective=NextToken())
 
@@ -186,17 +216,19 @@ def _asked(given: list[str], flag: str, choices) -> str | None:
     return value if value in get_args(choices) else None
 
 
-def _continue(loaded, prompt: str, max_new_tokens: int, sampling, generator) -> None:
+def _continue(loaded, prompt: str, max_new_tokens: int, strategy, generator, cut_prompt: bool) -> None:
     from lab.decode.search import generate
+    from lab.objectives import NextCharacter
 
     tokenizer = loaded.tokenizer
     drawn = generate(
-        loaded.model,
+        NextCharacter(loaded.model) if loaded.experiment.kind == "char-encoder" else loaded.model,
         [tokenizer.bos_id, *tokenizer.encode(prompt)],
+        strategy,
         max_new_tokens=max_new_tokens,
-        sampling=sampling,
         generator=generator,
         stop_id=tokenizer.eos_id,
+        cut_prompt=cut_prompt,
     )
     print(prompt, end="", flush=True)
     for piece in pieces(tokenizer, (step.token for step in drawn)):
@@ -225,14 +257,3 @@ def _fill_in(
         **{name: value for name, value in settings.items() if value is not None},
     )
     print(line.text)
-
-
-@contextmanager
-def _errors_told() -> Iterator[None]:
-    """What a person can mend is one message and exit status 2, not a traceback."""
-    try:
-        yield
-    except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
-            print(f"lab: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -4,7 +4,7 @@ import difflib
 import os
 from pathlib import Path
 
-from lab.corpora import grammar, own, python_docs
+from lab.corpora import grammar, own, python_docs, wikitext
 from lab.corpora.corpus import Corpus, CorpusError
 from lab.corpora.download import RemoteFile, UnreachableError, fetch
 
@@ -15,6 +15,7 @@ NAMES = {
     "shakespeare": "the 1.1 MB of Shakespeare known from char-rnn",
     "python-docs": "the language reference that every CPython carries; offline",
     "grammar": "sentences of a small probabilistic grammar of exactly known entropy; offline, generated",
+    "wikitext-103": "short ASCII lines of good Wikipedia articles; needs the extra `wikitext`, a download of 300 MB",
 }
 
 _KJV_AT = "https://raw.githubusercontent.com/natureframework/data/7b65f87c86248918f54c1dbc90134c0cccfe78bc"
@@ -61,6 +62,8 @@ def load(name_or_path: str | os.PathLike = "auto") -> Corpus:
             return python_docs.corpus()
         case "grammar":
             return grammar.corpus()
+        case "wikitext-103":
+            return wikitext.corpus()
     if not os.fspath(name_or_path) or not Path(name_or_path).exists():  # Path("") would be the current folder
         raise CorpusError(_not_found(os.fspath(name_or_path)))
     return own.read(Path(name_or_path))

@@ -1,86 +1,163 @@
-"""Writing text with a model, one token at a time."""
+"""Writing text with a model: one text token by token, or many side by side.
 
+Letters: B rows, T tokens, V the vocabulary.
+"""
+
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lab.decode.filters import filter_logits
+from lab.decode.beam import n_best
+from lab.decode.hypotheses import likeliest
+from lab.decode.reading import Model, Reader, evaluating, make_readers
+from lab.decode.strategies import BeamSearch, Generators, Sampling
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to draw the next token: temperature 0 is greedy, `top_k` None and `top_p` 1 remove nothing."""
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
-
-    def logits(self, logits: Tensor) -> Tensor:
-        return filter_logits(logits, temperature_=self.temperature, k=self.top_k, p=self.top_p)
+__all__ = ["BeamSearch", "Drawn", "Sampling", "generate", "generate_batch"]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One token that was drawn. Probabilities are the model's own, before any filter.
+    """One token that was chosen. Probabilities are the model's own, before any filter.
 
-    `alternatives` holds the likeliest `(token id, probability)` pairs at this place, likeliest first.
+    alternatives  the likeliest `(token id, probability)` pairs at this place, likeliest first
+    kept          the probability of all tokens that the filters left to choose from; with beams 1
     """
 
     token: int
-    probability: float
-    alternatives: tuple[tuple[int, float], ...]
+    log_probability: float
+    alternatives: tuple[tuple[int, float], ...] = ()
+    kept: float = 1.0
+
+    @property
+    def probability(self) -> float:
+        return math.exp(self.log_probability)
+
+    @property
+    def removed(self) -> float:
+        """The probability of all tokens that the filters removed."""
+        return max(0.0, 1.0 - self.kept)
+
+
+Step = tuple[Drawn | None, ...]
 
 
 def generate(
-    model: nn.Module,
-    ids: Sequence[int],
+    model: Model,
+    ids: Sequence[int] | Tensor,
+    strategy: Sampling | BeamSearch | None = None,
     *,
     max_new_tokens: int,
     sampling: Sampling | None = None,
     generator: torch.Generator | None = None,
     stop_id: int | None = None,
     num_alternatives: int = 5,
+    cut_prompt: bool = False,
+    cached: bool = True,
 ) -> Iterator[Drawn]:
-    """Continue `ids`, yielding each token as it is drawn; ends after `stop_id` or `max_new_tokens`.
+    """Continue `ids`, yielding each token as it is chosen; ends after `stop_id` or `max_new_tokens`.
 
-    The model reads each token once, with a cache. When that is full it starts again from the last half of the
-    context, so the text may grow without end (a recurrent model's state is never full). The same generator
-    state gives the same text.
+    `model` is a transformer, which reads each token once with a cache; a recurrent model; or any function of ids
+    `(B, T)` that gives logits `(B, V)` for the next token. `strategy` (or `sampling`, its other name) says how to
+    choose, by default from the model's own distribution; a `BeamSearch` yields its best text once that is found. The
+    same generator state gives the same text, `cached` or not.
 
-    >>> text = [drawn.token for drawn in generate(model, [2], max_new_tokens=20)]  # doctest: +SKIP
+    The text may outgrow the context: when a transformer's cache is full, it starts again from the last half of the
+    context. A prompt may not, unless `cut_prompt` says to read its end.
 
-    Raises ValueError when `ids` is empty, or `max_new_tokens` below 1.
+    >>> def next_up(ids):  # a model that counts
+    ...     return torch.nn.functional.one_hot((ids[:, -1] + 1) % 5, 5) * 9.0
+    >>> [step.token for step in generate(next_up, [2], Sampling(temperature=0), max_new_tokens=4)]
+    [3, 4, 0, 1]
+
+    Raises ValueError for a prompt without tokens, with unknown ones or longer than the context, for `max_new_tokens`
+    below 1, and for logits that are NaN or allow no token.
     """
-    if len(ids) < 1:
-        raise ValueError("the prompt has no tokens: start from at least <s>")
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    sampling = sampling or Sampling()
-    text, context = list(ids), model.config.context
-    device = next(model.parameters()).device
-    unread, cache = text[-context:], model.new_cache(1, device)
-    was_training = model.training
-    model.eval()
-    try:
+    if strategy is not None and sampling is not None:
+        raise ValueError(f"`sampling` is another name of `strategy`: give one, not {strategy} and {sampling}")
+    steps = generate_batch(
+        model,
+        [ids],
+        strategy or sampling,
+        max_new_tokens=max_new_tokens,
+        generator=generator,
+        stop_id=stop_id,
+        num_alternatives=num_alternatives,
+        cut_prompt=cut_prompt,
+        cached=cached,
+    )
+    for (drawn,) in steps:
+        yield drawn
+
+
+def generate_batch(
+    model: Model,
+    prompts: Sequence[Sequence[int]] | Tensor,
+    strategy: Sampling | BeamSearch | None = None,
+    *,
+    max_new_tokens: int,
+    generator: Generators = None,
+    stop_id: int | None = None,
+    num_alternatives: int = 0,
+    cut_prompt: bool = False,
+    cached: bool = True,
+) -> Iterator[Step]:
+    """Continue several prompts at once: at each step a `Drawn` for each row, None for one that has ended.
+
+    Arguments as those of `generate`. Prompts may differ in length: those of one length are read together (see
+    `lab.decode.reading`), so that a row gives what it gives alone. Drawn by chance, that holds where `generator` is a
+    sequence of one generator a row; a single one deals its numbers out to all rows that still go on.
+    """
+    strategy = strategy or Sampling()
+    options = dict(max_new_tokens=max_new_tokens, cut_prompt=cut_prompt, cached=cached)
+    if isinstance(strategy, BeamSearch):
+        best = n_best(model, prompts, strategy, stop_id=stop_id, num_alternatives=num_alternatives, **options)
+        yield from _replay([hypotheses[0].steps for hypotheses in best])
+        return
+    if not isinstance(strategy, Sampling):
+        raise ValueError(f"a strategy is a Sampling or a BeamSearch, got {strategy!r}")
+    readers = make_readers(model, prompts, **options)
+    num_rows = sum(len(reader.names) for reader in readers)
+    each_its_own = isinstance(generator, Sequence)
+    if each_its_own and len(generator) != num_rows:
+        raise ValueError(f"{num_rows} prompts need one generator, or one each; got {len(generator)}")
+    with evaluating(model):
         for _ in range(max_new_tokens):
-            if cache.length + len(unread) > cache.max_length:
-                unread, cache = text[-max(1, context // 2) :], model.new_cache(1, device)
-            # inference_mode must not stay on while the caller holds the generator
-            with torch.inference_mode():
-                logits = (
-                    model(torch.tensor([unread], device=device), cache=cache)[0, -1].double().cpu()
-                )  # (V,)
-                probabilities = logits.softmax(dim=-1)
-                allowed = sampling.logits(logits).softmax(dim=-1)
-                token = int(torch.multinomial(allowed, 1, generator=generator))
-                best = probabilities.topk(min(num_alternatives, len(probabilities)))
-            alternatives = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-            yield Drawn(token, float(probabilities[token]), alternatives)
-            if token == stop_id:
+            step: list[Drawn | None] = [None] * num_rows
+            for reader in readers:
+                # inference_mode must not stay on while the caller holds the generator
+                with torch.inference_mode():
+                    names = reader.names
+                    chance = [generator[name] for name in names] if each_its_own else generator
+                    drawn = _choose(reader, strategy, chance, num_alternatives, stop_id)
+                for name, row in zip(names, drawn, strict=True):
+                    step[name] = row
+            yield tuple(step)
+            readers = [reader for reader in readers if reader.names]
+            if not readers:
                 return
-            text.append(token)
-            unread = [token]
-    finally:
-        model.train(was_training)
+
+
+def _choose(
+    reader: Reader, strategy: Sampling, generator: Generators, num_alternatives: int, stop_id: int | None
+) -> list[Drawn]:
+    """One more token for each row of a reader, which goes on with the rows that have not ended."""
+    tokens, log_probs, kept = strategy.choose(reader.logits(), reader.text, generator)
+    ids, chosen = tokens.tolist(), log_probs.gather(-1, tokens[:, None]).flatten().tolist()
+    if kept is not None:
+        masses = kept.tolist()
+    else:
+        masses = [math.exp(log_p) for log_p in chosen] if strategy.is_greedy else [1.0] * len(ids)
+    others = likeliest(log_probs, num_alternatives)
+    goes_on = [row for row, token in enumerate(ids) if token != stop_id]
+    reader.append(tokens)
+    reader.select(goes_on)
+    return [Drawn(*row) for row in zip(ids, chosen, others, masses, strict=True)]
+
+
+def _replay(texts: list[tuple]) -> Iterator[Step]:
+    """Texts that are known already, step by step: each a sequence of (token, log-probability, alternatives)."""
+    for n in range(max(map(len, texts))):
+        yield tuple(Drawn(*text[n]) if n < len(text) else None for text in texts)

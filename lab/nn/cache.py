@@ -1,5 +1,6 @@
 """What a model keeps of the tokens it has read, so that the next one costs one token and not the whole text."""
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,19 @@ class LayerCache:
         self.values[:, :, start:end] = values
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def select(self, rows: Tensor) -> "LayerCache":
+        """A cache of these rows, int64 `(N,)`, of which any may occur more than once."""
+        memory = None if self.memory is None else tuple(x.index_select(0, rows) for x in self.memory)
+        return LayerCache(
+            self.keys.index_select(0, rows), self.values.index_select(0, rows), self.length, memory
+        )
+
+    def copy_rows(self, sources: Tensor, targets: Tensor, start: int) -> None:
+        """Write what rows `sources` hold from token `start` on over what rows `targets` hold there, in place."""
+        for room in (self.keys, self.values):
+            filled = room[:, :, start : self.length]
+            filled.index_copy_(0, targets, filled.index_select(0, sources))
 
 
 class KeyValueCache:
@@ -70,6 +84,21 @@ class KeyValueCache:
     def max_length(self) -> int:
         """How many tokens there is room for."""
         return self.layers[0].keys.shape[2]
+
+    def select(self, rows: Tensor) -> "KeyValueCache":
+        """A cache of these rows, int64 `(N,)`, of which any may occur more than once."""
+        chosen = copy(self)
+        chosen.layers = [layer.select(rows) for layer in self.layers]
+        return chosen
+
+    def copy_rows(self, sources: Tensor, targets: Tensor, start: int = 0) -> None:
+        """Let rows `targets` go on where rows `sources` are; both have read the same tokens before `start`.
+
+        int64 `(N,)` each, no row in both. Cheaper than `select` where few rows change, or have long beginnings in
+        common, as in beam search. What a memory left is not copied: rows of one text share it.
+        """
+        for layer in self.layers:
+            layer.copy_rows(sources, targets, start)
 
     @property
     def bytes_per_token(self) -> int:

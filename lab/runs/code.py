@@ -8,10 +8,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # All that the numbers of a run depend on, given the text: a change elsewhere trains nothing again.
-MORE = {"visual-diffusion": ("decode", "diffusion")}  # beside PARTS, for runs of these kinds
+MORE = {  # beside PARTS, for runs of these kinds
+    "visual-diffusion": ("decode", "diffusion"),
+    "char-encoder": ("corruption.py", "objectives"),
+    "speech": ("decode", "speech"),
+}
 PARTS = (
-    "batches.py", "corpora", "masks.py", "nn", "objectives.py", "optim.py", "parallel.py", "tokenize", "train.py",
-    "training_state.py", "windows",
+    "batches.py", "corpora", "masks.py", "nn", "objectives/language.py", "optim.py", "parallel.py", "tokenize",
+    "train.py", "training_state.py", "windows",
 )  # fmt: skip
 
 

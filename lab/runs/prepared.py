@@ -1,7 +1,7 @@
 """From what a person chooses to all that training needs: text, splits, tokenizer, the stream of batches."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,9 +20,16 @@ from lab.diffusion.learned_codes import vocabulary_batches
 from lab.diffusion.lines import LineLengths, line_batches
 from lab.diffusion.stages import Diffusion, Reconstruction, Tuning
 from lab.diffusion.visual import VisualDiffusionConfig
+from lab.nn.char_encoder import CharEncoderConfig
 from lab.nn.recurrent import RecurrentConfig
 from lab.nn.transformer import TransformerConfig
+from lab.objectives import CharacterObjectives, character_batches, passages, running_rows, single_rows
 from lab.runs.folder import default_folder, find
+from lab.runs.spoken import spoken, tokenizer_of, transcripts
+from lab.speech.batches import SpeechBatch, SpeechStream
+from lab.speech.corpus import SpeechCorpus
+from lab.speech.model import SpeechConfig
+from lab.speech.recognition import Recognition, fitting
 from lab.tokenize import KINDS as TOKENIZERS
 from lab.tokenize import Tokenizer
 from lab.train import TrainConfig
@@ -36,7 +43,7 @@ class Plan:
     """What a person chooses; `prepare` works out the rest, and gives the `Experiment`."""
 
     model: (
-        TransformerConfig | RecurrentConfig | VisualDiffusionConfig
+        TransformerConfig | RecurrentConfig | VisualDiffusionConfig | CharEncoderConfig | SpeechConfig
     )  # its vocab_size: the most ids the tokenizer may have ("char" takes all)
     training: TrainConfig
     corpus: str = "auto"  # a name that `lab corpus` lists, or a path
@@ -66,6 +73,7 @@ class Prepared:
     tokenizer: Tokenizer
     start: Path | None = None
     folder: str | os.PathLike | None = None
+    speech: SpeechCorpus | None = None  # whose transcripts the splits are, where the objective is to hear
 
     @cached_property
     def lines(self) -> list[list[int]]:
@@ -82,7 +90,7 @@ class Prepared:
         """By which bits a token become bits a character, over the training lines; each line's newline counts."""
         return len(self.ids) / sum(len(line) + 1 for line in self.splits.train)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterable[Batch | SpeechBatch]:
         """What the objective trains on, without end; each call begins the same stream anew."""
         return BATCHES[type(self.experiment.objective)](self)
 
@@ -93,6 +101,8 @@ class Prepared:
             model = KINDS[self.experiment.kind][1](self.experiment.model)
         if self.experiment.kind == "visual-diffusion":
             model.count_lines(self.lines)
+        if self.experiment.kind == "speech" and self.experiment.model.normalize == "global":
+            model.normalize_by(self.speech.normalizer())
         return model
 
 
@@ -119,7 +129,38 @@ def _whole_lines(prepared: Prepared) -> Iterator[Batch]:
     return line_batches(prepared.lines, data.context, tokens, generator, prepared.tokenizer.pad_id or 0)
 
 
-BATCHES = {NextToken: _windows, Reconstruction: _words, Diffusion: _whole_lines, Tuning: _whole_lines}
+def _characters(prepared: Prepared) -> Iterator[Batch]:
+    """Lines of characters, those of like length together; with a memory, groups of lines that follow one another."""
+    data, memory = prepared.experiment.data, prepared.experiment.objective.memory
+    if memory:
+        text = passages(prepared.corpus.lines, prepared.splits.train)
+        encoded = (prepared.tokenizer.encode_lines(passage) for passage in text)
+        groups = running_rows(encoded, data.context, memory + 1)
+    else:
+        groups = single_rows(prepared.lines, data.context)
+    generator = torch.Generator().manual_seed(data.seed)
+    return character_batches(
+        groups, data.batch_size * data.context, generator, prepared.experiment.model.pad_id
+    )
+
+
+def _utterances(prepared: Prepared) -> SpeechStream:
+    """Utterances of like length together, masked if the objective says so."""
+    objective, data = prepared.experiment.objective, prepared.experiment.data
+    return SpeechStream(
+        prepared.speech.train, prepared.tokenizer, objective.frames, data.seed,
+        augment=objective.augment, augment_after=objective.augment_after,
+    )  # fmt: skip
+
+
+BATCHES = {
+    NextToken: _windows,
+    Reconstruction: _words,
+    Diffusion: _whole_lines,
+    Tuning: _whole_lines,
+    CharacterObjectives: _characters,
+    Recognition: _utterances,
+}
 
 
 def prepare(what: Plan | Experiment, folder: str | os.PathLike | None = None) -> Prepared:
@@ -132,14 +173,28 @@ def prepare(what: Plan | Experiment, folder: str | os.PathLike | None = None) ->
     plan = what if isinstance(what, Plan) else _plan(what)
     if plan.tokenizer not in TOKENIZERS:
         raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZERS)}; got {plan.tokenizer!r}")
-    corpus = _named(plan.corpus) if plan.corpus in NAMES and plan.corpus != "auto" else load(plan.corpus)
+    heard = isinstance(plan.objective, Recognition)
+    if heard != isinstance(plan.model, SpeechConfig):
+        raise ValueError(
+            f"a SpeechConfig and a Recognition go together, got {type(plan.model).__name__} and {plan.objective!r}"
+        )
+    if heard:
+        corpus, speech = spoken(plan.objective, plan.corpus)
+    else:
+        corpus = _named(plan.corpus) if plan.corpus in NAMES and plan.corpus != "auto" else load(plan.corpus)
     if isinstance(what, Experiment) and corpus.sha256 != what.data.sha256:
         raise CorpusError(
             f"the corpus {plan.corpus!r} has sha256 {corpus.sha256[:16]}..., the experiment's has "
             f"{what.data.sha256[:16]}...: the text has changed since; plan a new experiment on it"
         )
-    splits = corpus.splits(seed=plan.split_seed)
-    tokenizer = _tokenizer(corpus, plan.split_seed, plan.tokenizer, plan.model.vocab_size)
+    if heard:
+        tokenizer = tokenizer_of(speech, plan.tokenizer, **_vocabulary(plan.tokenizer, plan.model.vocab_size))
+        plan = replace(plan, model=replace(plan.model, features=speech.spec))
+        speech = fitting(speech, tokenizer, plan.model)
+        splits = transcripts(speech)
+    else:
+        speech, splits = None, corpus.splits(seed=plan.split_seed)
+        tokenizer = _tokenizer(corpus, plan.split_seed, plan.tokenizer, plan.model.vocab_size)
     if isinstance(what, Experiment):
         experiment, start = what, what.start and Path(folder or default_folder()) / what.start.run
     else:
@@ -150,7 +205,7 @@ def prepare(what: Plan | Experiment, folder: str | os.PathLike | None = None) ->
             f"a tokenizer of kind {plan.tokenizer!r} has {tokenizer.vocab_size} ids for this text, the experiment says "
             f"{experiment.data.vocab_size}: start from a Plan, which leaves that number to the text"
         )
-    return Prepared(experiment, corpus, splits, tokenizer, start, folder)
+    return Prepared(experiment, corpus, splits, tokenizer, start, folder, speech)
 
 
 def kind_of(config) -> str:
@@ -201,8 +256,9 @@ def _plan(experiment: Experiment) -> Plan:
     """The plan that makes this experiment's corpus and tokenizer again."""
     data = experiment.data
     return Plan(
-        experiment.model, experiment.training, data.corpus, data.tokenizer, split_seed=data.split_seed
-    )
+        experiment.model, experiment.training, data.corpus, data.tokenizer, split_seed=data.split_seed,
+        objective=experiment.objective,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=4)
@@ -212,6 +268,10 @@ def _named(name: str) -> Corpus:
 
 @lru_cache(maxsize=8)  # several runs on one text are the rule
 def _tokenizer(corpus: Corpus, split_seed: int, kind: str, vocab_size: int) -> Tokenizer:
+    return TOKENIZERS[kind].train(corpus.splits(seed=split_seed).train, **_vocabulary(kind, vocab_size))
+
+
+def _vocabulary(kind: str, vocab_size: int) -> dict[str, int]:
+    """How a tokenizer of that kind is told how many ids it may have."""
     setting = VOCABULARY_SETTING[kind]
-    settings = {} if setting is None else {setting: vocab_size}
-    return TOKENIZERS[kind].train(corpus.splits(seed=split_seed).train, **settings)
+    return {} if setting is None else {setting: vocab_size}

@@ -10,19 +10,22 @@ import pandas as pd
 from lab.bundle import BundleError, Run
 from lab.bundle.run_folder import newest
 from lab.bundle.step_folder import read_manifest
+from lab.config import from_json
 from lab.diffusion.stages import Recovered
-from lab.objectives import Score
+from lab.objectives import CharacterScores, Score
 from lab.runs.folder import ABOUT, open_runs, run_folders, trained_by
+from lab.speech.recognition import Transcribed
 
 AVERAGED = 20  # the last steps whose mean loss is the final one
 RESULTS = (
-    "bits_per_char", "bound", "train_bits_per_char", "steps", "parameters", "seconds", "tokens_per_second", "date",
-    "state",
+    "bits_per_char", "bound", "cer", "train_bits_per_char", "steps", "parameters", "seconds", "tokens_per_second",
+    "date", "state",
 )  # fmt: skip
+SELDOM = ("bound", "cer")  # columns that are there if any run needs them
 
 # What a run may come to: the name in the last line of its metrics, and the record.
-OUTCOMES = {"score": Score, "recovered": Recovered}
-Outcome = Score | Recovered
+OUTCOMES = {"score": Score, "recovered": Recovered, "characters": CharacterScores, "transcribed": Transcribed}
+Outcome = Score | Recovered | CharacterScores | Transcribed
 
 
 def steps(run: Run) -> list[dict]:
@@ -33,14 +36,21 @@ def steps(run: Run) -> list[dict]:
 def outcome(run: Run) -> Outcome | None:
     """What was measured at the end of training; None for a run that has not come so far."""
     found = [
-        kind(**metric[name]) for metric in run.metrics for name, kind in OUTCOMES.items() if name in metric
+        from_json(kind, metric[name])
+        for metric in run.metrics
+        for name, kind in OUTCOMES.items()
+        if name in metric
     ]
     return found[-1] if found else None
 
 
 def score(run: Run) -> Score | None:
-    """What the validation lines cost at the end of training, or at most; None where they were not scored (yet)."""
+    """What the validation lines cost at the end of training, or at most; None where they were not scored (yet).
+
+    Of a character encoder it is what its decoder pays.
+    """
     found = outcome(run)
+    found = found.clm if isinstance(found, CharacterScores) else found
     return found if isinstance(found, Score) else None
 
 
@@ -69,8 +79,9 @@ def table(folder: str | os.PathLike | None = None) -> pd.DataFrame:
     """One row a run of `folder`, by name: the settings that differ, then what came of it.
 
     `bits_per_char` is that of the validation lines, `train_bits_per_char` the mean of the last 20 steps. Where it is
-    only known to be at most so many, the column `bound`, which is there if any run needs it, has "<=". `state` says
-    "done", how far an unfinished run is, or why a damaged one cannot be read.
+    only known to be at most so many, the column `bound` has "<="; `cer` is the share of wrong characters, by CTC, of a
+    run that hears; these two are there if any run needs them. `state` says "done", how far an unfinished run is, or why
+    a damaged one cannot be read.
     """
     opened = open_runs(folder)
     intact = {name: run for name, run in opened.items() if isinstance(run, Run)}
@@ -85,7 +96,9 @@ def table(folder: str | os.PathLike | None = None) -> pd.DataFrame:
             rows[name] = {"state": _why(run, paths[name])}
         else:
             rows[name] = differ[name] | _results(run, paths[name])
-    results = [name for name in RESULTS if name != "bound" or any(row.get(name) for row in rows.values())]
+    results = [
+        n for n in RESULTS if n not in SELDOM or any(row.get(n) not in (None, "") for row in rows.values())
+    ]
     columns = [*next(iter(differ.values()), {}), *results]
     values = [[row.get(column) for column in columns] for row in rows.values()]
     made = pd.DataFrame(values, index=list(rows), columns=columns, dtype=object)
@@ -99,12 +112,14 @@ def table(folder: str | os.PathLike | None = None) -> pd.DataFrame:
 
 def _results(run: Run, path: Path) -> dict:
     state, found, logged = run.training_state, score(run), steps(run)
-    unfinished = outcome(run) is None
+    came_to = outcome(run)
+    unfinished = came_to is None
     done = f"stopped at step {state.step} of {run.experiment.training.steps}" if unfinished else "done"
     last = [step["bits_per_char"] for step in logged[-AVERAGED:] if "bits_per_char" in step]
     return {
         "bits_per_char": math.nan if found is None else found.bits_per_char,
         "bound": "<=" if found is not None and found.is_bound else "",
+        "cer": came_to.ctc_cer if isinstance(came_to, Transcribed) else None,
         "train_bits_per_char": sum(last) / len(last) if last else math.nan,
         "steps": state.step,
         "parameters": sum(p.numel() for p in run.model.parameters()),

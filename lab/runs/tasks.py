@@ -1,12 +1,15 @@
 """What an objective asks of a run: its loss, what is measured on the way, and what comes of it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lab import bundle, parallel
+from lab.batches import Batch
 from lab.bundle import BundleError, NextToken, Run
 from lab.bundle.run_folder import newest, step_of
 from lab.bundle.step_folder import read_manifest
@@ -21,13 +24,25 @@ from lab.diffusion.stages import (
     recovered,
     tuning_stage,
 )
-from lab.objectives import next_token_loss, score_lines
+from lab.objectives import (
+    CharacterObjectives,
+    character_loss,
+    character_rows,
+    character_scores,
+    in_order,
+    next_token_loss,
+    score_lines,
+    seeded_by_batch,
+)
 from lab.runs.folder import find
 from lab.runs.prepared import Prepared
 from lab.runs.tables import Outcome, outcome
+from lab.speech.recognition import Recognition, recognition_loss
+from lab.speech.transcribe import transcribed
 from lab.train import LossFunction, TrainingState
 
 EVALUATED_LINES = 200  # validation lines that `evaluate_every` looks at; the score at the end takes more
+EVALUATED_UTTERANCES = 100
 
 
 @dataclass(frozen=True)
@@ -131,7 +146,97 @@ def _bounded(prepared: Prepared, loss: LossFunction, stage: Diffusion | Tuning) 
     )
 
 
-TASKS = {NextToken: _next_token, Reconstruction: _reconstruction, Diffusion: _diffusion, Tuning: _tuning}
+def _characters(prepared: Prepared, state: TrainingState) -> Task:
+    """All scores of a character encoder; on the way, the weighted sum of the losses of some validation lines."""
+    experiment, tokenizer = prepared.experiment, prepared.tokenizer
+    objectives, config = experiment.objective, experiment.model
+    _check_characters(prepared)
+    told, generator = {}, torch.Generator()
+    loss = character_loss(
+        objectives,
+        tokenizer,
+        generator,
+        progress=lambda: state.step / experiment.training.steps,
+        begin=seeded_by_batch(generator, lambda: state.batches_taken, experiment.seed, parallel.rank()),
+        told=told,
+    )
+
+    def trained(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        found = loss(model, batch)
+        if "clm" in told:  # what the metrics call bits a character is then that of the decoder
+            told["bits_per_char"] = told["clm"] / math.log(2)
+        return found
+
+    alone = replace(objectives, memory=0, weights=objectives.weights_at(1.0), last_weights=None)
+    lines = tokenizer.encode_lines(prepared.splits.validation[:EVALUATED_LINES])
+    rows, seed = [row for ids in lines for row in character_rows(ids, config.context)], torch.Generator()
+    held_out_loss = character_loss(alone, tokenizer, seed)
+
+    def evaluate(model: nn.Module) -> float:
+        seed.manual_seed(experiment.seed)
+        device, nats, chars = next(model.parameters()).device, 0.0, 0
+        for batch in in_order(rows, config.pad_id):
+            batch_nats, count = held_out_loss(model, batch.to(device))
+            nats, chars = nats + batch_nats.item(), chars + count
+        return nats / chars
+
+    scores = partial(
+        character_scores, tokenizer=tokenizer, lines=prepared.splits.validation, objectives=objectives
+    )
+    return Task(trained, evaluate, scores, told)
+
+
+def _check_characters(prepared: Prepared) -> None:
+    """ValueError where the model, the tokenizer or the processes do not fit the objectives."""
+    experiment = prepared.experiment
+    objectives, config = experiment.objective, experiment.model
+    asked = max(objectives.weights_at(share).bottleneck for share in (0.0, 1.0))
+    if experiment.data.tokenizer != "char":
+        raise ValueError(
+            f'a character encoder reads characters: tokenizer must be "char", got {experiment.data.tokenizer!r}'
+        )
+    if asked and not config.latents:
+        raise ValueError(
+            "this model has no bottleneck: set latents and latent_width, or the weight of bottleneck to 0"
+        )
+    if objectives.chunk > config.context:
+        raise ValueError(
+            f"a chunk of {objectives.chunk} characters does not fit in a context of {config.context}"
+        )
+    if objectives.memory > config.memory_slots:
+        raise ValueError(
+            f"a memory of {objectives.memory} lines, but the model has memory_slots={config.memory_slots}"
+        )
+    if objectives.memory and parallel.world_size() > 1:
+        raise ValueError(
+            f"lines with a memory must stay together: train in one process, not {parallel.world_size()}"
+        )
+
+
+def _recognition(prepared: Prepared, state: TrainingState) -> Task:
+    """Wrong characters and words of validation utterances; on the way, wrong characters of some by CTC alone."""
+    objective, told = prepared.experiment.objective, {}
+    spoken, attention = prepared.speech.validation, objective.ctc_weight < 1
+    if not spoken:
+        raise ValueError(f"{prepared.speech.name} has no validation part: there is nothing to measure")
+    few = spoken[:EVALUATED_UTTERANCES]
+    measured = partial(transcribed, tokenizer=prepared.tokenizer)
+    return Task(
+        recognition_loss(objective.ctc_weight, told),
+        lambda model: measured(model, utterances=few, attention=False).ctc_cer,
+        lambda model: measured(model, utterances=spoken[: objective.scored or None], attention=attention),
+        told,
+    )
+
+
+TASKS = {
+    NextToken: _next_token,
+    Reconstruction: _reconstruction,
+    Diffusion: _diffusion,
+    Tuning: _tuning,
+    CharacterObjectives: _characters,
+    Recognition: _recognition,
+}
 
 
 def begin_from(prepared: Prepared, model: nn.Module) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lab.show.colours import BLUE, FAINT, GREY, INK, ORANGE, PAPER, SKY
 from lab.show.plots import MANNER
+from lab.show.tokens import printable
 
 # Ever darker, so that it reads without colour; by the square root of the share, so that 2% is seen beside 100%.
 SCALE = LinearSegmentedColormap.from_list("share", ["#F4F6F8", SKY, BLUE, "#04263F"])
@@ -66,7 +67,7 @@ def label(text: str, longest: int = 12) -> str:
     >>> label(" begin"), label("\\n"), label("incomprehensible")
     ('␣begin', '⏎', 'incomprehen…')
     """
-    seen = text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍") or "∅"
+    seen = printable(text).replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍") or "∅"
     return seen if len(seen) <= longest else seen[: longest - 1] + "…"
 
 

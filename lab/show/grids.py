@@ -37,6 +37,7 @@ def masks_figure(masks: Mapping[str, Tensor], title: str, labels: Sequence[str] 
             ax.set_xticks(range(columns), labels, rotation=90, fontsize=8)
             ax.set_yticks(range(rows), labels, fontsize=8)
     if len(masks) == 1:
+        ax.set_title("", loc="left")  # the title stands above, as it does over several
         made.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
     return made
 

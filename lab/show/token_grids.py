@@ -90,7 +90,7 @@ def read_words(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:
 
 def written(name: str) -> str:
     """A token's text as it stands beneath a grid: short, white space and what cannot be printed made visible."""
-    return label("".join(c if c.isprintable() or c in "\t\n" else repr(c)[1:-1] for c in name))
+    return label(name)
 
 
 def token_lines(

@@ -64,8 +64,17 @@ def tokens_html(tokens: Sequence[Token], caption: str = "") -> str:
 
 
 def visible(text: str) -> str:
-    """A token's text with line breaks and tabs made visible; an empty token becomes a mark."""
-    return text.replace("\n", "⏎\n").replace("\t", "⇥\t") or "∅"
+    """A token's text with line breaks, tabs and what cannot be printed made visible; an empty token becomes a mark."""
+    return printable(text).replace("\n", "⏎\n").replace("\t", "⇥\t") or "∅"
+
+
+def printable(text: str) -> str:
+    """The text with each character that has no picture written as in a Python string; white space stays.
+
+    >>> printable("a b\\x0b")
+    'a b\\\\x0b'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t\r" else repr(c)[1:-1] for c in text)
 
 
 def tokens_figure(rows: dict[str, Sequence[Token]], title: str, *, columns: int = 88) -> Figure:
@@ -78,7 +87,7 @@ def tokens_figure(rows: dict[str, Sequence[Token]], title: str, *, columns: int 
         placed.append((0, y, label, None))
         y, x = y + 1.1, 0
         for token in tokens:
-            text = token.text.replace(" ", "·").replace("\n", "⏎") or "∅"
+            text = printable(token.text).replace(" ", "·").replace("\n", "⏎") or "∅"
             if x and x + len(text) > columns:
                 x, y = 0, y + 1.35
             placed.append((x, y, text, token.colour))

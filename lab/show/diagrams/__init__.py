@@ -14,19 +14,23 @@ from lab.diffusion.codebook import Codebook
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.noise import Absorbing
 from lab.files import write_atomic
+from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.diagrams.attention_backward import attention_backward
 from lab.show.diagrams.attention_layer import attention_layer
 from lab.show.diagrams.bpe import bpe
+from lab.show.diagrams.char_encoder import char_encoder, report_char_encoder_shapes
 from lab.show.diagrams.decoder import decoder
 from lab.show.diagrams.decoder_block import decoder_block
 from lab.show.diagrams.denoiser import denoiser, report_denoiser_shapes
 from lab.show.diagrams.recurrence import recurrence, report_recurrent_shapes
 from lab.show.diagrams.run import run
 from lab.show.diagrams.shapes import report_shapes
+from lab.show.diagrams.speech import report_speech_shapes, speech
 from lab.show.diagrams.text_to_verse import count_parameters, text_to_verse
 from lab.show.diagrams.visual_tokens import visual_tokens
+from lab.speech.model import SpeechConfig, SpeechTransformer
 from lab.tokenize import BPETokenizer
 
 # A few sentences about the sky, so that the picture of a merge needs no corpus.
@@ -51,6 +55,8 @@ def figures() -> dict[str, Callable[[], str]]:
         "run": run,
         "visual_tokens": _tokens_of_the_sky,
         "denoiser": _shapes_of_denoiser,
+        "char_encoder": _shapes_of_char_encoder,
+        "speech": _shapes_of_speech,
     }
 
 
@@ -92,6 +98,18 @@ def _shapes_of_denoiser() -> str:
 
 def _denoiser(vocab_size: int) -> Denoiser:
     return Denoiser(DenoiserConfig(vocab_size, reads="words", neighbours=2), Codebook.linear(vocab_size))
+
+
+def _shapes_of_char_encoder() -> str:
+    config = CharEncoderConfig(vocab_size=80, memory_slots=4, latents=16, latent_width=32)
+    ids = torch.ones(3, 12, dtype=torch.long)
+    return char_encoder(config, report_char_encoder_shapes(CharEncoder(config), ids))
+
+
+def _shapes_of_speech() -> str:
+    config = SpeechConfig(vocab_size=33)
+    features, ids = torch.zeros(3, 80, config.features.bands), torch.ones(3, 12, dtype=torch.long)
+    return speech(config, report_speech_shapes(SpeechTransformer(config), features, ids))
 
 
 def _heaven() -> str:

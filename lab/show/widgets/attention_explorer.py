@@ -1,16 +1,16 @@
 """Type a sentence, choose a layer and a head, and see what each token attends to: in a model, or in given maps."""
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import ipywidgets as widgets
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from lab.show.attention import LONGEST, attention_html, settle_maps
-from lab.show.colours import INK, PAPER
+from lab.show.attention import LONGEST, attention_html, heads_figure, settle_maps
 from lab.show.widgets.debounce import Debounced
+from lab.show.widgets.parts import alert, in_row, named, wide
 from lab.show.widgets.still import Still
 
 SENTENCE = "In the beginning God created the heaven and the earth."
@@ -90,12 +90,6 @@ def render(reading: Reading, state: AttentionState) -> str:
     return (alert(reading.notice) if reading.notice else "") + picture
 
 
-def alert(message: str) -> str:
-    """HTML of what a reader must know, said at once by a screen reader."""
-    look = f"background:{PAPER};color:{INK};padding:8px 12px;border-radius:6px;font:13px system-ui,sans-serif"
-    return f"<div role='alert' style='{look}'>{html.escape(message)}</div>"
-
-
 class MapsExplorer(Still, widgets.VBox):
     """Sliders over given attention maps of one sentence: layer, head, and the token that attends (the query).
 
@@ -117,17 +111,24 @@ class MapsExplorer(Still, widgets.VBox):
         self.mean = widgets.Checkbox(False, description="mean of the heads", indent=False)
         self.query = widgets.IntSlider(0, min=0, max=0, description="token")
         self.view = widgets.HTML()
+        show = Debounced(self._show, seconds=0.05)
+        named(self, vars(AttentionState()))
         for name in vars(AttentionState()):
-            control = getattr(self, name)
-            control.add_class(f"lab-{name}")
-            control.observe(Debounced(self._show, seconds=0.05), "value")
-        wrapped = widgets.Layout(flex_flow="row wrap")
-        rows = [[self.layer, self.head, self.mean], [self.query]]
-        super().__init__([*(widgets.HBox(row, layout=wrapped) for row in rows), self.view])
+            getattr(self, name).observe(show, "value")
+        super().__init__([in_row(self.layer, self.head, self.mean), self.query, self.view])
 
     @property
     def state(self) -> AttentionState:
         return AttentionState(**{name: getattr(self, name).value for name in vars(AttentionState())})
+
+    def figure(self, title: str = "") -> Figure:
+        """Every head of every layer while reading the sentence: the picture where nothing can be moved.
+
+        Raises ValueError where there is nothing to show, with the reason.
+        """
+        if self.reading is None:
+            raise ValueError(f"nothing was read: {self.problem}")
+        return heads_figure(self.reading.maps, self.reading.tokens, title or "What each token attends to")
 
     def _take(self, reading: Reading) -> None:
         """Look at another reading, from the places where the sliders stand, as far as it has them."""
@@ -161,9 +162,8 @@ class AttentionExplorer(MapsExplorer):
     ):
         self.model, self.tokenizer, self.encode = model, tokenizer, encode
         self._build()
-        wide = widgets.Layout(width="auto", max_width="56rem")
-        self.sentence = widgets.Text(sentence, description="sentence", layout=wide)
-        self.sentence.add_class("lab-sentence")
+        self.sentence = widgets.Text(sentence, description="sentence", layout=wide())
+        named(self, ["sentence"])
         self.sentence.observe(Debounced(self._read), "value")
         self.children = (self.sentence, *self.children)
         self._read()

@@ -15,11 +15,10 @@ from lab.diffusion.codebook import Codebook
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.noise import Absorbing, Uniform
 from lab.diffusion.sampler import BLANK, METHODS, denoise
-from lab.show.colours import GREY, INK, PAPER
+from lab.show.colours import GREY
 from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
-from lab.show.widgets.attention_explorer import alert
 from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.sampler import WIDE
+from lab.show.widgets.parts import LETTERS, alert, in_row, named, page, wide
 from lab.show.widgets.still import Still
 from lab.tokenize.protocol import REPLACEMENT
 
@@ -119,13 +118,11 @@ def text_at(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
 def render(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
     """HTML of one stage: the grids of the line, and the text that they decode to. Pure."""
     (line,) = stages(written.cells, codebook, tokenizer, at=[stage], times=written.times, given=written.given)
-    page = f"background:{PAPER};color:{INK};padding:8px 12px;border-radius:6px;font:13px/1.6 system-ui,sans-serif"
     text = html.escape(text_at(written, codebook, tokenizer, stage))
-    letters = "padding:6px 12px 0;font:15px/1.6 ui-monospace,Menlo,Consolas,monospace"
-    return (
-        f"<div style='{page}'>{lines_svg([line], codebook)}"
-        f"<div role='status' style='{letters}'>{text}</div>"
-        f"<div style='padding:4px 12px 0;color:{GREY}'>{_key(codebook)}</div></div>"
+    return page(
+        lines_svg([line], codebook),
+        f"<div role='status' style='padding:6px 12px 0;{LETTERS}'>{text}</div>",
+        f"<div style='padding:4px 12px 0;color:{GREY}'>{_key(codebook)}</div>",
     )
 
 
@@ -174,7 +171,7 @@ class DenoisingViewer(Still, widgets.VBox):
         self.written: Written | None = None
         self.problem = ""
         methods = METHODS if noise.kind == "absorbing" else METHODS[:1]
-        self.text = widgets.Text(text, description="text", layout=WIDE)
+        self.text = widgets.Text(text, description="text", layout=wide())
         self.gap = widgets.BoundedIntText(gap, min=1, max=model.config.context, description="* stands for")
         self.steps = widgets.IntSlider(steps, min=1, max=max(steps, MOST_STEPS), description="steps")
         self.method = widgets.Dropdown(options=methods, value=method, description="method")
@@ -183,12 +180,8 @@ class DenoisingViewer(Still, widgets.VBox):
         self.button = widgets.Button(description="Write", button_style="primary", icon="play")
         self.stage = widgets.IntSlider(0, min=0, max=steps, description="after step")
         self.play = widgets.Play(min=0, max=steps, interval=400)
-        self.view = widgets.HTML(layout=widgets.Layout(max_width="60rem"))
-        for name in (*vars(DenoisingSettings()), "stage", "play"):
-            control = getattr(self, name)
-            control.add_class(f"lab-{name}")
-            if name != "play":
-                control.style.description_width = "6.5rem"
+        self.view = widgets.HTML(layout=wide())
+        named(self, [*vars(DenoisingSettings()), "stage", "play"])
         for name in ("gap", "seed"):
             getattr(self, name).layout.width = "12rem"
         self.stage.layout.width = "30rem"
@@ -198,13 +191,12 @@ class DenoisingViewer(Still, widgets.VBox):
         widgets.link((self.play, "value"), (self.stage, "value"))
         self.stage.observe(Debounced(self._show, seconds=0.03), "value")
         self._write()
-        row = widgets.Layout(flex_flow="row wrap", align_items="center")
         super().__init__(
             [
                 self.text,
-                widgets.HBox([self.gap, self.steps, self.method], layout=row),
-                widgets.HBox([self.temperature, self.seed, self.button], layout=row),
-                widgets.HBox([self.stage, self.play], layout=row),
+                in_row(self.gap, self.steps, self.method),
+                in_row(self.temperature, self.seed, self.button),
+                in_row(self.stage, self.play),
                 self.view,
             ]
         )
@@ -213,12 +205,15 @@ class DenoisingViewer(Still, widgets.VBox):
     def settings(self) -> DenoisingSettings:
         return DenoisingSettings(**{name: getattr(self, name).value for name in vars(DenoisingSettings())})
 
-    def figure(self, at: Sequence[int] | None = None) -> Figure:
+    def figure(self, at: Sequence[int] | None = None, *, width: float = 900) -> Figure:
         """Some steps of the line, one above the other: the picture where nothing can be moved.
 
-        `at` are the steps, by default the first, the last and three between. Raises ValueError when nothing was
+        `at` are the steps, by default the first, the last and three between; `width` is at most so many pixels (at 100
+        an inch), longer lines go on below. Raises ValueError when nothing was
         written, or a step was not made.
         """
+        if width < 160:
+            raise ValueError(f"a line of grids needs a width of 160 pixels or more, got {width}")
         if self.written is None:
             raise ValueError(f"nothing was written: {self.problem}")
         title = f"{self.model.config.noise} noise, {len(self.written.cells) - 1} steps: {self._text(-1)}"
@@ -230,7 +225,9 @@ class DenoisingViewer(Still, widgets.VBox):
             times=self.written.times,
             given=self.written.given,
         )
-        return lines_figure(lines, self.codebook, title if len(title) < 80 else f"{title[:78]}…")
+        fitting = min(80, int(width / 10.5) - 3)  # letters; a longer title would widen the figure
+        title = title if len(title) < fitting else f"{title[: fitting - 2]}…"
+        return lines_figure(lines, self.codebook, title, width=width)
 
     def _text(self, stage: int) -> str:
         return text_at(self.written, self.codebook, self.tokenizer, stage)

@@ -13,7 +13,7 @@ from lab.diffusion.codebook import Codebook
 from lab.show.colours import GREY, INK, PAPER
 from lab.show.diagrams.palette import contrast
 from lab.show.token_grids import TokenLine, cell_colours, lines_figure, lines_svg, word_distances, written
-from lab.show.widgets.attention_explorer import alert
+from lab.show.widgets.parts import alert, in_row, named, page
 from lab.show.widgets.still import Still
 
 MOST_CELLS = 144
@@ -89,12 +89,11 @@ def told(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:
 
 def render(cells: Tensor, codebook: Codebook, tokenizer) -> str:
     """HTML of what the grid is read as, with the words beside it. Pure."""
-    page = f"background:{PAPER};color:{INK};padding:8px 12px;border-radius:6px;font:13px/1.6 system-ui,sans-serif"
     words = "<br>".join(html.escape(line) for line in told(cells, codebook, tokenizer))
-    return (
-        f"<div style='{page}'>{lines_svg(compared(cells, codebook, tokenizer), codebook)}"
-        f"<div role='status' style='padding:0 12px'>{words}</div>"
-        f"<div style='padding:0 12px;color:{GREY}'>Dots: cells in which a word differs from the grid.</div></div>"
+    return page(
+        lines_svg(compared(cells, codebook, tokenizer), codebook),
+        f"<div role='status' style='padding:0 12px'>{words}</div>",
+        f"<div style='padding:0 12px;color:{GREY}'>Dots: cells in which a word differs from the grid.</div>",
     )
 
 
@@ -130,8 +129,7 @@ class GridEditor(Still, widgets.VBox):
         for name, action in (("load", self._load), ("recolour", self._recolour), ("erase", self._erase)):
             getattr(self, name).on_click(lambda _, action=action: action())
             getattr(self, name).layout.width = "8rem"
-        for name in ("word", "count", "load", "recolour", "erase"):
-            getattr(self, name).add_class(f"lab-{name}")
+        named(self, ["word", "count", "load", "recolour", "erase"], label_width="4rem")
         self.view = widgets.HTML()
         self.view.add_class("lab-nearest")
         grid = widgets.GridBox(
@@ -145,15 +143,9 @@ class GridEditor(Still, widgets.VBox):
             f"<style>.lab-grid {{ background:{PAPER}; border-radius:6px; }} .lab-grid .lab-cell {{ padding:0; "
             f"font-weight:bold; }} .lab-grid .lab-blank {{ border:1px dashed {GREY}; }}</style>"
         )
-        row = widgets.Layout(flex_flow="row wrap", align_items="center")
-        controls = widgets.VBox(
-            [
-                widgets.HBox([self.word, self.load], layout=row),
-                widgets.HBox([self.count, self.recolour, self.erase], layout=row),
-            ]
-        )
+        controls = widgets.VBox([in_row(self.word, self.load), in_row(self.count, self.recolour, self.erase)])
         self.paint(self._cells)
-        super().__init__([style, widgets.HBox([grid, controls], layout=row), self.view])
+        super().__init__([style, in_row(grid, controls), self.view])
 
     @property
     def cells(self) -> Tensor:

@@ -1,15 +1,16 @@
 """Type document lengths, combine kinds of mask, and see what each token may attend to."""
 
-import html
 from dataclasses import dataclass
 
 import ipywidgets as widgets
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from lab import masks
-from lab.show.grids import mask_html
+from lab.show.grids import mask_html, masks_figure
 from lab.show.widgets.debounce import Debounced
+from lab.show.widgets.parts import alert, in_row, named, page
 from lab.show.widgets.still import Still
 
 LONGEST = 24  # tokens; more cells than that cannot be read
@@ -71,7 +72,7 @@ def labels(state: MaskState) -> list[str]:
 
 def render(state: MaskState, row: int) -> str:
     """HTML of the combined mask with one row chosen."""
-    return mask_html(build(state), labels(state), row)
+    return page(mask_html(build(state), labels(state), row))
 
 
 class MaskExplorer(Still, widgets.VBox):
@@ -84,27 +85,28 @@ class MaskExplorer(Still, widgets.VBox):
         start = MaskState()
         self.lengths = widgets.Text(", ".join(map(str, start.lengths)), description="documents")
         self.T = widgets.IntSlider(start.T, min=1, max=LONGEST, description="slots")
-        self.causal = widgets.Checkbox(start.causal, description="causal")
-        self.documents = widgets.Checkbox(start.documents, description="documents apart")
-        self.padding = widgets.Checkbox(start.padding, description="hide padding")
+        self.causal = widgets.Checkbox(start.causal, description="causal", indent=False)
+        self.documents = widgets.Checkbox(start.documents, description="documents apart", indent=False)
+        self.padding = widgets.Checkbox(start.padding, description="hide padding", indent=False)
         self.sliding = widgets.IntSlider(start.sliding, min=0, max=LONGEST, description="sliding")
         self.prefix = widgets.IntSlider(start.prefix, min=0, max=LONGEST, description="prefix")
         self.row = widgets.IntSlider(5, min=0, max=start.T - 1, description="row")
         self.view = widgets.HTML()
         names = ("lengths", "T", "causal", "documents", "padding", "sliding", "prefix", "row")
+        named(self, [*names, "view"])
+        show = Debounced(self._show)
         for name in names:
-            control = getattr(self, name)
-            control.add_class(f"lab-{name.lower()}")
-            control.observe(Debounced(self._show), "value")
+            getattr(self, name).observe(show, "value")
         self._show()
-        rows = [
-            [self.lengths, self.T],
-            [self.causal, self.documents, self.padding],
-            [self.sliding, self.prefix],
-            [self.row],
-        ]
-        boxes = [widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap")) for row in rows]
-        super().__init__([*boxes, self.view])
+        super().__init__(
+            [
+                in_row(self.lengths, self.T),
+                in_row(self.causal, self.documents, self.padding),
+                in_row(self.sliding, self.prefix),
+                self.row,
+                self.view,
+            ]
+        )
 
     @property
     def state(self) -> MaskState:
@@ -118,9 +120,18 @@ class MaskExplorer(Still, widgets.VBox):
             prefix=min(self.prefix.value, self.T.value),
         )
 
+    def figure(self, title: str = "Who may attend to whom") -> Figure:
+        """The mask that is combined: the picture where nothing can be moved. Raises ValueError as `build` does."""
+        state = self.state
+        parts = [
+            name for name in ("causal", "documents", "padding", "sliding", "prefix") if getattr(state, name)
+        ]
+        name = " and ".join(parts) or "everything"
+        return masks_figure({name: build(state)}, title, labels(state))
+
     def _show(self) -> None:
         self.row.max = self.T.value - 1
         try:
             self.view.value = render(self.state, self.row.value)
         except ValueError as error:
-            self.view.value = f"<div role='alert'>{html.escape(str(error))}</div>"
+            self.view.value = alert(str(error))

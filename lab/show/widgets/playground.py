@@ -4,10 +4,12 @@ import html
 from collections.abc import Mapping
 
 import ipywidgets as widgets
+from matplotlib.figure import Figure
 
-from lab.show.colours import GREY, INK, PAPER
-from lab.show.tokens import in_turn, tokens_html
+from lab.show.colours import GREY
+from lab.show.tokens import in_turn, tokens_figure, tokens_html
 from lab.show.widgets.debounce import Debounced
+from lab.show.widgets.parts import LETTERS, alert, named, page, wide
 from lab.show.widgets.still import Still
 
 
@@ -18,23 +20,24 @@ def render(tokenizers: Mapping[str, object], text: str, show_ids: bool) -> str:
         try:
             ids = tokenizer.encode(text)
         except ValueError as error:
-            rows.append(f"<h4>{html.escape(name)}</h4><p>{html.escape(str(error))}</p>")
+            rows.append(_heading(name) + alert(str(error)))
             continue
-        rate = f", {len(text) / len(ids):.2f} characters each" if ids else ""
-        unknown = ids.count(tokenizer.unk_id)
-        missed = f", {unknown} unknown" if unknown else ""
-        heading = (
-            f"<div style='font:13px system-ui,sans-serif;margin-top:10px'><b>{html.escape(name)}</b> "
-            f"<span style='color:{GREY}'>vocabulary {tokenizer.vocab_size:,}: "
-            f"{len(ids)} tokens{rate}{missed}</span></div>"
-        )
-        listed = (
-            f"<div style='font:12px monospace;color:{GREY}'>{' '.join(map(str, ids))}</div>"
-            if show_ids
-            else ""
-        )
-        rows.append(heading + tokens_html(in_turn(tokenizer.tokens(ids))) + listed)
-    return f"<div style='background:{PAPER};color:{INK};padding:4px 12px 12px;border-radius:6px'>{''.join(rows)}</div>"
+        numbers = f"<div style='{LETTERS};font-size:12px;color:{GREY};padding:0 12px'>{' '.join(map(str, ids))}</div>"
+        heading = _heading(name, told(tokenizer, text, ids))
+        rows.append(heading + tokens_html(in_turn(tokenizer.tokens(ids))) + (numbers if show_ids else ""))
+    return page(*rows)
+
+
+def told(tokenizer, text: str, ids: list[int]) -> str:
+    """How a text was cut, such as `vocabulary 280: 10 tokens, 1.00 characters each`."""
+    rate = f", {len(text) / len(ids):.2f} characters each" if ids else ""
+    unknown = ids.count(tokenizer.unk_id)
+    missed = f", {unknown} unknown" if unknown else ""
+    return f"vocabulary {tokenizer.vocab_size:,}: {len(ids)} tokens{rate}{missed}"
+
+
+def _heading(name: str, about: str = "") -> str:
+    return f"<div style='margin-top:6px'><b>{html.escape(name)}</b> <span style='color:{GREY}'>{about}</span></div>"
 
 
 class TokenizerPlayground(Still, widgets.VBox):
@@ -45,15 +48,26 @@ class TokenizerPlayground(Still, widgets.VBox):
 
     def __init__(self, tokenizers: Mapping[str, object], text: str):
         self.tokenizers = dict(tokenizers)
-        wide = widgets.Layout(width="auto", max_width="56rem")
-        self.text = widgets.Textarea(text, description="text", rows=3, layout=wide)
-        self.ids = widgets.Checkbox(False, description="show ids")
-        self.view = widgets.HTML(layout=wide)
-        for name, control in (("text", self.text), ("ids", self.ids)):
-            control.add_class(f"lab-{name}")
-            control.observe(Debounced(self._show), "value")
+        self.text = widgets.Textarea(text, description="text", rows=3, layout=wide())
+        self.ids = widgets.Checkbox(False, description="show ids", indent=False)
+        self.view = widgets.HTML(layout=wide())
+        named(self, ["text", "ids", "view"])
+        show = Debounced(self._show)
+        for control in (self.text, self.ids):
+            control.observe(show, "value")
         self._show()
         super().__init__([self.text, self.ids, self.view])
+
+    def figure(self, title: str = "One text, cut by several tokenizers") -> Figure:
+        """The text as each tokenizer cuts it: the picture where nothing can be typed.
+
+        Raises ValueError where a tokenizer cannot read the text.
+        """
+        text, rows = self.text.value, {}
+        for name, tokenizer in self.tokenizers.items():
+            ids = tokenizer.encode(text)
+            rows[f"{name}, {told(tokenizer, text, ids)}"] = in_turn(tokenizer.tokens(ids))
+        return tokens_figure(rows, title)
 
     def _show(self) -> None:
         self.view.value = render(self.tokenizers, self.text.value, self.ids.value)

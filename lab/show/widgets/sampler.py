@@ -1,183 +1,265 @@
-"""Sample from a trained model: prompt, temperature, top-k, top-p, seed, Generate."""
+"""Let a trained model write, by any strategy: see what each filter cuts, put in another token, and go on from there."""
 
-import asyncio
 import html
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping
 
 import ipywidgets as widgets
-import torch
+from matplotlib.figure import Figure
 from torch import nn
 
-from lab.decode.search import Drawn, Sampling, generate
-from lab.show.colours import BLUE, FAINT, GREY, INK, PAPER
-from lab.show.tokens import Token, by_probability, tokens_html, visible
+from lab.bundle import Run
+from lab.show.next_token import next_figure, next_html, next_token
+from lab.show.tokens import tokens_figure
 from lab.show.widgets.debounce import Debounced
+from lab.show.widgets.parts import alert, in_row, named, page, wide
+from lab.show.widgets.sampler_controls import SettingsControls, copy_button
+from lab.show.widgets.sessions import Session, load, restore, save, saved
 from lab.show.widgets.still import Still
+from lab.show.widgets.stream import Stream
+from lab.show.widgets.token_choice import TokenChoice
+from lab.show.widgets.token_strip import CAPTION, TokenStrip, drawn_tokens
+from lab.show.widgets.voices import Voices
+from lab.show.widgets.writing import Draft, Settings, draw, prompt_ids
 
-WIDE = widgets.Layout(width="auto", max_width="56rem")
-PREVIEWED = 10  # tokens in the picture of the next-token distribution
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything the controls hold; `top_k` 0 means all tokens."""
-
-    prompt: str = "In the beginning"
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 0.95
-    seed: int = 0
-    length: int = 120
-
-    @property
-    def sampling(self) -> Sampling:
-        return Sampling(self.temperature, self.top_k or None, self.top_p)
-
-
-def draw(model: nn.Module, tokenizer, settings: Settings) -> Iterator[Drawn]:
-    """The tokens that `settings` gives, one at a time; ends with the line."""
-    return generate(
-        model,
-        [tokenizer.bos_id, *tokenizer.encode(settings.prompt)],
-        max_new_tokens=settings.length,
-        sampling=settings.sampling,
-        generator=torch.Generator().manual_seed(settings.seed),
-        stop_id=tokenizer.eos_id,
-    )
-
-
-def drawn_tokens(tokenizer, prompt: str, drawn: list[Drawn]) -> list[Token]:
-    """The prompt in grey, then each token coloured by its probability, its alternatives as details."""
-
-    def details(step: Drawn) -> tuple[str, ...]:
-        others = [f"{_name(tokenizer, i)}   {p:.1%}" for i, p in step.alternatives if i != step.token]
-        return (f"{_name(tokenizer, step.token)}   {step.probability:.1%}", "instead of", *others)
-
-    names = [_name(tokenizer, step.token) for step in drawn]
-    tokens = by_probability(names, [step.probability for step in drawn], [details(step) for step in drawn])
-    return [Token(prompt, FAINT), *tokens]
-
-
-def render(tokenizer, prompt: str, drawn: list[Drawn]) -> str:
-    """HTML of the text so far. A pure function of what was drawn."""
-    caption = "Blue: the model expected it. Orange: a surprise. Point at a token to see the alternatives."
-    return tokens_html(drawn_tokens(tokenizer, prompt, drawn), caption)
-
-
-@torch.inference_mode()
-def render_next(model: nn.Module, tokenizer, settings: Settings) -> str:
-    """HTML bars of the next token's distribution after the prompt: what the filters keep and what they cut."""
-    ids = [tokenizer.bos_id, *tokenizer.encode(settings.prompt)][-model.config.context :]
-    logits = model(torch.tensor([ids], device=next(model.parameters()).device))[0, -1].double().cpu()
-    before, after = logits.softmax(-1), settings.sampling.logits(logits).softmax(-1)
-    kept = int((after > 0).sum())
-    rows = []
-    for i in before.topk(min(PREVIEWED, len(before))).indices.tolist():
-        name = html.escape(visible(_name(tokenizer, i)).replace(" ", "·"))
-        bars = "".join(
-            f"<div style='height:7px;width:{max(1, 260 * share):.0f}px;background:{colour}'></div>"
-            for share, colour in ((float(before[i]), GREY), (float(after[i]), BLUE))
-        )
-        rows.append(
-            f"<tr><td style='font-family:monospace;padding-right:10px'>{name}</td><td>{bars}</td>"
-            f"<td style='padding-left:8px'>{before[i]:.1%} &rarr; {after[i]:.1%}</td></tr>"
-        )
-    return (
-        f"<div style='background:{PAPER};color:{INK};padding:8px 12px;border-radius:6px;"
-        f"font:13px system-ui,sans-serif'>"
-        f"Next token after the prompt: {kept:,} of {len(before):,} kept "
-        f"(<span style='color:{GREY}'>grey</span>: the model's own probability, "
-        f"<span style='color:{BLUE}'>blue</span>: after temperature, top-k and top-p)"
-        f"<table style='border-spacing:0 2px'>{''.join(rows)}</table></div>"
-    )
+__all__ = ["Sampler", "Settings", "draw", "drawn_tokens"]
+COLUMNS = "repeat(auto-fit, minmax(20rem, 1fr))"
 
 
 class Sampler(Still, widgets.VBox):
-    """Controls around a model and its tokenizer. Generate streams the text; the bars follow every control.
+    """Controls around one model or several, which write side by side.
+
+    Generate writes anew, Stop and Continue do what they say. A token is chosen by a click, or with the slider
+    "token"; its alternatives are listed below, and the text goes on from the one that is taken. The bars show what the
+    filters keep and remove at that place, or after the prompt where no token is chosen.
+
+    `runs` is a folder of runs, or runs by name; without a model it is the default folder.
 
     >>> Sampler(model, tokenizer, prompt="And God said")  # doctest: +SKIP
+    >>> Sampler(runs="runs")  # doctest: +SKIP
+
+    Raises ValueError for a model without a tokenizer. What cannot be written, or read, is told in place.
     """
 
-    def __init__(self, model: nn.Module, tokenizer, prompt: str = Settings.prompt, seed: int = 0):
-        self.model, self.tokenizer = model, tokenizer
-        self.prompt = widgets.Text(prompt, description="prompt", layout=WIDE)
-        self.temperature = widgets.FloatSlider(
-            Settings.temperature, min=0, max=2, step=0.05, description="temperature"
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        tokenizer=None,
+        prompt: str = Settings.prompt,
+        seed: int = 0,
+        *,
+        runs: str | os.PathLike | Mapping[str, Run] | None = None,
+    ):
+        self.voices = Voices(model, tokenizer, runs)
+        self.strips: dict[str, TokenStrip] = {}
+        self.problem = ""
+        self.stream = Stream(self._show)
+        self._show_bars_soon = Debounced(self._show_bars)
+        names = self.voices.names
+        self.models = widgets.SelectMultiple(
+            options=names,
+            value=names[:1],
+            rows=min(6, max(2, len(names))),
+            description="models",
+            layout=wide(),
         )
-        self.top_k = widgets.IntSlider(0, min=0, max=100, description="top-k (0: all)")
-        self.top_p = widgets.FloatSlider(Settings.top_p, min=0.05, max=1, step=0.05, description="top-p")
-        self.length = widgets.IntSlider(Settings.length, min=1, max=500, description="tokens")
-        self.seed = widgets.IntText(seed, description="seed", layout=widgets.Layout(width="12rem"))
-        self.button = widgets.Button(description="Generate", button_style="primary", icon="play")
-        self.next_token, self.text = widgets.HTML(layout=WIDE), widgets.HTML(layout=WIDE)
-        self._running: asyncio.Task | None = None
-        self._show_next = Debounced(self._refresh_next)
-        names = ("prompt", "temperature", "top_k", "top_p", "length", "seed")
-        controls = [getattr(self, name) for name in names]
-        for name, control in zip(names, controls, strict=True):
-            control.style.description_width = "7rem"
-            if isinstance(control, (widgets.IntSlider, widgets.FloatSlider)):
-                control.layout.width = "26rem"
-            control.add_class(f"lab-{name.replace('_', '-')}")
-            control.observe(self._show_next, "value")
-        self.button.add_class("lab-generate")
-        self.text.add_class("lab-text")
-        self.button.on_click(self._start)
-        self._refresh_next()
-        pairs = [
-            widgets.HBox(controls[i : i + 2], layout=widgets.Layout(flex_flow="row wrap")) for i in (1, 3)
-        ]
-        last = widgets.HBox([self.seed, self.button], layout=widgets.Layout(align_items="center"))
-        super().__init__([self.prompt, *pairs, last, self.text, self.next_token])
+        self.controls = SettingsControls(Settings(prompt, seed=seed), self._show_bars_soon)
+        self.choice = TokenChoice(self._chosen, self.choose)
+        self.button = self._button("Generate", "play", self.generate)
+        self.button.button_style = "primary"
+        self.stop_button = self._button("Stop", "stop", self.stop)
+        self.continue_button = self._button("Continue", "forward", self.go_on)
+        self.path = widgets.Text("sampler-session.json", description="session")
+        self.save_button = self._button("Save", "save", self.save)
+        self.load_button = self._button("Load", "folder-open", self.load)
+        self.notice, self.copy, self.saying = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.next_token = widgets.HTML(layout=wide())
+        self.texts = widgets.GridBox(layout=widgets.Layout(grid_template_columns=COLUMNS, grid_gap="8px"))
+        self.caption = widgets.HTML(
+            f"<div style='padding:0 12px;line-height:1.5'>{CAPTION}</div>", layout=wide()
+        )
+        named(self, ["models", "path", "notice", "next_token", "texts"])
+        self.models.observe(lambda _: self._show(), "value")
+        self._show()
+        super().__init__(
+            [
+                *([self.models] if len(names) > 1 or model is None else []),
+                self.controls,
+                in_row(self.button, self.stop_button, self.continue_button, self.copy),
+                self.notice,
+                self.texts,
+                self.caption,
+                self.choice,
+                self.next_token,
+                in_row(self.path, self.save_button, self.load_button, self.saying),
+            ]
+        )
 
     @property
     def settings(self) -> Settings:
-        return Settings(
-            prompt=self.prompt.value,
-            temperature=self.temperature.value,
-            top_k=self.top_k.value,
-            top_p=self.top_p.value,
-            seed=self.seed.value,
-            length=self.length.value,
-        )
+        """What the controls hold."""
+        return self.controls.settings
 
-    def _refresh_next(self) -> None:
-        try:
-            self.next_token.value = render_next(self.model, self.tokenizer, self.settings)
-        except ValueError as error:
-            self.next_token.value = _problem(error)
+    @property
+    def drafts(self) -> dict[str, Draft]:
+        """What the chosen models write, by name. Raises ValueError for a run that cannot be read."""
+        return {name: self.voices.draft(name) for name in self.models.value}
 
-    def _start(self, _button) -> None:
-        """Generate anew. In a notebook as a task, so that the kernel can still hear the next click."""
-        if self._running is not None:
-            self._running.cancel()
-        stream = self._stream(self.settings)
-        try:
-            self._running = asyncio.get_running_loop().create_task(_spread(stream))
-        except RuntimeError:  # no event loop: a script or a test
-            for _ in stream:
-                pass
+    def generate(self) -> None:
+        """Write anew, with all models that are chosen."""
+        self._write(lambda draft: draft.begin(self.settings), self.drafts)
 
-    def _stream(self, settings: Settings) -> Iterator[None]:
-        drawn: list[Drawn] = []
-        try:
-            for step in draw(self.model, self.tokenizer, settings):
-                drawn.append(step)
-                self.text.value = render(self.tokenizer, settings.prompt, drawn)
+    def stop(self) -> None:
+        """Stop writing; Continue goes on as if nothing had been."""
+        self.stream.stop()
+
+    def go_on(self) -> None:
+        """Write on where the texts stand, those that have not ended."""
+        drafts = {name: draft for name, draft in self.drafts.items() if not draft.ended} or self.drafts
+        self._write(lambda draft: draft.go_on(self.settings), drafts)
+
+    def choose(self, voice: str, place: int, token: int) -> None:
+        """Put another token at a place of a text, and go on from there.
+
+        Raises ValueError for a place that was not written, and a token that is not among its alternatives.
+        """
+        self.stop()
+        draft = self.voices.draft(voice)
+        draft.choose(place, token)
+        if draft.ended:
+            self._show()
+        else:
+            self._write(lambda draft: draft.go_on(self.settings), {voice: draft})
+
+    def save(self, path: str | os.PathLike | None = None) -> os.PathLike:
+        """Write settings and texts as JSON, by default to the file that the widget names; returns where it is."""
+        texts = tuple(saved(name, draft) for name, draft in self.drafts.items())
+        written = save(path or self.path.value, Session(self.settings, texts))
+        self.saying.value = f"<span role='status'>saved as {html.escape(str(written))}</span>"
+        return written
+
+    def load(self, path: str | os.PathLike | None = None) -> None:
+        """Go on with what was saved. Raises ValueError for a file that is no session, or one of other models."""
+        self.stop()
+        session = load(path or self.path.value)
+        for text in session.texts:
+            restore(self.voices.draft(text.name), text)
+        self.controls.settings = session.settings
+        self.models.value = tuple(text.name for text in session.texts)
+        self._show()
+
+    def figure(self, title: str = "What was written") -> Figure:
+        """The texts as they stand, or what Generate would write: the picture where nothing can be clicked."""
+        rows = {}
+        for voice, draft in self.drafts.items():
+            if not draft.drawn:
+                draft = Draft(draft.model, draft.tokenizer)
+                for _ in draft.begin(self.settings):
+                    pass
+            how = f"{draft.settings.strategy}, seed {draft.settings.seed}"
+            rows[f"{voice}: {how}"] = drawn_tokens(draft.tokenizer, draft.settings.prompt, draft.drawn)
+        return tokens_figure(rows, title)
+
+    def next_figure(self, title: str = "What the filters keep, and what they remove") -> Figure:
+        """The bars of each model as they stand. Raises ValueError where nothing can be drawn."""
+        steps, tokenizers = {}, {}
+        for voice, draft in self.drafts.items():
+            step, place = self._next(draft)
+            label = f"{voice}, {self._where(place)}"
+            steps[label], tokenizers[label] = step, draft.tokenizer
+        return next_figure(steps, tokenizers, title)
+
+    def _button(self, text: str, icon: str, action: Callable[[], object]) -> widgets.Button:
+        """A button whose failures are told in place."""
+        made = widgets.Button(description=text, icon=icon)
+        made.layout.width = "7rem"
+        made.add_class(f"lab-{text.lower()}")
+
+        def pressed(_) -> None:
+            self.problem = self.saying.value = ""
+            try:
+                action()
+            except (ValueError, OSError) as error:
+                self.problem = str(error)
+                self._show()
+
+        made.on_click(pressed)
+        return made
+
+    def _write(self, begin: Callable[[Draft], Iterator[None]], drafts: Mapping[str, Draft]) -> None:
+        """Let these models write by turns, a token each, so that all texts grow at once."""
+        self.stop()
+        self.problem = ""
+        if not drafts:
+            raise ValueError("choose a model first")
+        writing = [begin(draft) for draft in drafts.values()]
+        self.choice.pick("", None)
+        self.stream.start(self._by_turns(writing))
+
+    def _by_turns(self, writing: list[Iterator[None]]) -> Iterator[None]:
+        while writing:
+            for one in list(writing):
+                try:
+                    next(one)
+                except StopIteration:
+                    writing.remove(one)
+                except ValueError as error:
+                    self.problem = str(error)
+                    return
                 yield
+
+    def _chosen(self) -> None:
+        self._show_texts(self.drafts)
+        self._show_bars_soon()
+
+    def _show(self, more: bool = False) -> None:
+        """Draw everything; while there is more to come, only the texts."""
+        try:
+            drafts = self.drafts
+            if not self.voices.names:
+                raise ValueError(f"no runs in {self.voices.folder}: `lab train` makes one")
         except ValueError as error:
-            self.text.value = _problem(error)
+            self.problem, drafts = str(error), {}
+        if more:
+            self.stop_button.disabled = False
+        self._show_texts(drafts)
+        if not more:
+            self.stop_button.disabled = True
+            self.notice.value = alert(self.problem) if self.problem else ""
+            self.copy.value = copy_button("\n\n".join(draft.text for draft in drafts.values()))
+            self.choice.offer(drafts)
+            self._show_bars_soon()
 
+    def _show_texts(self, drafts: dict[str, Draft]) -> None:
+        for voice, draft in drafts.items():
+            if voice not in self.strips:
+                self.strips[voice] = TokenStrip(lambda place, voice=voice: self.choice.pick(voice, place))
+            tokens = drawn_tokens(draft.tokenizer, draft.settings.prompt, draft.drawn)
+            place = self.choice.place if draft is self.choice.draft else None
+            heading = voice if len(self.voices.names) > 1 else ""
+            self.strips[voice].show(tokens, draft.by_hand, place, heading)
+        shown = tuple(self.strips[voice] for voice in drafts)
+        if shown != self.texts.children:
+            self.texts.children = shown
 
-async def _spread(stream: Iterator[None]) -> None:
-    for _ in stream:
-        await asyncio.sleep(0.005)
+    def _next(self, draft: Draft):
+        """The distribution at the chosen place of a text, or after the prompt, and where that is."""
+        settings, place = self.settings, self.choice.place
+        if draft is self.choice.draft and place is not None:
+            return next_token(draft.model, [*draft.prompt, *draft.tokens[:place]], settings.sampling), place
+        return next_token(draft.model, prompt_ids(draft.tokenizer, settings.prompt), settings.sampling), None
 
+    def _where(self, place: int | None) -> str:
+        return "next token after the prompt" if place is None else f"token {place + 1}"
 
-def _problem(error: Exception) -> str:
-    return f"<div role='alert' style='padding:8px 12px'>{html.escape(str(error))}</div>"
-
-
-def _name(tokenizer, i: int) -> str:
-    return tokenizer.tokens([i])[0]
+    def _show_bars(self) -> None:
+        parts = []
+        try:
+            for voice, draft in self.drafts.items():
+                step, place = self._next(draft)
+                heading = self._where(place).capitalize() + ":"
+                heading = f"{voice}. {heading}" if len(self.voices.names) > 1 else heading
+                parts.append(next_html(step, draft.tokenizer, heading))
+        except ValueError as error:
+            parts.append(alert(str(error)))
+        self.next_token.value = page(*parts)

@@ -15,7 +15,7 @@ from lab.show.bench import on_log_scales, predicted
 from lab.show.colours import BLUE, GREY, INK, PAPER, VERMILION
 from lab.show.plots import figure, legend
 from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.runs_explorer import picture
+from lab.show.widgets.parts import in_row, named, page, picture
 from lab.show.widgets.still import Still
 
 SIZES = ("batch", "width", "context")
@@ -135,10 +135,9 @@ def time_figure(times: StepTimes, state: StepState) -> Figure:
 
 def render(times: StepTimes, state: StepState) -> str:
     """HTML of the prediction in words and as a picture. Pure."""
-    page = f"background:{PAPER};color:{INK};padding:8px 12px;border-radius:6px;font:13px/1.6 system-ui,sans-serif"
     lines = told(times, state)
     words = "<br>".join(html.escape(line) for line in lines)
-    return f"<div style='{page}'><div role='status'>{words}</div>{picture(time_figure(times, state), lines[0])}</div>"
+    return page(f"<div role='status'>{words}</div>", picture(time_figure(times, state), lines[0]))
 
 
 class StepTimeExplorer(Still, widgets.VBox):
@@ -164,14 +163,12 @@ class StepTimeExplorer(Still, widgets.VBox):
         )
         self.view = widgets.HTML()
         self.view.add_class("lab-step-time")
+        named(self, ["device", *SIZES, "view"])
+        show = Debounced(self._show)
         for name in ("device", *SIZES):
-            control = getattr(self, name)
-            control.add_class(f"lab-{name}")
-            control.observe(Debounced(self._show), "value")
-        wrapped = widgets.Layout(flex_flow="row wrap")
-        sliders = widgets.HBox([self.batch, self.width, self.context], layout=wrapped)
+            getattr(self, name).observe(show, "value")
         self._show()
-        super().__init__([self.device, sliders, self.view])
+        super().__init__([self.device, in_row(self.batch, self.width, self.context), self.view])
 
     @property
     def state(self) -> StepState:
@@ -181,6 +178,10 @@ class StepTimeExplorer(Still, widgets.VBox):
         """Measured against predicted for all rows and devices: the picture where nothing can be moved."""
         rows = {name: times.rows for name, times in self.times.items()}
         return predicted(rows, {name: times.law for name, times in self.times.items()})
+
+    def figure(self) -> Figure:
+        """What the controls ask for: the predicted time over the batch size, with what was measured."""
+        return time_figure(self.times[self.state.device], self.state)
 
     def _show(self) -> None:
         self.view.value = render(self.times[self.device.value], self.state)

@@ -3,36 +3,47 @@
 import html
 
 import ipywidgets as widgets
+from matplotlib.figure import Figure
 
 from lab.batches import IGNORE
-from lab.show.colours import FAINT, TINTS
-from lab.show.tokens import Token, tokens_html
+from lab.show.colours import FAINT, GREY, TINTS
+from lab.show.tokens import Token, tokens_figure, tokens_html
 from lab.show.widgets.debounce import Debounced
+from lab.show.widgets.parts import alert, in_row, named, page, wide
 from lab.show.widgets.still import Still
 from lab.windows import LineWindows
 from lab.windows.policies import POLICIES
 
 
-def render(windows: LineWindows, tokenizer, index: int) -> str:
-    """HTML of one window: what is read above, what is to be predicted below, slot under slot."""
+def slots(windows: LineWindows, tokenizer, index: int) -> dict[str, list[Token]]:
+    """One window as two rows of tokens of equal widths: what is read, and slot under slot what is to be predicted."""
     x, y = windows[index]
     read = _named(tokenizer, x.tolist())
     wanted = _named(tokenizer, [windows.pad_id if i == IGNORE else i for i in y.tolist()])
     padded = [i == IGNORE for i in y.tolist()]
     wide = [max(len(a), len(b)) for a, b in zip(read, wanted, strict=True)]
 
-    def row(texts: list[str]) -> str:
-        slots = zip(texts, wide, padded, strict=True)
-        return tokens_html(
-            [
-                Token(("·" if pad else text).ljust(w), FAINT if pad else TINTS[i % len(TINTS)])
-                for i, (text, w, pad) in enumerate(slots)
-            ]
-        )
+    def tokens(texts: list[str]) -> list[Token]:
+        return [
+            Token(("·" if pad else text).ljust(w), FAINT if pad else TINTS[i % len(TINTS)])
+            for i, (text, w, pad) in enumerate(zip(texts, wide, padded, strict=True))
+        ]
 
+    return {"read": tokens(read), "to be predicted": tokens(wanted)}
+
+
+def told(windows: LineWindows, index: int) -> str:
+    """Where a window was cut, and how much of it is padding."""
     line, offset = windows.locate(index)
-    where = f"window {index} of {len(windows):,}: line {line}, from place {offset}; {sum(padded)} slots of padding"
-    return f"<b>read</b>{row(read)}<b>to be predicted</b>{row(wanted)}<div>{html.escape(where)}</div>"
+    padded = int((windows[index][1] == IGNORE).sum())
+    return f"window {index} of {len(windows):,}: line {line}, from place {offset}; {padded} slots of padding"
+
+
+def render(windows: LineWindows, tokenizer, index: int) -> str:
+    """HTML of one window: what is read above, what is to be predicted below, slot under slot."""
+    rows = slots(windows, tokenizer, index).items()
+    where = f"<div role='status' style='color:{GREY}'>{html.escape(told(windows, index))}</div>"
+    return page(*(f"<b>{name}</b>{tokens_html(tokens)}" for name, tokens in rows), where)
 
 
 class WindowExplorer(Still, widgets.VBox):
@@ -43,31 +54,46 @@ class WindowExplorer(Still, widgets.VBox):
 
     def __init__(self, encoded_lines: list[list[int]], tokenizer, context: int = 8):
         self.encoded_lines, self.tokenizer = encoded_lines, tokenizer
-        wide = widgets.Layout(width="auto", max_width="56rem")
         self.policy = widgets.Dropdown(options=list(POLICIES), description="policy")
         self.context = widgets.IntSlider(context, min=1, max=32, description="context")
-        self.index = widgets.IntSlider(0, min=0, max=0, description="window", layout=wide)
-        self.view = widgets.HTML(layout=wide)
-        for name in ("policy", "context", "index"):
-            getattr(self, name).add_class(f"lab-{name}")
+        self.index = widgets.IntSlider(0, min=0, max=0, description="window", layout=wide())
+        self.view = widgets.HTML(layout=wide())
+        self.windows: LineWindows | None = None
+        self.problem = ""
+        named(self, ["policy", "context", "index", "view"])
+        cut = Debounced(self._cut)
         for control in (self.policy, self.context):
-            control.observe(Debounced(self._cut), "value")
+            control.observe(cut, "value")
         self.index.observe(Debounced(self._show, seconds=0.03), "value")
         self._cut()
-        super().__init__([widgets.HBox([self.policy, self.context]), self.index, self.view])
+        super().__init__([in_row(self.policy, self.context), self.index, self.view])
+
+    def figure(self) -> Figure:
+        """The window that is chosen: the picture where nothing can be moved. Raises ValueError where there is none."""
+        if self.problem:
+            raise ValueError(f"no window was cut: {self.problem}")
+        index = self.index.value
+        return tokens_figure(
+            slots(self.windows, self.tokenizer, index), f"{self.policy.value}, {told(self.windows, index)}"
+        )
 
     def _cut(self) -> None:
         try:
             self.windows = LineWindows(
                 self.encoded_lines, self.context.value, self.policy.value, self.tokenizer.pad_id
             )
+            self.problem = ""
         except ValueError as error:
-            self.view.value = f"<div role='alert'>{html.escape(str(error))}</div>"
+            self.problem = str(error)
+            self._show()
             return
         self.index.max = len(self.windows) - 1
         self._show()
 
     def _show(self) -> None:
+        if self.problem:
+            self.view.value = alert(self.problem)
+            return
         self.view.value = render(self.windows, self.tokenizer, self.index.value)
 
 

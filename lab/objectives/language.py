@@ -1,4 +1,4 @@
-"""What a model is trained to do, and how well it does it, in figures that can be compared."""
+"""Predicting the next token: the loss, and what lines of text cost in bits a character."""
 
 import math
 from collections.abc import Sequence

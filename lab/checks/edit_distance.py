@@ -1,0 +1,89 @@
+"""A check of the edit distance, against its definition: try every first step, keep the cheapest."""
+
+from collections.abc import Callable
+from functools import cache
+from numbers import Integral
+
+from lab.checks.drawing import sentence
+from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array, ask, judge
+
+# Short first. Each shows what an implementation can forget: an empty side, the last row, a repeated letter, that the
+# cheapest way is not the one which takes what is equal first.
+PAIRS = (
+    ("", ""), ("a", "a"), ("a", "b"), ("a", ""), ("", "a"), ("ab", "b"), ("b", "ab"), ("ab", "a"), ("a", "ab"),
+    ("ab", "ba"), ("aa", "a"), ("a", "aaa"), ("abc", "cab"), ("abcd", "acbd"), ("kitten", "sitting"),
+    ("saturday", "sunday"), ("intention", "execution"),
+)  # fmt: skip
+WORDS = (
+    (["the", "cat"], ["the", "cat"]), (["the"], ["then"]), (["the", "cat", "sat"], ["cat", "sat"]),
+    (["the", "cat"], ["the", "black", "cat"]), (["ab", "c"], ["a", "bc"]), ([], ["the", "cat"]),
+)  # fmt: skip
+
+
+def edit_distance(fn: Callable) -> CheckReport:
+    """Does `fn(reference, hypothesis)` count the fewest substitutions, deletions and insertions between the two?
+
+    It gets two strings, then two lists of words, and returns a whole number. Source: Levenshtein 1966.
+
+    >>> from lab.speech import score
+    >>> print(edit_distance(lambda a, b: score.edit_distance("".join(a), "".join(b))))
+    edit_distance: failed, 7 of 8 properties hold
+      ✓ the answer is a whole number
+      ✓ what is equal costs nothing
+      ✓ a substitution costs one
+      ✓ against nothing, every item costs one
+      ✓ a deletion costs one, wherever it is
+      ✓ an insertion costs one, wherever it is
+      ✓ of several ways the cheapest counts
+      ✗ items may be words
+          fn(reference=['the', 'cat', 'sat'], hypothesis=['cat', 'sat'])
+          expected    actual
+           1           3
+    """
+
+    def read(case: Case, answer: object) -> int:
+        array = as_array(answer)
+        if array.size != 1 or not isinstance(number := array.reshape(-1)[0].item(), Integral | float):
+            raise Unreadable(f"{answer!r}")
+        if isinstance(number, bool) or number != int(number):
+            raise Unreadable(f"{answer!r}, which is no whole number")
+        return int(number)
+
+    cases = [Case(reference=a, hypothesis=b) for a, b in (*PAIRS, *WORDS)]
+    answered, answers = ask(fn, cases, "a whole number", read)
+    strings = [(case, answer) for case, answer in answers if isinstance(case["reference"], str)]
+
+    def some(wanted: Callable[[str, str], bool]) -> list:
+        return [(case, answer) for case, answer in strings if wanted(case["reference"], case["hypothesis"])]
+
+    def wrong(case: Case, answer: int) -> Example | None:
+        right = plain_distance(tuple(case["reference"]), tuple(case["hypothesis"]))
+        return None if answer == right else Example(str(case), sentence(str(right)), sentence(str(answer)))
+
+    return CheckReport(
+        "edit_distance",
+        (
+            answered,
+            judge("what is equal costs nothing", some(lambda a, b: a == b), wrong),
+            judge("a substitution costs one", some(lambda a, b: len(a) == len(b) == 1 and a != b), wrong),
+            judge("against nothing, every item costs one", some(lambda a, b: not a or not b), wrong),
+            judge("a deletion costs one, wherever it is", some(lambda a, b: 0 < len(b) == len(a) - 1), wrong),
+            judge(
+                "an insertion costs one, wherever it is", some(lambda a, b: 0 < len(a) == len(b) - 1), wrong
+            ),
+            judge("of several ways the cheapest counts", some(lambda a, b: len(a) > 1 and len(b) > 1), wrong),
+            judge("items may be words", [pair for pair in answers if pair not in strings], wrong),
+        ),
+    )
+
+
+@cache
+def plain_distance(a: tuple, b: tuple) -> int:
+    """The definition: without a first item of one side, or of both."""
+    if not a or not b:
+        return len(a) + len(b)
+    return min(
+        plain_distance(a[1:], b) + 1,
+        plain_distance(a, b[1:]) + 1,
+        plain_distance(a[1:], b[1:]) + (a[0] != b[0]),
+    )

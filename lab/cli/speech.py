@@ -1,0 +1,86 @@
+"""`lab transcribe`: what is said in a sound file; and what `lab train --model speech` trains."""
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from lab.cli.errors import errors_told
+
+USUAL = {
+    "digits": (2000, 1, 900),
+    "easy": (8000, 1, 4300),
+    "clauses": (12_000, 4, 5300),
+}  # utterances, accents, steps
+Method = Literal["ctc", "ctc beam", "attention", "attention beam", "both"]
+
+
+def transcribe(
+    run: tyro.conf.Positional[str],
+    sounds: tyro.conf.Positional[tuple[Path, ...]],
+    method: Method = "ctc beam",
+    beam: int = 12,
+    text: str | None = None,
+    weight: float = 0.5,
+    bonus: float = 0.5,
+    best: bool = False,
+    folder: Path | None = None,
+) -> None:
+    """Write down what is said in sound files, with a run of `lab train --model speech`.
+
+    Args:
+        run: its name, or a part of it that no other has (`lab runs` lists them), or its path.
+        sounds: WAV or FLAC files of the rate that the run was trained on.
+        method: by CTC, its likeliest path or with a beam; by attention, likewise; or both ways together.
+        beam: hypotheses that are kept.
+        text: a corpus, by name or path, whose language the search by CTC should prefer.
+        weight: how much it should.
+        bonus: what each character is worth, in nats: languages prefer short texts.
+        best: the bundle of the best validation instead of the newest.
+        folder: where the runs are; `runs/` of the project if absent.
+    """
+    with errors_told():
+        from lab import bundle
+        from lab.runs import find
+        from lab.speech.audio import read_audio
+        from lab.speech.features import log_mel
+        from lab.speech.transcribe import Reading, listen, read
+
+        loaded = bundle.load(find(run, folder), best=best)
+        if loaded.experiment.kind != "speech":
+            raise ValueError(
+                f"this run is a {loaded.experiment.kind}, which hears nothing: `lab train --model speech`"
+            )
+        model, tokenizer = loaded.model, loaded.tokenizer
+        scorer = _scorer(text, tokenizer) if text else None
+        reading = Reading(method, beam=beam, weight=weight if scorer else 0.0, bonus=bonus if scorer else 0.0)
+        for path in sounds:
+            (heard,) = listen(model, [log_mel(read_audio(path), model.config.features)])
+            said = tokenizer.decode(read(model, heard, tokenizer, reading, scorer))
+            print(f"{path.name}: {said}" if len(sounds) > 1 else said)
+
+
+def _scorer(name: str, tokenizer):
+    from lab.baselines import KneserNey
+    from lab.corpora import load
+    from lab.speech.fusion import NGramScorer
+    from lab.speech.text import plain
+
+    lines = [line for line in map(plain, load(name).lines) if line]
+    return NGramScorer(KneserNey(lines, order=6), tokenizer)
+
+
+def usual_speech(material: str):
+    """The plan whose fields are the flags of `lab train --model speech` and their defaults."""
+    from lab.runs import Plan
+    from lab.speech.model import SpeechConfig
+    from lab.speech.recognition import Recognition
+    from lab.speech.synthetic import SyntheticConfig
+    from lab.speech.voices import ACCENTS
+    from lab.train import TrainConfig
+
+    train, accents, steps = USUAL[material]
+    spoken = SyntheticConfig(material, train=train, accents=ACCENTS if accents > 1 else ACCENTS[:1])
+    training = TrainConfig(steps, other_lr=1.5e-3, warmup=150, clip_norm=5.0, optimizer="adamw")
+    objective = Recognition(material=spoken)
+    return Plan(SpeechConfig(vocab_size=64), training, tokenizer="char", objective=objective)

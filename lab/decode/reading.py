@@ -1,0 +1,179 @@
+"""What has been read of several texts, and the logits of their next tokens: alike for every kind of model.
+
+Letters: R rows, T tokens, V the vocabulary.
+
+Rows of one `Reader` are equally long, so they need no padding and no mask, and reach the end of the context together.
+Texts of unequal length are given to readers of their own, one for each length: a text then reads the same, to the last
+rounding of a matrix product, beside others and alone, whatever model reads it.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import index
+
+import torch
+from torch import Tensor, nn
+
+from lab.nn.step import make_step
+
+Model = nn.Module | Callable[[Tensor], Tensor]
+
+
+class Reader:
+    """Texts `ids` `(R, T)`, to which tokens are added one a row; `names[r]` tells whose text row r is.
+
+    A model with a cache reads each token once. When that is full it starts again from the last half of its context, so
+    texts may grow without end; a recurrent model's state is never full. Without a `cache` all of that context is read
+    for each token; a function `ids (R, T) -> logits (R, V)` always reads all of the text. `make_readers` makes them.
+    """
+
+    def __init__(
+        self, model: Model, ids: Tensor, names: Sequence[int], *, room: int, context: float, cache, step
+    ):
+        self.model, self.names, self.length = model, list(names), ids.shape[1]
+        self.ids = torch.cat([ids, ids.new_zeros(len(ids), room)], dim=1)  # with room for what follows
+        self.device = next(model.parameters()).device if is_language_model(model) else ids.device
+        self.context, self.cache, self.step = context, cache, step
+        self.start = self.read = 0  # where the context begins, and how far the cache has read
+
+    @property
+    def text(self) -> Tensor:
+        """The texts so far `(R, T)`."""
+        return self.ids[:, : self.length]
+
+    def logits(self) -> Tensor:
+        """Those of the next token of each row, `(R, V)` in float32 or float64 on the CPU."""
+        if self.length - self.start > self.context:
+            self.start = self.read = self.length - max(1, self.context // 2)
+            if self.cache is not None:
+                self.cache = self.model.new_cache(self.ids.shape[0], self.device)
+        logits = self._read()
+        return (logits if logits.dtype == torch.float64 else logits.float()).cpu()
+
+    def _read(self) -> Tensor:
+        if self.cache is None:
+            ids = self.ids[:, self.start : self.length].to(self.device)
+            return self.model(ids)[:, -1] if is_language_model(self.model) else _scores(self.model, ids)
+        unread = slice(self.read, self.length)
+        self.read = self.length
+        if self.step is not None and unread.stop - unread.start == 1:
+            return self.step(self.ids[:, unread.start].to(self.device), self.cache)
+        return self.model(self.ids[:, unread].to(self.device), cache=self.cache)[:, -1]
+
+    def append(self, tokens: Tensor) -> None:
+        """One token a row, `(R,)`."""
+        self.ids[:, self.length] = tokens
+        self.length += 1
+
+    def select(self, rows: list[int]) -> None:
+        """Go on with these rows, of which any may occur more than once; each takes its cache or state along."""
+        if rows == list(range(len(rows))) and len(rows) == self.ids.shape[0]:
+            return
+        self.names = [self.names[row] for row in rows]
+        if rows and self.cache is not None:
+            self._select_cache(rows)
+        self.ids = self.ids[rows]
+
+    def _select_cache(self, rows: list[int]) -> None:
+        """Rows that only stand in for others are overwritten in place, from the first token that differs."""
+        moves = [(source, target) for target, source in enumerate(rows) if source != target]
+        in_place = len(rows) == self.ids.shape[0] and all(rows[source] == source for source, _ in moves)
+        if not (in_place and hasattr(self.cache, "copy_rows")):
+            self.cache = self.cache.select(torch.tensor(rows, device=self.device))
+            return
+        sources, targets = torch.tensor(moves).T
+        text = self.ids[:, self.start : self.read]
+        differs = (text[sources] != text[targets]).any(dim=0)
+        first = int(differs.int().argmax()) if differs.any() else text.shape[1]
+        self.cache.copy_rows(sources.to(self.device), targets.to(self.device), first)
+
+
+def make_readers(
+    model: Model,
+    prompts: Sequence[Sequence[int]] | Tensor,
+    *,
+    max_new_tokens: int,
+    cut_prompt: bool = False,
+    cached: bool = True,
+) -> list[Reader]:
+    """A reader for each length of prompt that there is; a row's name is its prompt's number.
+
+    Raises ValueError for no prompts, a prompt without tokens, ids that the model does not know, and a prompt longer
+    than its context, unless `cut_prompt` says to read the last `context` tokens.
+    """
+    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
+    if not is_language_model(model) and not callable(model):
+        raise ValueError(
+            f"expected a model with new_cache, or a function of ids (B, T) that gives logits (B, V); got {model!r}"
+        )
+    vocab_size, context, device = None, math.inf, None
+    if is_language_model(model):
+        device = next(model.parameters()).device
+        vocab_size, context = model.config.vocab_size, model.new_cache(1, device).max_length
+    cached = cached and is_language_model(model)
+    step = make_step(model) if cached else None
+    groups: dict[int, list[tuple[int, list[int]]]] = {}
+    for name, prompt in enumerate(prompts):
+        ids = _checked(prompt, vocab_size)
+        if len(ids) > context:
+            if not cut_prompt:
+                raise ValueError(
+                    f"a prompt of {len(ids)} tokens is longer than the model's context of {context}: give less, or "
+                    f"cut_prompt=True to go on from its last {context}"
+                )
+            ids = ids[-context:]
+        groups.setdefault(len(ids), []).append((name, ids))
+    if not groups:
+        raise ValueError("no prompts were given")
+    readers = []
+    for rows in groups.values():
+        names, texts = zip(*rows, strict=True)
+        cache = model.new_cache(len(rows), device) if cached else None
+        settings = dict(room=max_new_tokens, context=context, cache=cache, step=step)
+        readers.append(Reader(model, torch.tensor(texts), names, **settings))
+    return readers
+
+
+@contextmanager
+def evaluating(model: Model) -> Iterator[None]:
+    """Without dropout; afterwards in the mode it was in."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def is_language_model(model: object) -> bool:
+    """Whether it reads with a cache of its own, and knows its vocabulary."""
+    return isinstance(model, nn.Module) and hasattr(model, "new_cache") and hasattr(model, "config")
+
+
+def _scores(score_fn: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
+    logits = score_fn(ids)
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(ids):
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(
+            f"for ids {tuple(ids.shape)} the function must give logits ({len(ids)}, V), got {given}"
+        )
+    return logits
+
+
+def _checked(prompt: Sequence[int] | Tensor, vocab_size: int | None) -> list[int]:
+    try:
+        ids = [index(i) for i in (prompt.tolist() if isinstance(prompt, Tensor) else prompt)]
+    except TypeError:
+        raise ValueError(f"a prompt is a sequence of token ids, whole numbers; got {prompt!r}") from None
+    if not ids:
+        raise ValueError("the prompt has no tokens: start from at least <s>")
+    for i in ids:
+        if i < 0 or (vocab_size is not None and i >= vocab_size):
+            known = "0 or more" if vocab_size is None else f"from 0 to {vocab_size - 1}"
+            raise ValueError(f"unknown token id {i}: ids are {known}")
+    return ids

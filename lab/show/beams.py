@@ -1,0 +1,190 @@
+"""The tree that a beam search grows: every candidate of every step, those that were given up in grey."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from lab.decode.hypotheses import BeamStep, Candidate
+from lab.show.attention import label
+from lab.show.colours import BLUE, FAINT, GREEN, GREY, INK, PAPER
+from lab.show.plots import figure
+
+WIDE, HIGH, ACROSS, DOWN = 104, 34, 148, 42  # pixels: of a box, and from one to the next
+ROOT_WIDE, MARGIN = 60, 14
+FATES = {
+    "leading": "the leading line",
+    "alive": "a line that is kept",
+    "finished": "a line that has ended",
+    "pruned": "given up",
+}
+# Fill, edge, width of the edge, dashes, ink: no fate differs by colour alone.
+LOOKS = {
+    "leading": ("#CFE4F5", BLUE, 2.6, "", INK),
+    "alive": ("#E9F3FA", BLUE, 1.2, "", INK),
+    "finished": ("#CDEBDF", GREEN, 1.8, "", INK),
+    "pruned": ("#F1F2F4", GREY, 1.0, "4 3", "#5B626E"),
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A candidate in the picture: its step from 1, its row from 0, the place of its parent in the list, its fate.
+
+    `fate` is one of `FATES`, as things stand at the step that is shown; -1 is the prompt.
+    """
+
+    candidate: Candidate
+    step: int
+    row: int
+    parent: int
+    fate: str
+
+
+def beam_tree(steps: Sequence[BeamStep], upto: int | None = None) -> list[Node]:
+    """The candidates of the first `upto` steps (all by default), in the order in which they are drawn.
+
+    One that was kept once, but of which no line that is still alive or finished begins, is given up too. Children
+    stand in the order of their parents, so that few lines cross. Raises ValueError for a step that was not made.
+    """
+    upto = len(steps) if upto is None else upto
+    if not 1 <= upto <= len(steps):
+        raise ValueError(f"the search took {len(steps)} steps, numbered from 1; got {upto}")
+    last = steps[upto - 1]
+    alive = [one.tokens for one in last.candidates if one.fate == "alive"] if not last.over else []
+    finished = [one.tokens for _, one in last.ended]
+    leading = finished[0] if last.over or not alive else alive[0]
+    fates: dict[tuple[int, ...], str] = {}
+    for fate, lines in (("finished", finished), ("alive", alive), ("leading", [leading])):
+        fates |= {line[:n]: fate for line in lines for n in range(1, len(line) + 1)}
+    nodes: list[Node] = []
+    places: dict[tuple[int, ...], int] = {(): -1}
+    for number, step in enumerate(steps[:upto], start=1):
+        candidates = sorted(step.candidates, key=lambda one: (places[one.tokens[:-1]], -one.total))
+        for row, one in enumerate(candidates):
+            tokens = one.tokens
+            fate = fates.get(tokens, "pruned") if one.fate != "pruned" else "pruned"
+            nodes.append(Node(one, number, row, places[tokens[:-1]], fate))
+            places[tokens] = len(nodes) - 1
+    return nodes
+
+
+def told(node: Node, tokenizer) -> str:
+    """What a screen reader says of a candidate, and what pointing at it shows."""
+    one = node.candidate
+    return (
+        f"step {node.step}: “{label(tokenizer.tokens([one.token])[0], 24)}”, log-probability "
+        f"{one.log_probability:.2f}, in total {one.total:.2f}; {FATES[node.fate]}"
+    )
+
+
+def beam_svg(nodes: Sequence[Node], tokenizer) -> str:
+    """The tree as SVG, to be reached with the tab key; each box has the token, and the log-probability so far."""
+    drawing = _Drawing(nodes)
+    edges, boxes = "", ""
+    # What is given up is drawn first, and so lies below.
+    for node in sorted(nodes, key=lambda node: list(FATES).index(node.fate), reverse=True):
+        fill, edge, width, dashes, ink = LOOKS[node.fate]
+        x, y = drawing.corner(node)
+        (from_x, from_y), (to_x, to_y) = drawing.edge(node)
+        bend = (to_x - from_x) / 2
+        dashed = f" stroke-dasharray='{dashes}'" if dashes else ""
+        edges += (
+            f"<path d='M{from_x:g},{from_y:g}c{bend:g},0 {bend:g},{to_y - from_y:g} {2 * bend:g},{to_y - from_y:g}' "
+            f"fill='none' stroke='{edge}' stroke-width='{width}'{dashed}/>"
+        )
+        name = html.escape(label(tokenizer.tokens([node.candidate.token])[0], 11))
+        said = html.escape(told(node, tokenizer), quote=True)
+        boxes += (
+            f"<g class='node {node.fate}' tabindex='0' role='img' aria-label='{said}'><title>{said}</title>"
+            f"<rect x='{x:g}' y='{y:g}' width='{WIDE}' height='{HIGH}' rx='5' fill='{fill}' stroke='{edge}' "
+            f"stroke-width='{width}'{dashed}/><text x='{x + 8:g}' y='{y + 15:g}' fill='{ink}' "
+            f"font-family='ui-monospace,monospace'>{name}</text><text x='{x + 8:g}' y='{y + 28:g}' fill='{ink}' "
+            f"font-size='11'>{node.candidate.total:.2f}</text></g>"
+        )
+    x, y = drawing.root
+    root = (
+        f"<rect x='{x:g}' y='{y - HIGH / 2:g}' width='{ROOT_WIDE}' height='{HIGH}' rx='5' fill='{FAINT}'/>"
+        f"<text x='{x + ROOT_WIDE / 2:g}' y='{y + 4:g}' text-anchor='middle'>prompt</text>"
+    )
+    wide, high = drawing.wide, drawing.high
+    return (
+        f"<svg xmlns='http://www.w3.org/2000/svg' class='lab-beams' role='group' aria-label='tree of a beam search' "
+        f"width='{wide:g}' height='{high:g}' viewBox='0 0 {wide:g} {high:g}' font-family='system-ui,sans-serif' "
+        f"font-size='12' fill='{INK}'><style>.lab-beams .node:focus {{ outline:2px solid {INK}; }}</style>"
+        f"<rect width='100%' height='100%' fill='{PAPER}'/>{edges}{root}{boxes}</svg>"
+    )
+
+
+def beam_figure(nodes: Sequence[Node], tokenizer, title: str) -> Figure:
+    """The same picture as `beam_svg`, as a figure with a title and a key."""
+    drawing = _Drawing(nodes)
+    wide, high = max(drawing.wide, 560), drawing.high + 20
+    made, ax = figure(title, "", "", size=(wide / 100, high / 100 + 0.35))
+    points = 72 / 100  # a pixel
+    for node in sorted(nodes, key=lambda node: list(FATES).index(node.fate), reverse=True):
+        fill, edge, width, dashes, ink = LOOKS[node.fate]
+        x, y = drawing.corner(node)
+        style = "--" if dashes else "-"
+        ax.plot(*zip(*drawing.edge(node), strict=True), color=edge, linewidth=width * points, linestyle=style)
+        ax.add_patch(_box(x, y, WIDE, fill, edge, width * points, style))
+        name = label(tokenizer.tokens([node.candidate.token])[0], 11)
+        ax.text(
+            x + 8, y + 12, name, size=8.5, color=ink, va="center", family="DejaVu Sans Mono", parse_math=False
+        )
+        ax.text(x + 8, y + 25, f"{node.candidate.total:.2f}", size=7.5, color=ink, va="center")
+    x, y = drawing.root
+    ax.add_patch(_box(x, y - HIGH / 2, ROOT_WIDE, FAINT, FAINT, 1, "-"))
+    ax.text(x + ROOT_WIDE / 2, y, "prompt", size=8.5, ha="center", va="center")
+    for n, fate in enumerate(FATES):
+        fill, edge, width, dashes, _ = LOOKS[fate]
+        left = MARGIN + n * (wide - 2 * MARGIN) / len(FATES)
+        ax.add_patch(_box(left, high - 18, 16, fill, edge, width * points, "--" if dashes else "-", 10))
+        ax.text(left + 22, high - 13, fate, size=8, va="center")
+    ax.set(xlim=(0, wide), ylim=(high, 0), aspect="equal")
+    ax.axis("off")
+    return made
+
+
+def key() -> str:
+    """HTML of what the looks mean."""
+    signs = "".join(
+        f"<span style='white-space:nowrap;margin-right:14px'><span style='display:inline-block;width:14px;height:10px;"
+        f"margin-right:5px;background:{fill};border:{max(1, round(width))}px {'dashed' if dashes else 'solid'} {edge}'>"
+        f"</span>{FATES[fate]}</span>"
+        for fate, (fill, edge, width, dashes, _) in LOOKS.items()
+    )
+    return f"<div style='color:{GREY}'>{signs}</div>"
+
+
+class _Drawing:
+    """Where everything stands, in pixels: a column a step, the prompt at the left."""
+
+    def __init__(self, nodes: Sequence[Node]):
+        self.nodes = nodes
+        self.rows = [sum(node.step == step for node in nodes) for step in range(1, nodes[-1].step + 1)]
+        self.high = 2 * MARGIN + max(self.rows) * DOWN
+        self.wide = 2 * MARGIN + ROOT_WIDE + len(self.rows) * ACROSS
+        self.root = (MARGIN, self.high / 2)
+
+    def corner(self, node: Node) -> tuple[float, float]:
+        first = (self.high - self.rows[node.step - 1] * DOWN) / 2
+        return (
+            MARGIN + ROOT_WIDE + (node.step - 1) * ACROSS + (ACROSS - WIDE),
+            first + node.row * DOWN + (DOWN - HIGH) / 2,
+        )
+
+    def edge(self, node: Node) -> tuple[tuple[float, float], tuple[float, float]]:
+        """From the right of its parent to its own left."""
+        x, y = self.corner(node)
+        if node.parent < 0:
+            return (self.root[0] + ROOT_WIDE, self.root[1]), (x, y + HIGH / 2)
+        from_x, from_y = self.corner(self.nodes[node.parent])
+        return (from_x + WIDE, from_y + HIGH / 2), (x, y + HIGH / 2)
+
+
+def _box(x: float, y: float, wide: float, fill: str, edge: str, width: float, style: str, high: float = HIGH):
+    shape = {"boxstyle": "round,pad=0,rounding_size=4", "facecolor": fill, "edgecolor": edge}
+    return FancyBboxPatch((x, y), wide, high, linewidth=width, linestyle=style, **shape)

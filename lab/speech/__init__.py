@@ -1,0 +1,1 @@
+"""Speech: from a waveform to text. Features, corpora, CTC, an encoder-decoder transformer, error rates."""

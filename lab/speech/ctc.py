@@ -1,0 +1,229 @@
+"""Connectionist temporal classification: the probability of a transcript when nobody says which frame is which letter.
+
+Each frame names a token or the blank; a path of names stands for the transcript that is left when repeats are merged
+and blanks dropped. The probability of a transcript is the sum over all its paths (Graves et al. 2006).
+
+Letters: B rows, T frames, U tokens of a transcript, V tokens there are, L = 2U + 1 states: the tokens of the
+transcript with a blank before, between and after them.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lab.batches import IGNORE
+
+BLANK = 0  # `<pad>`, which no transcript holds
+NEVER = -1e30  # log 0 with which one can calculate: of -inf logsumexp has no gradient
+
+
+class Infeasible(NamedTuple):
+    """A row that CTC cannot align: it has `frames` frames, and its transcript needs `needed`."""
+
+    row: int
+    frames: int
+    needed: int
+
+
+def collapse(path: Sequence[int], blank: int = BLANK) -> list[int]:
+    """The transcript that a path stands for: repeats merged, blanks dropped.
+
+    >>> collapse([5, 5, 0, 5, 7, 7, 0])
+    [5, 5, 7]
+    """
+    kept = [token for token, before in zip(path, [None, *path], strict=False) if token != before]
+    return [token for token in kept if token != blank]
+
+
+def alignments(target: Sequence[int], T: int, blank: int = BLANK) -> Iterator[tuple[int, ...]]:
+    """Every path of T frames that stands for `target`: by trying all, so for small cases only.
+
+    >>> list(alignments([5, 7], T=3))
+    [(0, 5, 7), (5, 0, 7), (5, 5, 7), (5, 7, 0), (5, 7, 7)]
+    """
+    names, target = sorted({blank, *target}), list(target)
+    return (path for path in product(names, repeat=T) if collapse(path, blank) == target)
+
+
+def frames_needed(target: Sequence[int]) -> int:
+    """The fewest frames that can stand for `target`: one a token, and a blank between two that are equal.
+
+    >>> frames_needed([5, 7, 7])
+    4
+    """
+    return len(target) + sum(a == b for a, b in pairwise(target))
+
+
+def infeasible(
+    lengths: Sequence[int] | Tensor, targets: Sequence[Sequence[int]] | Tensor
+) -> list[Infeasible]:
+    """The rows with fewer frames than their transcript needs; `targets` as lists, or `(B, U)` padded with -100.
+
+    Their probability is 0 whatever the model says. A loss with `zero_infinity` counts them as learned and says
+    nothing, so find them first.
+
+    >>> infeasible([3, 3], [[5, 7, 8], [5, 7, 7]])
+    [Infeasible(row=1, frames=3, needed=4)]
+    """
+    lengths, targets = _listed(lengths), [_unpadded(target) for target in _listed(targets)]
+    rows = enumerate(zip(lengths, targets, strict=True))
+    return [Infeasible(n, T, need) for n, (T, target) in rows if (need := frames_needed(target)) > T]
+
+
+def forward_lattice(log_probs: Tensor, target: Sequence[int], blank: int = BLANK) -> Tensor:
+    """log alpha `(T, L)`: the probability of all beginnings of paths that are in state s after frame t.
+
+    `log_probs` `(T, V)` are logarithms of probabilities. From one frame to the next a path stays, goes on by one
+    state, or by two past a blank that stands between different tokens (Graves et al. 2006, eq. 6 and 7). What is
+    out of reach is `NEVER`.
+
+    Raises ValueError for other shapes, no frames, and targets that are no tokens, or the blank.
+    """
+    names, may_skip = _states(log_probs, target, blank)
+    emitted = log_probs.clamp(min=NEVER)[:, names]  # (T, L)
+    begins = torch.arange(len(names), device=log_probs.device) < 2
+    alpha = [torch.where(begins, emitted[0], NEVER)]
+    for t in range(1, len(emitted)):
+        ways = [alpha[-1], _shifted(alpha[-1], 1), torch.where(may_skip, _shifted(alpha[-1], 2), NEVER)]
+        alpha.append(torch.stack(ways).logsumexp(0) + emitted[t])
+    return torch.stack(alpha)
+
+
+def ctc_nats(log_probs: Tensor, target: Sequence[int], blank: int = BLANK) -> Tensor:
+    """-log P(target) of one utterance, `log_probs` `(T, V)` -> `()`; infinite where no path is long enough.
+
+    The sum over all paths in T * L additions; autograd goes through it. Errors as in `forward_lattice`.
+
+    >>> uniform = torch.full((3, 10), 0.1, dtype=torch.float64).log()
+    >>> round(ctc_nats(uniform, [5, 7]).neg().exp().item(), 6)  # five paths, each of probability 0.1 ** 3
+    0.005
+    """
+    last = forward_lattice(log_probs, target, blank)[-1, -2:]  # ends in the last token, or the blank after it
+    nats = -last.logsumexp(0)
+    return torch.where(nats > -NEVER / 2, torch.inf, nats)
+
+
+def occupancy(log_probs: Tensor, target: Sequence[int], blank: int = BLANK) -> Tensor:
+    """P(state s at frame t | target) `(T, L)`: each row sums to one.
+
+    Summed over the states of a token it is minus the gradient of `ctc_nats` by that token's log probability.
+    The second half of the product is the same recursion from the other end (Graves et al. 2006, eq. 9 and 10).
+
+    Raises ValueError when no path fits, and as `forward_lattice`.
+    """
+    names, _ = _states(log_probs, target, blank)
+    alpha = forward_lattice(log_probs, target, blank)
+    beta = forward_lattice(log_probs.flip(0), list(target)[::-1], blank).flip(0, 1)
+    together = alpha + beta - log_probs.clamp(min=NEVER)[:, names]  # both halves hold frame t
+    if together[-1].max() < NEVER / 2:
+        raise ValueError(_too_short(len(log_probs), target))
+    return together.softmax(-1)
+
+
+def best_alignment(log_probs: Tensor, target: Sequence[int], blank: int = BLANK) -> list[int]:
+    """The likeliest of the paths that stand for `target`: a token or the blank for each of the T frames.
+
+    `log_probs` `(T, V)`. The recursion of `forward_lattice` with the best way in place of the sum (Viterbi).
+    Raises ValueError when no path fits, and as there.
+
+    >>> sure = torch.tensor([[0.1, 0.8, 0.1], [0.4, 0.5, 0.1], [0.3, 0.1, 0.6]]).log()
+    >>> best_alignment(sure, [1, 2])
+    [1, 1, 2]
+    """
+    names, may_skip = _states(log_probs, target, blank)
+    emitted = log_probs.detach().clamp(min=NEVER)[:, names]
+    best = torch.where(torch.arange(len(names), device=log_probs.device) < 2, emitted[0], NEVER)
+    came = []  # by how many states
+    for t in range(1, len(emitted)):
+        ways = torch.stack([best, _shifted(best, 1), torch.where(may_skip, _shifted(best, 2), NEVER)])
+        best, step = ways.max(0)
+        best = best + emitted[t]
+        came.append(step.tolist())
+    state = len(names) - 1 - (len(names) > 1 and bool(best[-2] > best[-1]))
+    if best[state] < NEVER / 2:
+        raise ValueError(_too_short(len(log_probs), target))
+    states = [state]
+    for step in reversed(came):
+        states.append(states[-1] - step[states[-1]])
+    return [names[state] for state in reversed(states)]
+
+
+def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, blank: int = BLANK) -> Tensor:
+    """-log P(target) of every row `(B,)`, as `ctc_nats` says it, by torch's fast version of the same recursion.
+
+    log_probs `(B, T, V)`, of which row b has `lengths[b]` frames; targets `(B, U)`, padded on the right with -100.
+    They must come from a log_softmax: the gradient that torch gives is then that of the logits.
+
+    Raises ValueError for shapes that do not fit, and for rows that cannot be aligned, naming them.
+    """
+    B, T, _ = log_probs.shape
+    if lengths.shape != (B,) or targets.shape[:1] != (B,) or targets.dim() != 2:
+        raise ValueError(
+            f"log_probs {tuple(log_probs.shape)} (B, T, V) need lengths (B,) and targets (B, U), got "
+            f"{tuple(lengths.shape)} and {tuple(targets.shape)}"
+        )
+    if B and not 1 <= int(lengths.min()) <= int(lengths.max()) <= T:
+        raise ValueError(f"lengths must be in 1 .. T = {T}, got {lengths.tolist()}")
+    if bad := infeasible(lengths, targets):
+        row = bad[0]
+        raise ValueError(
+            f"{len(bad)} of {B} rows cannot be aligned; first row {row.row}: {row.frames} frames, its transcript needs "
+            f"{row.needed}. Leave them out (lab.speech.ctc.infeasible finds them), or reduce time by less"
+        )
+    real = targets != IGNORE
+    return F.ctc_loss(
+        log_probs.transpose(0, 1),
+        targets.where(real, blank),
+        lengths,
+        real.sum(1),
+        blank=blank,
+        reduction="none",
+    )
+
+
+def greedy(log_probs: Tensor, blank: int = BLANK) -> list[int]:
+    """The transcript of the likeliest path, `log_probs` `(T, V)`: not always the likeliest transcript.
+
+    >>> greedy(torch.tensor([[0.6, 0.4], [0.6, 0.4]]).log())  # P([]) is 0.36, P([1]) is 0.64
+    []
+    """
+    return collapse(log_probs.argmax(-1).tolist(), blank)
+
+
+def _states(log_probs: Tensor, target: Sequence[int], blank: int) -> tuple[list[int], Tensor]:
+    """The token of each state, and which may be entered from two before: tokens that differ from the last one."""
+    if log_probs.dim() != 2 or not len(log_probs) or not log_probs.is_floating_point():
+        raise ValueError(
+            f"log_probs must be floats (T, V) with T > 0, got {log_probs.dtype} {tuple(log_probs.shape)}"
+        )
+    V, target = log_probs.shape[1], [int(token) for token in target]
+    if not 0 <= blank < V:
+        raise ValueError(f"the blank must be one of the {V} tokens, got {blank}")
+    if wrong := [token for token in target if token == blank or not 0 <= token < V]:
+        raise ValueError(f"a target holds tokens in 0 .. {V - 1} but not the blank {blank}, got {wrong}")
+    names = [blank]
+    for token in target:
+        names += [token, blank]
+    skips = [s >= 2 and names[s] != blank and names[s] != names[s - 2] for s in range(len(names))]
+    return names, torch.tensor(skips, device=log_probs.device)
+
+
+def _shifted(x: Tensor, by: int) -> Tensor:
+    """`(L,)` moved on by some states."""
+    return F.pad(x, (by, 0), value=NEVER)[: len(x)]
+
+
+def _too_short(T: int, target: Sequence[int]) -> str:
+    return f"no path of {T} frames stands for these {len(target)} tokens: {frames_needed(target)} are needed"
+
+
+def _listed(values: Sequence | Tensor) -> list:
+    return values.tolist() if isinstance(values, Tensor) else list(values)
+
+
+def _unpadded(target: Sequence[int]) -> list[int]:
+    return [token for token in target if token != IGNORE]

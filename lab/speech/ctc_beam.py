@@ -1,0 +1,164 @@
+"""The likeliest transcript, not the likeliest path: beam search over beginnings of transcripts, with a language model.
+
+Letters: T frames, V tokens.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lab.speech.ctc import BLANK
+from lab.speech.fusion import Scorer
+
+NEVER = -math.inf
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A transcript and why it was chosen: `score` = log_ctc + weight * log_lm + bonus * len(tokens).
+
+    log_ctc  log P(tokens | audio), over the paths that the search kept
+    log_lm   log P(tokens, `</s>`) by the language model; 0 without one
+    """
+
+    tokens: tuple[int, ...]
+    score: float
+    log_ctc: float
+    log_lm: float = 0.0
+
+
+def prefix_beam(
+    log_probs: Tensor,
+    *,
+    beam: int | None = 12,
+    margin: float | None = 10.0,
+    scorer: Scorer | None = None,
+    weight: float = 0.0,
+    bonus: float = 0.0,
+    blank: int = BLANK,
+) -> list[Hypothesis]:
+    """The best transcripts for `log_probs` `(T, V)`, best first.
+
+    After each frame the `beam` best beginnings are kept, each with the sum of its paths, apart by whether they end in a
+    blank: only then may the same token come twice (Hannun et al. 2014, algorithm 1). A `scorer` adds `weight` times
+    the log probability that a language model gives the text (shallow fusion), `bonus` what a token is worth, for a
+    language model prefers short texts.
+
+    A frame's tokens that are more than `margin` nats behind its best are passed over; most frames then cost next to
+    nothing. Without a beam and a margin (None) the search is exact, and its cost grows with V ** T.
+
+    >>> import torch
+    >>> best, *_ = prefix_beam(torch.tensor([[0.6, 0.4], [0.6, 0.4]]).log())  # the greedy path gives []
+    >>> best.tokens, round(math.exp(best.log_ctc), 3)
+    ((1,), 0.64)
+
+    Raises ValueError for shapes, a beam, a margin or weights that cannot be, and for NaN.
+    """
+    frames = _checked(log_probs, beam, margin, weight, bonus, blank)
+    fusion = _Fusion(scorer if weight else None, weight, bonus)
+    beams = {
+        (): (0.0, NEVER)
+    }  # of each beginning: log P of its paths that end in a blank, and in its last token
+    for frame in frames:
+        least = NEVER if margin is None else max(frame) - margin
+        heard = [(token, p) for token, p in enumerate(frame) if p >= least and p > NEVER]
+        if any(token != blank for token, _ in heard):
+            fusion.read(beams)
+        beams = _kept(_grown(beams, heard, blank), beam, fusion)
+    fusion.read(beams)
+    found = []
+    for tokens, ends in beams.items():
+        log_ctc, log_lm = _add(*ends), fusion.whole(tokens)
+        found.append(Hypothesis(tokens, log_ctc + weight * log_lm + bonus * len(tokens), log_ctc, log_lm))
+    return sorted(found, key=lambda one: (-one.score, one.tokens))
+
+
+def _grown(beams: dict, heard: list[tuple[int, float]], blank: int) -> dict:
+    """All beginnings after one more frame, with both sums."""
+    in_blank, in_token = {}, {}
+
+    def add(sums: dict, tokens: tuple, p: float) -> None:
+        before = sums.get(tokens)
+        sums[tokens] = p if before is None else _add(before, p)
+
+    for tokens, (after_blank, after_token) in beams.items():
+        both, last = _add(after_blank, after_token), tokens[-1] if tokens else blank
+        for token, p in heard:
+            if token == blank:
+                add(in_blank, tokens, both + p)
+            elif token == last:
+                add(in_token, tokens, after_token + p)  # it goes on
+                if after_blank > NEVER:
+                    add(in_token, (*tokens, token), after_blank + p)  # it comes again
+            else:
+                add(in_token, (*tokens, token), both + p)
+    return {
+        tokens: (in_blank.get(tokens, NEVER), in_token.get(tokens, NEVER)) for tokens in in_blank | in_token
+    }
+
+
+def _kept(grown: dict, beam: int | None, fusion: "_Fusion") -> dict:
+    if beam is None or len(grown) <= beam:
+        return grown
+    ranked = sorted(grown, key=lambda tokens: -(_add(*grown[tokens]) + fusion.value(tokens)))
+    return {tokens: grown[tokens] for tokens in ranked[:beam]}
+
+
+class _Fusion:
+    """What a beginning is worth beside its sound. Each is put to the scorer once, those of one frame together."""
+
+    def __init__(self, scorer: Scorer | None, weight: float, bonus: float):
+        self.scorer, self.weight, self.bonus = scorer, weight, bonus
+        self.following: dict[tuple, Sequence[float]] = {}  # log P of each next token
+        self.so_far = {(): 0.0}  # log P of the beginning
+
+    def read(self, beams: dict) -> None:
+        """Ask what follows these beginnings."""
+        new = [tokens for tokens in beams if tokens not in self.following] if self.scorer else []
+        if new:
+            for tokens, log_probs in zip(new, self.scorer(new), strict=True):
+                self.following[tokens] = log_probs
+                self.log_lm(tokens)
+
+    def log_lm(self, tokens: tuple) -> float:
+        """log P of a beginning whose parent has been read."""
+        if self.scorer is None:
+            return 0.0
+        known = self.so_far.get(tokens)
+        if known is None:
+            parent = tokens[:-1]
+            known = self.so_far[tokens] = self.so_far[parent] + self.following[parent][tokens[-1]]
+        return known
+
+    def value(self, tokens: tuple) -> float:
+        return self.weight * self.log_lm(tokens) + self.bonus * len(tokens)
+
+    def whole(self, tokens: tuple) -> float:
+        """log P of a text that ends here."""
+        return self.log_lm(tokens) + self.following[tokens][self.scorer.eos_id] if self.scorer else 0.0
+
+
+def _add(a: float, b: float) -> float:
+    """log(exp a + exp b)."""
+    if a < b:
+        a, b = b, a
+    return a if b == NEVER else a + math.log1p(math.exp(b - a))
+
+
+def _checked(log_probs: Tensor, beam, margin, weight, bonus, blank) -> list[list[float]]:
+    """The frames as plain numbers, with which single additions are ten times as fast."""
+    if log_probs.dim() != 2 or not len(log_probs) or not 0 <= blank < log_probs.shape[1]:
+        raise ValueError(
+            f"log_probs must be (T, V) with T > 0 and hold the blank {blank}, got {tuple(log_probs.shape)}"
+        )
+    if log_probs.isnan().any():
+        raise ValueError("log_probs hold NaN: the model is broken, or its training diverged")
+    if beam is not None and (isinstance(beam, bool) or not isinstance(beam, int) or beam < 1):
+        raise ValueError(f"beam must be a whole number of at least 1, or None for all; got {beam!r}")
+    if margin is not None and not margin > 0:
+        raise ValueError(f"margin must be above 0 nats, or None for all tokens; got {margin!r}")
+    if not (math.isfinite(weight) and weight >= 0 and math.isfinite(bonus)):
+        raise ValueError(f"weight must be at least 0 and bonus a number, got {weight!r} and {bonus!r}")
+    return log_probs.detach().double().tolist()

@@ -1,0 +1,219 @@
+"""Synthetic speech by espeak-ng, where there is one: the same request gives the same samples, to the bit.
+
+The synthesiser is found, not brought along: as the package `espeakng-loader`, which the extra `speech` installs, or as
+the system's own. It runs in processes of its own (see `espeak_worker`).
+"""
+
+import ctypes.util
+import difflib
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lab.speech.audio import Audio, from_pcm16
+
+WORKER = Path(__file__).with_name("espeak_worker.py")
+FORKS = hasattr(os, "fork")  # without, every text costs the start of a process
+AHEAD = 2  # texts asked of a worker before its first answer is read
+SPEEDS = (80, 450)  # words a minute that espeak-ng speaks
+
+MISSING = (
+    "espeak-ng is not found, so no speech can be made here. Install it: pip install espeakng-loader (or, in this "
+    "project, pip install -e .[speech]); or as a system package: apt install espeak-ng, brew install espeak-ng. "
+    "Recorded speech needs none: see lab.speech.folders"
+)
+
+
+class EspeakMissing(ValueError):
+    """espeak-ng is neither installed as `espeakng-loader` nor by the system; the message says how to get it."""
+
+
+class UnknownVoice(ValueError):
+    """A voice or accent that this espeak-ng does not have."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """Where espeak-ng lies: the shared library, and its data where the library does not know."""
+
+    path: str
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """The espeak-ng that was found: its version, samples a second, and the names of its voices."""
+
+    version: str
+    rate: int
+    voices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to say, and how: a voice (a variant such as "f2" or "Andy"), an accent, words a minute.
+
+    Accents of English are "en-us", "en" (Britain), "en-gb-scotland", "en-029" (Caribbean) and others.
+
+    Raises ValueError for no text, and a speed outside 80 .. 450.
+    """
+
+    text: str
+    voice: str = "f2"
+    accent: str = "en-us"
+    speed: int = 175
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.text.strip():
+            raise ValueError(f"there is nothing to say in {self.text!r}: give at least one word")
+        if (
+            isinstance(self.speed, bool)
+            or not isinstance(self.speed, int)
+            or not SPEEDS[0] <= self.speed <= SPEEDS[1]
+        ):
+            raise ValueError(
+                f"speed must be whole words a minute from {SPEEDS[0]} to {SPEEDS[1]}, got {self.speed!r}"
+            )
+
+
+def find() -> Library:
+    """The package `espeakng-loader` if it is installed, else the system's library. Raises EspeakMissing."""
+    try:
+        import espeakng_loader
+    except ImportError:
+        if path := ctypes.util.find_library("espeak-ng"):
+            return Library(path)
+        raise EspeakMissing(MISSING) from None
+    return Library(str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path()))
+
+
+def available() -> bool:
+    """Whether there is an espeak-ng here that starts."""
+    try:
+        describe()
+    except EspeakMissing:
+        return False
+    return True
+
+
+def describe() -> Description:
+    """The espeak-ng that `find` finds. Raises EspeakMissing, also where it does not start."""
+    return _describe(find())
+
+
+@lru_cache(maxsize=4)
+def _describe(library: Library) -> Description:
+    with Worker(library) as worker:
+        return worker.about
+
+
+def speak(requests: Sequence[Request], *, workers: int = 1, progress: bool = False) -> Iterator[Audio]:
+    """Say each, in order, as 22,050 samples a second; `workers` processes share the work.
+
+    What is said depends on the request and on the version of espeak-ng, not on what was said before.
+
+    >>> for audio in speak([Request("in the beginning", voice="m3")]):  # doctest: +SKIP
+    ...     audio.seconds
+
+    Raises EspeakMissing, UnknownVoice before anything is said, and ValueError where espeak-ng cannot speak.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    library = find()
+    known = _describe(library).voices
+    for request in requests:
+        if request.voice not in known:
+            close = difflib.get_close_matches(request.voice, known, n=3, cutoff=0.4)
+            guess = f"did you mean {' or '.join(close)}? " if close else ""
+            raise UnknownVoice(f"espeak-ng has no voice {request.voice!r}: {guess}It has {', '.join(known)}")
+    with (
+        ExitStack() as stack,
+        tqdm(total=len(requests), desc="speaking", unit="", disable=not progress) as bar,
+    ):
+        pool = [stack.enter_context(Worker(library)) for _ in range(workers if FORKS else 0)]
+        asked: deque[Worker] = deque()
+        for n, request in enumerate(requests):
+            if len(asked) == AHEAD * workers:
+                yield _next(asked, bar)
+            worker = pool[n % workers] if pool else stack.enter_context(Worker(library))
+            worker.ask(request)
+            asked.append(worker)
+        while asked:
+            yield _next(asked, bar)
+
+
+def _next(asked: deque, bar: tqdm) -> Audio:
+    worker = asked.popleft()
+    audio = worker.hear()
+    if not FORKS:
+        worker.close()  # it has spoken once, and would not speak the same again
+    bar.update()
+    return audio
+
+
+class Worker:
+    """A process that speaks; close it, or use it in a `with`."""
+
+    def __init__(self, library: Library):
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(WORKER),
+            library.path,
+            *([library.data] if library.data else []),
+        ]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        try:
+            about = json.loads(self._answer(EspeakMissing))
+        except BaseException:
+            self.close()
+            raise
+        self.about = Description(about["version"], about["rate"], tuple(about["voices"]))
+
+    def ask(self, request: Request) -> None:
+        values = asdict(request) | {"voice": f"{request.accent}+{request.voice}"}
+        self.process.stdin.write(json.dumps(values).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> Audio:
+        """The answer to what was asked first."""
+        return from_pcm16(self._answer(UnknownVoice), self.about.rate)
+
+    def _answer(self, refused: type[ValueError]) -> bytes:
+        head = self.process.stdout.read(8)
+        if len(head) < 8:
+            said = self.process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise EspeakMissing(
+                f"espeak-ng was found but does not work ({said[-1:] or 'it ended'}). {MISSING}"
+            )
+        status, length = struct.unpack("<II", head)
+        content = self.process.stdout.read(length)
+        if status:
+            raise refused(content.decode())
+        return content
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()

@@ -1,0 +1,250 @@
+"""A transformer that hears: features in, a transcript out, by CTC on its encoder and by attention from its decoder.
+
+Letters: B rows, T frames, F bands, S frames after the embedding, U tokens of a transcript, C channels, V tokens in all.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lab import masks
+from lab.nn.attention import settle_mask
+from lab.nn.cache import KeyValueCache
+from lab.nn.config import TransformerConfig, check_whole
+from lab.nn.stack import Stack, TokenEmbedding, settle_positions
+from lab.nn.transformer import make_cache, make_output
+from lab.speech.embedding import KINDS, make_embedding, real_frames, reduced, steps_of
+from lab.speech.encoder import SpeechEncoder
+from lab.speech.features import FeatureError, FeatureSpec, Normalizer
+
+LEAST_SPREAD = 1e-3  # a band that never changes is not blown up
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """Sizes and kinds of parts. The defaults are the small model of notebook 10.
+
+    `context` is the most tokens of a transcript, `<s>` included, `max_frames` the most frames of an utterance.
+    `embedding` is "conv", "blstm" or "both"; it leaves one frame of every `reduction`. `kernel` is the width of the
+    encoder's convolutions in frames, an odd number; 0 leaves them out. `normalize`: "global", by the mean and spread
+    of each band over the training utterances, or "utterance", over the utterance itself. The blank of CTC is token 0,
+    `<pad>`.
+
+    >>> SpeechConfig(vocab_size=33).features.bands
+    80
+
+    Raises ValueError for what cannot be built; the message names the field.
+    """
+
+    vocab_size: int
+    context: int = 96
+    features: FeatureSpec = field(default_factory=FeatureSpec)
+    max_frames: int = 4000
+    width: int = 144
+    num_heads: int = 4
+    feed_forward: int = 576
+    encoder_layers: int = 3
+    decoder_layers: int = 1
+    embedding: str = "conv"
+    channels: int = 16
+    reduction: int = 4
+    kernel: int = 15
+    normalize: str = "global"
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        for name in ("max_frames", "encoder_layers", "decoder_layers", "channels", "reduction"):
+            check_whole(name, getattr(self, name))
+        check_whole("kernel", self.kernel, least=0)
+        for name, choices in {"embedding": KINDS, "normalize": ("global", "utterance")}.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        if self.kernel and self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, to have a middle, or 0 for none; got {self.kernel}")
+        steps_of(self.reduction)
+        _ = self.encoder, self.decoder  # they check the rest
+
+    @property
+    def encoder(self) -> TransformerConfig:
+        """What the encoder's stack is made of."""
+        return self._stack(-(-self.max_frames // self.reduction), self.encoder_layers)
+
+    @property
+    def decoder(self) -> TransformerConfig:
+        """What the decoder's stack is made of."""
+        return self._stack(self.context, self.decoder_layers)
+
+    def _stack(self, context: int, num_layers: int) -> TransformerConfig:
+        return TransformerConfig(
+            self.vocab_size,
+            context,
+            self.width,
+            num_layers,
+            self.num_heads,
+            self.feed_forward,
+            dropout=self.dropout,
+        )
+
+
+class Heard(NamedTuple):
+    """What the encoder makes of utterances.
+
+    memory      `(B, S, C)`, for the decoder to attend to
+    lengths     `(B,)`: how many of the S frames are real
+    ctc_logits  `(B, S, V)`: of a token, or the blank, at each frame
+    """
+
+    memory: Tensor
+    lengths: Tensor
+    ctc_logits: Tensor
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Which frames may be attended to: bool `(B, 1, 1, S)`; None where there is no padding."""
+        S = self.memory.shape[1]
+        return None if int(self.lengths.min()) == S else masks.padding(self.lengths, S)
+
+    def row(self, n: int) -> "Heard":
+        """One utterance alone, without padding."""
+        S = int(self.lengths[n])
+        rows = slice(n, n + 1)
+        return Heard(self.memory[rows, :S], self.lengths[rows], self.ctc_logits[rows, :S])
+
+
+class Recognised(NamedTuple):
+    """What a pass over a batch gives: `heard`, and the decoder's logits `(B, U, V)`; None where it got no tokens."""
+
+    heard: Heard
+    logits: Tensor | None
+
+
+class SpeechTransformer(nn.Module):
+    """An encoder of speech with a CTC output, and a decoder that attends to it and writes the transcript.
+
+    >>> model = SpeechTransformer(SpeechConfig(vocab_size=33, width=16, num_heads=2, feed_forward=16))
+    >>> heard, logits = model(torch.randn(1, 81, 80), torch.tensor([81]), torch.tensor([[2, 9, 11]]))
+    >>> heard.ctc_logits.shape, logits.shape
+    (torch.Size([1, 21, 33]), torch.Size([1, 3, 33]))
+    """
+
+    def __init__(self, config: SpeechConfig):
+        super().__init__()
+        c = self.config = config
+        bands = c.features.bands
+        self.register_buffer("mean", torch.zeros(bands))
+        self.register_buffer("std", torch.ones(bands))
+        self.front = make_embedding(c.embedding, bands, c.width, c.channels, c.reduction)
+        self.front_norm = nn.RMSNorm(c.width)
+        self.encoder = SpeechEncoder(c.encoder, c.kernel)
+        self.ctc_output = nn.Linear(c.width, c.vocab_size)
+        nn.init.zeros_(self.ctc_output.weight)
+        nn.init.zeros_(self.ctc_output.bias)
+        self.embedding = TokenEmbedding(c.decoder)
+        self.decoder = Stack(c.decoder, causal=True, reads_memory=True)
+        self.output = make_output(c.decoder, self.embedding)
+
+    def forward(self, features: Tensor, lengths: Tensor, ids: Tensor | None = None) -> Recognised:
+        """features `(B, T, F)`, of which row b has `lengths[b]` frames; ids `(B, U)`: `<s>` and the transcript.
+
+        The logits at u are of the token after ids `0 .. u`. Padding may hold anything. Raises ValueError for shapes
+        that do not fit, more frames or tokens than the config allows, and rows without frames.
+        """
+        heard = self.encode(features, lengths)
+        return Recognised(heard, None if ids is None else self.decode(ids, heard))
+
+    def encode(self, features: Tensor, lengths: Tensor) -> Heard:
+        """What the encoder makes of features `(B, T, F)`; arguments and errors as of `forward`."""
+        c = self.config
+        _check(features, lengths, c)
+        x = self.front_norm(self.front(self.normalized(features, lengths), lengths))
+        lengths = self.output_lengths(lengths)
+        S = x.shape[1]
+        mask = None if int(lengths.min()) == S else masks.padding(lengths, S)
+        memory = self.encoder(x, torch.arange(S, device=x.device), mask=mask)
+        return Heard(memory, lengths, self.ctc_output(memory))
+
+    def decode(self, ids: Tensor, heard: Heard, *, cache: KeyValueCache | None = None) -> Tensor:
+        """ids `(B, U)` -> logits `(B, U, V)`; with a cache, of `new_cache`, ids hold only what is new.
+
+        A cache belongs to one memory: its keys and values are made on the first call and kept.
+        """
+        positions = settle_positions(ids, None, cache.length if cache is not None else 0, self.config.decoder)
+        x = self.decoder(
+            self.embedding(ids, positions), positions,
+            cache=cache, memory=heard.memory, memory_mask=heard.mask,
+        )  # fmt: skip
+        return self.output(x)
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """How many frames the encoder makes of so many: ceil(lengths / reduction)."""
+        return reduced(lengths, self.config.reduction)
+
+    def normalized(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features with mean 0 and spread 1 in each band; zero beyond the lengths."""
+        real = real_frames(lengths, features.shape[1])[..., None]  # (B, T, 1)
+        if self.config.normalize == "global":
+            x = (features - self.mean) / self.std
+        else:
+            n, heard = lengths[:, None, None], torch.where(real, features, 0.0)
+            mean = heard.sum(1, keepdim=True) / n  # (B, 1, F)
+            spread = (torch.where(real, features - mean, 0.0).square().sum(1, keepdim=True) / n).sqrt()
+            x = (features - mean) / spread.clamp(min=LEAST_SPREAD)
+        return torch.where(real, x, 0.0)
+
+    @torch.no_grad()
+    def normalize_by(self, normalizer: Normalizer) -> None:
+        """Take over a mean and a spread of each band; they are saved with the weights.
+
+        Raises ValueError where the config says otherwise, and for another number of bands.
+        """
+        if self.config.normalize != "global":
+            raise ValueError(
+                "this model takes each utterance by its own: normalize must be 'global' in its config"
+            )
+        if len(normalizer.mean) != len(self.mean):
+            raise ValueError(f"expected {len(self.mean)} means, one a band; got {len(normalizer.mean)}")
+        self.mean.copy_(torch.tensor(normalizer.mean))
+        self.std.copy_(torch.tensor(normalizer.std))
+
+    def cross_attention_maps(self, ids: Tensor, heard: Heard) -> list[Tensor]:
+        """How much each token takes of each frame while ids `(B, U)` are read: `(B, H, U, S)` for each layer."""
+        B, U = ids.shape
+        positions = settle_positions(ids, None, 0, self.config.decoder)
+        x, maps = self.embedding(ids, positions), []
+        rotation = self.decoder.rotary(positions)
+        mask = None if heard.mask is None else settle_mask(heard.mask, B, U, heard.memory.shape[1])
+        for block in self.decoder.blocks:
+            asking = block.self_attention(x, causal=True, rotation=rotation)
+            layer = block.cross_attention
+            maps.append(layer.attention.weights(layer.read(asking), mask, memory=heard.memory))
+            x = block(x, rotation=rotation, memory=heard.memory, memory_mask=mask)
+        return maps
+
+    def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
+        """An empty cache for `batch` rows, for decoding a few tokens at a time."""
+        return make_cache(self.decoder, batch, device)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+def _check(features: Tensor, lengths: Tensor, c: SpeechConfig) -> None:
+    bands = c.features.bands
+    if features.dim() != 3 or features.shape[2] != bands or not features.is_floating_point():
+        turned = features.dim() == 3 and features.shape[1] == bands
+        raise FeatureError(
+            f"features must be floats (B, T, F) with F = {bands} bands, got {features.dtype} {tuple(features.shape)}"
+            f"{': time and bands have changed places, use .transpose(1, 2)' if turned else ''}"
+        )
+    B, T, _ = features.shape
+    if lengths.shape != (B,) or lengths.is_floating_point():
+        raise ValueError(f"lengths must be whole numbers ({B},), got {lengths.dtype} {tuple(lengths.shape)}")
+    if B == 0 or not 1 <= int(lengths.min()) <= int(lengths.max()) <= T:
+        raise ValueError(f"lengths must be in 1 .. T = {T}, got {lengths.tolist()}")
+    if c.max_frames < T:
+        raise ValueError(
+            f"{T} frames, but the model was made for {c.max_frames} at most: cut the audio, or raise max_frames"
+        )

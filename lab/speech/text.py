@@ -1,0 +1,62 @@
+"""Transcripts: text as it is heard, and as the ids that a recogniser should write."""
+
+import re
+import unicodedata
+from string import ascii_lowercase
+
+from lab.tokenize import CharTokenizer, Tokenizer
+
+ASCII_PUNCTUATION = re.compile(r"[^a-z0-9']+")  # of small letters
+
+
+class TextError(ValueError):
+    """A transcript that cannot be a target. `reason` is a few words, for counting what was left out."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+def character_alphabet() -> CharTokenizer:
+    """Space, apostrophe and the letters a to z: what `plain` English is written in.
+
+    >>> character_alphabet().vocab_size
+    33
+    """
+    return CharTokenizer(f" '{ascii_lowercase}")
+
+
+def plain(text: str) -> str:
+    """Text as it is heard: small letters, no punctuation but the apostrophe, one space between words.
+
+    Digits and letters of other alphabets stay, so that `encode` can refuse what nobody knows how to say.
+
+    >>> plain("“Mister QUILTER’s”, he said -- twice.")
+    "mister quilter's he said twice"
+    """
+    text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if text.isascii():
+        return " ".join(ASCII_PUNCTUATION.sub(" ", text).split())
+    kept = (char if char == "'" or unicodedata.category(char)[0] in "LMN" else " " for char in text)
+    return " ".join("".join(kept).split())
+
+
+def encode(text: str, tokenizer: Tokenizer) -> list[int]:
+    """The ids of a transcript, without `<s>` and `</s>`.
+
+    Raises TextError for one that is empty, and for characters that the tokenizer does not have, naming them.
+
+    >>> encode("ab", character_alphabet())
+    [7, 8]
+    """
+    if not text.strip():
+        raise TextError("empty transcript", f"the transcript {text!r} is empty: leave the utterance out")
+    ids = tokenizer.encode(text)
+    if tokenizer.unk_id is not None and tokenizer.unk_id in ids:
+        unknown = sorted({char for char in text if tokenizer.unk_id in tokenizer.encode(char)})
+        raise TextError(
+            "unknown characters",
+            f"the transcript {text!r} has {unknown or 'words'} that the tokenizer does not know: spell it with "
+            "`plain`, write numbers as words, or train the tokenizer on such text",
+        )
+    return ids

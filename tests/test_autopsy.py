@@ -1,0 +1,328 @@
+"""The faults of the stuck run: each flag does what it says and nothing else, and the levels are what a count gives."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lab.autopsy import (
+    CAUSES,
+    CORRECTED,
+    RECORDED,
+    RECORDED_LOG,
+    SIZES,
+    Curve,
+    Faults,
+    HeldOut,
+    explain,
+    levels,
+    rehearse,
+    run,
+    table,
+)
+from lab.autopsy.faults import Size, variants
+from lab.autopsy.levels import entropy, frequency_reader, padding_share, tied_start
+from lab.autopsy.losses import batch_losses, masked, measure, padded, written_clm
+from lab.autopsy.predictions import predictions
+from lab.autopsy.rehearsal import make_model, make_optimizers_for, rate_factor, shuffled, update
+from lab.batches import IGNORE
+from lab.config import from_json, to_json
+from lab.corruption import mask_characters
+from lab.nn.char_encoder import CharEncoding
+from lab.tokenize import CharTokenizer
+
+LINES = [
+    "in the beginning was the word",
+    "and the word was with it",
+    "the same was there",
+    "all things were made",
+]
+TOKENIZER = CharTokenizer.train(LINES)
+TINY = Size(1, 1, 32, 2, 64, batch_size=2, chars=24, steps=10, held_out=4, adam_lr=7.5e-3)
+
+
+def woken(model: nn.Module) -> nn.Module:
+    """Fresh layers add nothing: with random weights everything that can be read is read."""
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.2)
+    return model.eval()
+
+
+def test_variants_change_one_flag():
+    for name, faults in variants().items():
+        base, _, cause = name.partition(" ")
+        if cause:
+            start = {"recorded": RECORDED, "corrected": CORRECTED}[base]
+            changed = {cause for cause in CAUSES if getattr(faults, cause) != getattr(start, cause)}
+            assert changed == {cause[2:]}
+    assert list(RECORDED) == list(CAUSES) and list(CORRECTED) == []
+    with pytest.raises(ValueError, match="unknown cause 'leek'"):
+        RECORDED.without("leek")
+    with pytest.raises(ValueError, match="leak must be True or False"):
+        Faults(leak=1)
+    with pytest.raises(ValueError, match="batch_size must be a whole number"):
+        Size(batch_size=0)
+
+
+# The levels.
+
+
+def test_the_frequency_reader_is_as_good_as_a_count_of_what_the_masking_shows():
+    rng, V = np.random.default_rng(0), 9
+    p = np.r_[np.zeros(5), 0.4, 0.3, 0.2, 0.1]
+    ids = torch.tensor(rng.choice(V, (200, 2000), p=p))
+    shown = mask_characters(
+        ids, rate=0.2, space_id=5, space_rate=0.05, vocab_size=V, mask_id=4, specials=range(5),
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    chosen = shown.targets != IGNORE
+    counts = torch.zeros(2, V, V).index_put(
+        (chosen.long(), shown.ids, ids), torch.tensor(1.0), accumulate=True
+    )
+    weighted = counts[1] / counts[1].sum() + 0.2 * counts.sum(0) / counts.sum()
+    nats = -(weighted / weighted.sum(1, keepdim=True)).log()
+    reader = frequency_reader(p, np.r_[np.full(5, 0.2), 0.05, 0.2, 0.2, 0.2], specials=5)
+
+    nats[~nats.isfinite()] = 0.0
+
+    def mean(part, rows=slice(None)):
+        return ((part[rows] * nats[rows]).sum() / part[rows].sum()).item()
+
+    assert reader["mlm"] == pytest.approx(mean(counts[1]), rel=0.01)
+    assert reader["masked"] == pytest.approx(mean(counts[1], rows=[4]), rel=0.01)
+    assert reader["visible"] == pytest.approx(mean(counts[0]), rel=0.05)
+    assert reader["reconstruction"] == pytest.approx(mean(counts.sum(0)), rel=0.03)
+    rows = levels(TOKENIZER, LINES, TINY)
+    rates = [0.05 if char == " " else 0.2 for line in LINES for char in line[: TINY.chars]]
+    assert rows.share_chosen == pytest.approx(np.mean(rates))
+
+
+def test_levels_of_texts_that_are_known():
+    tokenizer = CharTokenizer.train(["abc "])
+    found = levels(tokenizer, ["abcabcabcabcabc"] * 3, replace(TINY, steps=750))
+    assert found.uniform == pytest.approx(math.log(9))
+    assert found.unigram == pytest.approx(math.log(3), rel=0.01)
+    assert found.bigram == pytest.approx(0.0, abs=1e-9)
+    assert found.masked_unigram == pytest.approx(math.log(3), rel=0.01)
+    assert found.share_chosen == pytest.approx(0.2)
+    assert found.padding_label_share == pytest.approx(1 / 15) and found.padding_share == 0
+    assert found.padding_label_unigram == pytest.approx(entropy(np.array([4, 5, 5, 1])))
+    assert found.optimizer_steps == 188 and found.learning_rate_share == pytest.approx(0.1 + 0.9 * 187 / 2000)
+    assert padding_share(np.array([2, 4]), 100) == pytest.approx(0.25, abs=0.02)
+    assert found.reconstruction_start == pytest.approx(0.2 * found.mlm_start)
+    with pytest.raises(ValueError, match="no line has two characters"):
+        levels(tokenizer, ["a", ""], TINY)
+
+
+@pytest.mark.parametrize("places", [True, False])
+def test_the_first_loss_with_unit_embeddings_is_the_estimate(places):
+    faults = RECORDED if places else RECORDED.without("absolute_positions", "post_norm")
+    size, losses = replace(TINY, width=128), []
+    rows = padded(TOKENIZER, LINES * 20, size.chars)
+    for seed in range(8):
+        torch.manual_seed(seed)
+        model = make_model(faults, size, TOKENIZER)
+        corrupted = masked(rows, TOKENIZER, torch.Generator().manual_seed(seed))
+        losses.append([x.item() for x in batch_losses(model, faults, corrupted, rows, TOKENIZER).values()])
+    mlm, clm, reconstruction = torch.tensor(losses).mean(0).tolist()
+    expected = 0.9 * tied_start(128, places=places, dropout=0.2)
+    assert mlm == pytest.approx(expected, rel=0.12)
+    share = (corrupted.targets != IGNORE).sum() / (rows != 0).sum()
+    assert reconstruction == pytest.approx(share.item() * mlm, rel=0.1)
+    assert clm == pytest.approx(math.log(TOKENIZER.vocab_size) + 1 / 6, abs=0.15)
+
+
+def test_the_corrected_run_starts_where_all_ids_are_equally_likely():
+    curve = rehearse(CORRECTED, TINY, LINES, TOKENIZER, 1, held_out=LINES)
+    uniform = math.log(TOKENIZER.vocab_size)
+    assert [curve.mlm[0], curve.clm[0], curve.reconstruction[0]] == pytest.approx([uniform] * 3, rel=1e-5)
+
+
+# The faults, one by one.
+
+
+class Recorder:
+    """In the place of a model: notes what it is given, and finds all ids but padding equally likely."""
+
+    def __call__(self, ids, *, causal_ids, mask, heads):
+        self.ids, self.causal_ids, self.mask = ids, causal_ids, mask
+        logits = torch.zeros(*ids.shape, TOKENIZER.vocab_size)
+        logits[..., 0] = 50.0
+        return CharEncoding(logits, logits, None, logits, None, None)
+
+
+def fed(faults: Faults):
+    rows, model = padded(TOKENIZER, LINES, 24), Recorder()
+    corrupted = masked(rows, TOKENIZER, torch.Generator().manual_seed(0))
+    return rows, corrupted, model, batch_losses(model, faults, corrupted, rows, TOKENIZER)
+
+
+def test_what_the_faults_feed():
+    rows, corrupted, model, losses = fed(CORRECTED)
+    assert torch.equal(model.ids, corrupted.ids) and torch.equal(model.causal_ids, rows)
+    assert torch.equal(model.mask, rows != 0) and (rows == 0).any()
+    assert losses["clm"].item() == pytest.approx(50.0)  # no label is padding
+    _, _, model, losses = fed(CORRECTED.having("padding_label"))
+    real = (rows != 0).sum().item()
+    assert losses["clm"].item() == pytest.approx(50 * (real - len(rows)) / real)
+    assert torch.equal(model.mask, rows != 0)
+    _, _, model, losses = fed(CORRECTED.having("clm_reads_masked"))
+    assert torch.equal(model.causal_ids, corrupted.ids) and losses["clm"].item() == pytest.approx(50.0)
+    _, _, model, _ = fed(CORRECTED.having("padding_attended"))
+    assert model.mask.all() and torch.equal(model.causal_ids, rows)
+
+
+def test_what_the_faults_build():
+    def dropouts(faults):
+        model = make_model(faults, TINY, TOKENIZER)
+        blocks = [
+            m.p
+            for stack in (model.encoder, model.decoder)
+            for m in stack.modules()
+            if isinstance(m, nn.Dropout)
+        ]
+        return model, set(blocks)
+
+    model, blocks = dropouts(CORRECTED)
+    assert blocks == {0.2} and model.embedding.dropout.p == 0.2
+    assert model.config.positions == "rotary" and model.config.norm_place == "pre"
+    assert model.config.cross_attention == "none"
+    model, blocks = dropouts(CORRECTED.having("dropout_misses_blocks"))
+    assert blocks == {0.0} and model.embedding.dropout.p == 0.2
+    model, blocks = dropouts(RECORDED)
+    assert model.config.positions == "learned" and model.config.norm_place == "post"
+    assert model.embedding.token.weight.std().item() == pytest.approx(1.0, rel=0.1)
+    assert model.heads["mlm"].output.weight is model.embedding.token.weight
+    assert model.heads["clm"].output.weight is not model.embedding.token.weight
+
+
+@pytest.mark.parametrize("leak", [True, False])
+def test_only_the_leaky_decoder_knows_the_next_character(leak):
+    faults = CORRECTED.having("leak") if leak else CORRECTED
+    model = woken(make_model(faults, TINY, TOKENIZER))
+    ids = padded(TOKENIZER, LINES[:1], 24)
+    changed = ids.clone()
+    changed[0, 10] = ids[0, 10] % (TOKENIZER.vocab_size - 5) + 5
+    assert not torch.equal(ids, changed)
+    before, after = (model(x, heads=("clm",)).clm[0, :10] for x in (ids, changed))
+    assert torch.allclose(before, after) is not leak
+
+
+def test_what_is_written_without_a_leak_costs_what_teacher_forcing_says():
+    ids = padded(TOKENIZER, [line[:18] for line in LINES], 24)
+    for faults, equal in ((CORRECTED, True), (CORRECTED.having("leak"), False)):
+        model = woken(make_model(faults, TINY, TOKENIZER))
+        forced = measure(model, faults, ids, TOKENIZER).clm
+        assert (written_clm(model, ids) == pytest.approx(forced, rel=1e-4)) is equal
+
+
+def test_held_out_figures_of_a_model_that_knows_nothing():
+    model = make_model(CORRECTED, TINY, TOKENIZER)
+    found = measure(model, CORRECTED, padded(TOKENIZER, LINES, 24), TOKENIZER, batch_size=3)
+    uniform = math.log(TOKENIZER.vocab_size)
+    values = [getattr(found, name) for name in HeldOut.NAMES if name != "mlm_accuracy"]
+    assert values == pytest.approx([uniform] * 5, rel=1e-5)
+
+
+def test_coupled_decay_moves_what_has_no_gradient_worth_speaking_of():
+    def step(faults):
+        model = nn.Linear(3, 3, bias=False)
+        nn.init.ones_(model.weight)
+        model.weight.grad = torch.full_like(
+            model.weight, -1e-4
+        )  # up, but a hundred times weaker than the decay
+        update(model, make_optimizers_for(faults, TINY, model), 1.0, faults)
+        return model.weight.mean().item() - 1
+
+    adam = CORRECTED.having("plain_adam")
+    assert step(adam.having("coupled_decay")) == pytest.approx(-TINY.adam_lr, rel=0.01)
+    assert step(adam) == pytest.approx(TINY.adam_lr * (1 - 0.01), rel=0.01)
+
+
+def test_learning_rates_and_optimizer_steps():
+    assert rate_factor(RECORDED, 0, 750) == pytest.approx(0.1)
+    assert rate_factor(RECORDED, 187, 750) == pytest.approx(0.184, abs=1e-3)
+    assert rate_factor(RECORDED, 9, 40) == pytest.approx(rate_factor(RECORDED, 180, 800), rel=0.02)
+    mended = [rate_factor(RECORDED.without("slow_warmup"), step, 750) for step in range(188)]
+    assert max(mended) == 1.0 and mended[-1] < 0.02 and np.argmax(mended) < 10
+    for faults, expected in (
+        (RECORDED, 3),
+        (RECORDED.without("early_first_step"), 2),
+        (RECORDED.without("accumulation"), 10),
+        (CORRECTED, 10),
+    ):
+        assert rehearse(faults, TINY, LINES, TOKENIZER, held_out=LINES).optimizer_steps == expected
+
+
+# The rehearsal.
+
+
+def test_a_rehearsal_is_decided_by_its_seed_and_leaves_the_global_state_alone():
+    before = torch.random.get_rng_state()
+    model, curve = run(RECORDED, TINY, LINES, TOKENIZER, 6, 3, held_out=LINES, every=3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    again = rehearse(RECORDED, TINY, LINES, TOKENIZER, 6, 3, held_out=LINES, every=3)
+    other = rehearse(RECORDED, TINY, LINES, TOKENIZER, 6, 4, held_out=LINES, every=3)
+    assert replace(again, seconds=0) == replace(curve, seconds=0) != replace(other, seconds=0)
+    assert curve.micro_batches == (0, 3, 6) and curve.parameters == model.num_parameters
+    assert from_json(Curve, to_json(curve)) == curve
+    assert list(curve.to_frame().columns) == ["mlm", "clm", "reconstruction", "learning_rate"]
+    fine = rehearse(RECORDED, TINY, LINES, TOKENIZER, 6, 3, held_out=LINES, every=1)
+    assert (
+        np.mean(fine.mlm[1:4]) == pytest.approx(curve.mlm[1]) and fine.mlm[0] == fine.mlm[1] == curve.mlm[0]
+    )
+    with pytest.raises(ValueError, match="expected at least a batch of 2"):
+        rehearse(RECORDED, TINY, LINES[:1], TOKENIZER, held_out=LINES)
+
+
+def test_every_pass_takes_every_row_once():
+    rows = torch.arange(1, 6)[:, None]
+    taken = torch.cat(list(shuffled(rows, 2, 5, torch.Generator().manual_seed(0))))[:, 0].tolist()
+    assert sorted(taken[:5]) == sorted(taken[5:]) == [1, 2, 3, 4, 5]
+
+
+def test_the_corrected_run_learns_what_the_recorded_one_does_not():
+    size = replace(TINY, steps=60, batch_size=4)
+    recorded, corrected = (rehearse(f, size, LINES, TOKENIZER, held_out=LINES) for f in (RECORDED, CORRECTED))
+    assert corrected.held_out.clm < levels(TOKENIZER, LINES, size).unigram < recorded.held_out.clm
+
+
+def test_the_table_puts_measured_beside_predicted():
+    known = levels(TOKENIZER, LINES, TINY)
+    assert {p.variant for p in predictions(known)} == set(variants())
+
+    def curve(seed, clm):
+        zeros = (0.0,)
+        held_out = HeldOut(1.0, 0.0, clm, 1.0, 0.0, 1.0)
+        return Curve(zeros, (known.mlm_start,), zeros, zeros, zeros, held_out, 1, 1, 0.0, seed)
+
+    runs = {
+        ("recorded", 0): curve(0, 3.0),
+        ("recorded", 1): curve(1, 3.5),
+        ("recorded - leak", 1): curve(1, 3.4),
+    }
+    found = table(runs, known).set_index(["change", "quantity"])
+    start = found.loc["recorded", "MLM at the start"]
+    assert start["as predicted"] and start["seeds"] == 2 and start["spread"] == 0
+    leak = found.loc["recorded - leak", "CLM less that of recorded"]
+    assert leak["measured"] == pytest.approx(-0.1) and leak["seeds"] == 1 and leak["as predicted"]
+    assert not found.loc["recorded", "CLM at the start"]["as predicted"]
+    assert set(found.index.get_level_values(0)) == {"recorded", "recorded - leak"}
+
+
+def test_sizes_can_be_built():
+    for size in SIZES.values():
+        if size.width <= 64:
+            assert make_model(RECORDED, size, TOKENIZER).config.context == size.chars
+
+
+def test_the_recorded_figures_are_explained():
+    found = explain(levels(TOKENIZER, LINES, SIZES["full"]))
+    assert (found["recorded"] > 0).all() and len(found) == 6
+    assert found.loc["MLM, first printed", "computed"] == pytest.approx(145.7, abs=0.1)
+    assert found.loc["CLM, first printed", "computed"] == pytest.approx(4.741, abs=1e-3)
+    share = found.loc["reconstruction, first printed", "computed"] / RECORDED_LOG[0][1]
+    assert share == pytest.approx(levels(TOKENIZER, LINES, SIZES["full"]).share_chosen)

@@ -1,0 +1,378 @@
+"""The character encoder: what each of its parts may know, and that a text comes back out of the bottleneck."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from lab import checks
+from lab.config import from_json, to_json
+from lab.nn.bottleneck import Bottleneck, text_lengths, write_greedily
+from lab.nn.char_encoder import HEADS, CharEncoder, CharEncoderConfig
+from lab.optim import make_optimizers
+
+V, T, PAD = 30, 12, 0
+CONFIG = CharEncoderConfig(
+    vocab_size=V,
+    context=20,
+    width=16,
+    encoder_layers=2,
+    decoder_layers=2,
+    num_heads=2,
+    feed_forward=24,
+    memory_slots=3,
+    latents=4,
+    latent_width=5,
+)
+KINDS = {
+    "defaults": {},
+    "cross-attention to memory": {"cross_attention": "memory"},
+    "cross-attention to states": {"cross_attention": "states"},
+    "post-norm, learned places": {
+        "positions": "learned",
+        "norm": "layer",
+        "norm_place": "post",
+        "bias": True,
+        "head_maps": False,
+    },
+    "untied, sinusoidal": {"tied": False, "positions": "sinusoidal", "activation": "gated_silu"},
+}
+every_kind = pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
+few_examples = settings(max_examples=20, deadline=None)
+
+
+def fresh(**changes) -> CharEncoder:
+    torch.manual_seed(0)
+    return CharEncoder(replace(CONFIG, **changes))
+
+
+def random_weights(**changes) -> CharEncoder:
+    """Random weights everywhere: with the zero initialisation most tests here could not fail."""
+    model = fresh(**changes).double().eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def text(rows: int = 3, length: int = T, seed: int = 1) -> torch.Tensor:
+    return torch.randint(5, V, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def memory_of(model: CharEncoder, rows: int = 3, count: int = 2) -> torch.Tensor:
+    chunks = [model(text(rows, seed=10 + i), heads=()).chunk_embedding for i in range(count)]
+    return torch.stack(chunks, dim=1)  # (B, M, C)
+
+
+def said(encoding) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in encoding._asdict().items() if value is not None}
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def shifted(ids: torch.Tensor) -> torch.Tensor:
+    """What the writer has written before each character: `<s>`, and the text without its last."""
+    return torch.cat([torch.full_like(ids[:, :1], 2), ids[:, :-1]], dim=1)
+
+
+@every_kind
+def test_every_head_says_something_of_every_character(changes):
+    model, ids = random_weights(**changes), text()
+    encoding = model(ids, memory=memory_of(model))
+    assert encoding._fields == (*HEADS, "states", "chunk_embedding")
+    assert all(getattr(encoding, name).shape == (3, T, V) for name in HEADS)
+    assert encoding.states.shape == (3, T, 16) and encoding.chunk_embedding.shape == (3, 16)
+    only = model(ids, heads=("restoration",))
+    assert set(said(only)) == {"restoration", "states", "chunk_embedding"}
+    same(only.restoration, model(ids).restoration)
+
+
+def test_depth_width_heads_and_dropout_reach_every_block():
+    model = fresh(
+        encoder_layers=3,
+        decoder_layers=4,
+        writer_layers=2,
+        width=24,
+        num_heads=4,
+        feed_forward=40,
+        dropout=0.25,
+        cross_attention="memory",
+    )
+    for stack, layers, depth in ((model.encoder, 2, 3), (model.decoder, 3, 4), (model.writer, 2, 2)):
+        assert len(stack.blocks) == depth
+        for block in stack.blocks:
+            dropouts = [part.p for part in block.modules() if isinstance(part, nn.Dropout)]
+            assert dropouts == [0.25] * layers, "each layer that adds to the stream drops some of it"
+            assert block.self_attention.attention.head_width == 6
+            assert block.feed_forward.expand.weight.shape == (40, 24)
+    assert model.embedding.dropout.p == 0.25
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    ids = text()
+    first, second = said(model(ids)), said(model(ids))
+    assert all(not torch.equal(first[name], second[name]) for name in HEADS)
+    model.eval()
+    assert all(torch.equal(a, b) for a, b in zip(model(ids), model(ids), strict=True))
+
+
+@every_kind
+@few_examples
+@given(lengths=st.lists(st.integers(1, T), min_size=3, max_size=3), extra=st.integers(1, 5))
+def test_padding_changes_no_real_output(changes, lengths, extra):
+    model, ids = random_weights(**changes), text()
+    memory = memory_of(model)
+    padded = torch.cat([ids, torch.zeros(3, extra, dtype=torch.long)], dim=1)
+    for row, n in enumerate(lengths):
+        padded[row, n:] = PAD
+    together, latents = model(padded, memory=memory), model.compress(padded)
+    written = model.write(latents, shifted(padded))
+    for row, n in enumerate(lengths):
+        part = ids[row : row + 1, :n]
+        alone = model(part, memory=memory[row : row + 1])
+        for name in (*HEADS, "states"):
+            same(getattr(together, name)[row, :n], getattr(alone, name)[0])
+        same(together.chunk_embedding[row], alone.chunk_embedding[0])
+        same(latents[row], model.compress(part)[0])
+        same(written[row, :n], model.write(latents[row : row + 1], shifted(part))[0])
+
+
+@every_kind
+def test_an_explicit_mask_says_what_is_padding(changes):
+    model, ids = random_weights(**changes), text()
+    ids[:, 9:] = PAD
+    same(model(ids, mask=ids != PAD).states, model(ids).states)
+    attended = model(ids, mask=torch.ones_like(ids, dtype=torch.bool))
+    assert (attended.states - model(ids).states)[:, :9].abs().max() > 1e-3, "padding was read"
+    left = torch.cat([torch.zeros(3, 4, dtype=torch.long), ids[:, :9]], dim=1)
+    other = left.clone()
+    other[:, :4] = 7
+    real = left != PAD
+    a, b = model(left, mask=real), model(other, mask=real)
+    for name in (*HEADS, "states"):
+        same(getattr(a, name)[:, 4:], getattr(b, name)[:, 4:])
+
+
+@pytest.mark.parametrize("kind", ["defaults", "cross-attention to memory", "post-norm, learned places"])
+def test_the_next_character_is_in_nothing_that_predicts_it(kind):
+    model = random_weights(**KINDS[kind])
+    memory = memory_of(model, rows=1).detach()
+
+    def clm(ids):
+        return model(ids, memory=memory.expand(len(ids), -1, -1)).clm
+
+    report = checks.leak(clm, V, CONFIG.context, embedding=model.embedding.token)
+    report.raise_if_failed()
+    assert "no gradient reaches a later character" in [p.name for p in report.properties]
+
+
+def test_states_of_the_same_text_tell_the_next_character():
+    model = random_weights(cross_attention="states")
+    report = checks.leak(lambda ids: model(ids).clm, V, CONFIG.context, embedding=model.embedding.token)
+    assert not report and "✗ no gradient reaches a later character" in str(report)
+
+
+def test_the_decoder_reads_its_own_ids_and_the_encoder_its_own():
+    model, ids = random_weights(), text()
+    masked = ids.masked_fill(ids % 3 == 0, 4)
+    both = model(masked, causal_ids=ids)
+    same(both.clm, model(ids).clm)
+    same(both.states, model(masked).states)
+    assert model(masked, causal_ids=ids[:, :5]).clm.shape == (3, 5, V)
+
+
+def test_an_encoder_sees_both_ways():
+    model, ids = random_weights(), text(rows=1)
+    states = model(ids).states
+    for place in range(T):
+        other = ids.clone()
+        other[0, place] = 5 + (ids[0, place] - 4) % (V - 5)
+        assert ((model(other).states - states).abs().amax(-1) > 1e-9).all()
+
+
+@every_kind
+def test_memory_reaches_what_reads_it(changes):
+    model, ids = random_weights(**changes), text()
+    memory = torch.randn(3, 3, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    without, given, swapped = model(ids), model(ids, memory=memory), model(ids, memory=memory.flip(1))
+    assert given.states.shape == without.states.shape, "the places of the memory are cut off"
+    for name in ("mlm", "reconstruction", "restoration"):
+        assert (getattr(given, name) - getattr(without, name)).abs().max() > 1e-3
+        assert (getattr(given, name) - getattr(swapped, name)).abs().max() > 1e-3, "their order matters"
+    assert torch.equal(given.clm, without.clm) == (model.config.cross_attention == "none")
+
+
+@every_kind
+def test_missing_memory_is_as_if_there_were_none(changes):
+    model, ids = random_weights(**changes), text()
+    memory = memory_of(model, count=3)
+    there = torch.tensor([[True] * 3, [False, True, True], [False] * 3])
+    together = model(ids, memory=memory, memory_mask=there)
+    for row, left in enumerate((memory[:1], memory[1:2, 1:], None)):
+        alone = model(ids[row : row + 1], memory=left)
+        for name in (*HEADS, "states"):
+            same(getattr(together, name)[row], getattr(alone, name)[0])
+
+
+@every_kind
+@few_examples
+@given(cuts=st.sets(st.integers(1, T - 1)))
+def test_decoding_in_parts_with_a_cache_gives_the_same(changes, cuts):
+    model, ids = random_weights(**changes), text()
+    ends = [*sorted(cuts), T]
+    sizes = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    memory = memory_of(model)
+    read = {"memory": memory, "states": model.encode(ids, memory=memory)}
+    cache = model.new_cache(3)
+    parts = [model.decode(part, cache=cache, **read) for part in ids.split(sizes, dim=1)]
+    same(torch.cat(parts, dim=1), model.decode(ids, **read))
+    same(model.decode(ids, **read), model(ids, memory=memory).clm)
+    latents, cache = model.compress(ids), model.new_writer_cache(3)
+    parts = [model.write(latents, part, cache=cache) for part in shifted(ids).split(sizes, dim=1)]
+    same(torch.cat(parts, dim=1), model.write(latents, shifted(ids)))
+
+
+@pytest.mark.parametrize("changes", [{}, {"tied": False}, {"norm_place": "post", "positions": "learned"}])
+def test_every_first_loss_is_that_of_a_uniform_guess(changes):
+    model, ids = fresh(**changes), text()
+    encoding = model(ids, memory=memory_of(model))
+    logits = [getattr(encoding, name) for name in HEADS] + [model.write(model.compress(ids), shifted(ids))]
+    for each in logits:
+        assert cross_entropy(each.flatten(0, 1), ids.flatten()).item() == pytest.approx(math.log(V), rel=1e-6)
+
+
+def test_plain_tied_heads_start_with_each_character_predicting_itself():
+    ids, wide = text(), {"head_maps": False, "width": 64}
+    model = fresh(**wide)
+    encoding = model(torch.full_like(ids, 4))  # all masked
+    mlm = cross_entropy(encoding.mlm.flatten(0, 1), ids.flatten()).item()
+    copied = cross_entropy(model(ids).reconstruction.flatten(0, 1), ids.flatten()).item()
+    assert copied < math.log(V) < mlm < math.log(V) + 1
+    assert torch.equal(encoding.mlm, encoding.reconstruction), "one function, asked of other characters"
+    nn.init.normal_(model.embedding.token.weight)
+    far = model(torch.full_like(ids, 4)).mlm
+    assert cross_entropy(far.flatten(0, 1), ids.flatten()).item() > 10 * math.log(V)
+
+
+def test_tied_heads_share_the_embedding():
+    model = fresh()
+    for name in ("mlm", "reconstruction", "clm", "written"):
+        assert model.heads[name].output.weight is model.embedding.token.weight
+    maps, heads = 4 * 16 * 16, 4 * V * 16
+    assert fresh(tied=False).num_parameters - model.num_parameters == heads - maps
+    assert model.num_parameters == sum(p.numel() for p in model.parameters())
+
+
+@few_examples
+@given(latents=st.integers(1, 16), n=st.integers(1, 16))
+def test_every_character_has_a_place_in_a_latent(latents, n):
+    bottleneck = Bottleneck(context=16, width=6, latents=latents, latent_width=4).double()
+    states = torch.randn(2, 16, 6, dtype=torch.float64, requires_grad=True)
+    folded = bottleneck.fold(states, torch.tensor([n, 16]))
+    assert folded.shape == (2, latents, 4) and text_lengths(folded, 16).tolist() == [n, 16]
+    (gradient,) = torch.autograd.grad(folded[0].square().sum(), states, retain_graph=True)
+    assert (gradient[0].abs().sum(-1) > 0).tolist() == [True] * n + [False] * (16 - n)
+    same(folded[0], bottleneck.fold(states[:1, :n], torch.tensor([n]))[0])
+    given_back = bottleneck.unfold(folded, torch.arange(16))
+    for t in range(n):
+        (gradient,) = torch.autograd.grad(given_back[0, t].sum(), folded, retain_graph=True)
+        (latent,) = gradient[0].abs().sum(-1).nonzero().flatten().tolist()
+        (gradient,) = torch.autograd.grad(folded[0, latent].square().sum(), states, retain_graph=True)
+        assert gradient[0, t].abs().sum() > 0, "it comes from a latent that read this character"
+    assert len({tuple(row.tolist()) for row in given_back[0, :n].detach()}) == n, "no two get the same"
+
+
+def test_writing_greedily_is_what_the_writer_says_is_likeliest():
+    model, ids = random_weights(), text()
+    ids[1, 7:] = PAD
+    ids[2, 1:] = PAD
+    latents = model.compress(ids)
+    assert text_lengths(latents, CONFIG.context).tolist() == [T, 7, 1]
+    written = write_greedily(model, latents, start_id=2)
+    likeliest = model.write(latents, shifted(written)).argmax(dim=-1)
+    assert torch.equal(written, likeliest.masked_fill(ids == PAD, PAD))
+    for row, n in enumerate((T, 7, 1)):
+        assert torch.equal(write_greedily(model, latents[row : row + 1], 2)[0], written[row, :n])
+
+
+def train_to_write(latent_width: int) -> float:
+    """The share of unseen random texts that come back exactly after a short training."""
+    torch.manual_seed(0)
+    sizes = {"context": 8, "width": 32, "num_heads": 2, "feed_forward": 64, "encoder_layers": 1}
+    model = CharEncoder(CharEncoderConfig(vocab_size=13, latents=4, latent_width=latent_width, **sizes))
+    optimizers = make_optimizers(model, matrix_lr=0.02, other_lr=6e-3)
+    for _ in range(100):
+        ids = torch.randint(5, 13, (48, 8))
+        logits = model.write(model.compress(ids), shifted(ids))
+        cross_entropy(logits.flatten(0, 1), ids.flatten()).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    ids = torch.randint(5, 13, (200, 8))
+    return (write_greedily(model.eval(), model.compress(ids), 2) == ids).all(dim=1).float().mean().item()
+
+
+@pytest.mark.slow
+def test_a_text_comes_back_exactly_where_the_latents_are_wide_enough():
+    wide, narrow = train_to_write(8), train_to_write(2)
+    assert wide > 0.9 and narrow < wide / 2, (wide, narrow)
+
+
+def test_settings_and_weights_come_back():
+    config = replace(CONFIG, cross_attention="memory", dropout=0.1, head_maps=False)
+    assert from_json(CharEncoderConfig, to_json(config)) == config
+    model, other = random_weights(), fresh().double().eval()
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(model(text()).clm, other(text()).clm)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"encoder_layers": 0}, "encoder_layers must be a whole number of at least 1, got 0"),
+        ({"head_maps": 1}, "head_maps must be True or False"),
+        ({"cross_attention": "all"}, "cross_attention must be one of none, memory, states; got 'all'"),
+        ({"cross_attention": "memory", "memory_slots": 0}, "memory_slots must be at least 1"),
+        ({"latents": 4, "latent_width": 0}, "go together, both 0 or both above: got 4 and 0"),
+        ({"latents": 21}, "21 latents for at most 20 characters"),
+        ({"pad_id": V}, "pad_id 30 is not among the 30 ids"),
+        ({"width": 18, "num_heads": 4}, "width 18 does not split into 4 heads"),
+    ],
+)
+def test_a_config_that_cannot_be_built_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **changes)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda m: m(text(), heads=("mlm", "nsp")), r"no heads \['nsp'\]"),
+        (lambda m: m(text(length=21)), "21 tokens do not fit in a context of 20"),
+        (lambda m: m(text(), mask=torch.ones(3, T)), r"mask must be bool \(B, T\) = \(3, 12\)"),
+        (lambda m: m(text(), mask=torch.ones(3, 5, dtype=torch.bool)), r"got torch.bool \(3, 5\)"),
+        (lambda m: m(text(), memory=torch.zeros(2, 1, 16)), r"memory \(B, M, C\) = \(3, up to 3, 16\), got"),
+        (lambda m: m(text(), memory=torch.zeros(3, 4, 16)), "4 memory vectors, expected 1 to 3"),
+        (
+            lambda m: m(text(), memory=torch.zeros(3, 2, 16).double(), memory_mask=torch.ones(3, 2)),
+            r"memory_mask must be bool \(B, M\) = \(3, 2\)",
+        ),
+        (lambda m: m.compress(text().masked_fill(text() > 20, PAD)), "padding on the right only"),
+        (lambda m: m.compress(torch.zeros(2, 4, dtype=torch.long)), "at least one character"),
+        (
+            lambda m: m.write(torch.zeros(3, 5, 4), text()),
+            r"latents \(B, K, W\) = \(3, 4, 5\), got \(3, 5, 4\)",
+        ),
+        (lambda m: random_weights(latents=0, latent_width=0).compress(text()), "has no bottleneck"),
+        (lambda m: random_weights(cross_attention="states").decode(text()), "needs the states"),
+        (lambda m: random_weights(memory_slots=0)(text(), memory=torch.zeros(3, 1, 16)), "memory_slots says"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(random_weights())

@@ -1,0 +1,360 @@
+"""The checks of decoding pass ours and independent ones, and catch every planted bug."""
+
+import doctest
+import importlib
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_checks import caught
+
+from lab import checks
+from lab.decode import filters
+from lab.decode.beam import n_best
+from lab.decode.search import BeamSearch, Sampling, generate
+
+inf = math.inf
+
+# --- filters ----------------------------------------------------------------------------------------------------------
+
+K_LEFT, K_BEST, KEPT, REMOVED = (
+    "k tokens are left",
+    "they are the k likeliest",
+    "what is kept stays as it is",
+    "what is removed becomes -inf",
+)
+K_ALL, NONE, ROWS = (
+    "k of V, or more, removes nothing",
+    "what has no probability may be there",
+    "each row is filtered by itself",
+)
+P_LEFT, P_SMALL, P_ONE, SHIFT = (
+    "the fewest likeliest that reach p are left",
+    "the likeliest stays, however small p",
+    "p = 1 removes nothing",
+    "a constant added to all logits changes nothing",
+)
+
+
+def slow_top_k(logits, k):
+    """One token after another, in NumPy."""
+    out = np.full_like(logits, -inf)
+    for place in np.ndindex(logits.shape[:-1]):
+        for i in sorted(range(logits.shape[-1]), key=lambda i, row=logits[place]: -row[i])[:k]:
+            out[(*place, i)] = logits[(*place, i)]
+    return out
+
+
+def slow_top_p(logits, p):
+    out = np.full_like(logits, -inf)
+    for place in np.ndindex(logits.shape[:-1]):
+        powers, total = np.exp(logits[place] - logits[place].max()), 0.0
+        for i in sorted(range(len(powers)), key=lambda i, powers=powers: -powers[i]):
+            if total < p or p == 1:
+                out[(*place, i)] = logits[(*place, i)]
+            total += powers[i] / powers.sum()
+    return out
+
+
+def test_right_filters_pass():
+    checks.top_k(filters.top_k).raise_if_failed()
+    checks.top_p(filters.top_p).raise_if_failed()
+    checks.repetition_penalty(filters.repetition_penalty).raise_if_failed()
+    checks.top_k(slow_top_k, given="numpy").raise_if_failed()
+    checks.top_p(slow_top_p, given="numpy").raise_if_failed()
+    checks.top_k(lambda logits, k: filters.top_k(logits.float(), k).tolist()).raise_if_failed()
+    checks.top_p(lambda logits, p: filters.top_p(logits.float(), p)).raise_if_failed()
+
+
+def test_the_filters_of_transformers_pass():
+    theirs = pytest.importorskip("transformers.generation.logits_process")
+
+    def by_rows(warper):
+        return lambda logits: warper(None, logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
+
+    def penalty(logits, ids, penalty):
+        rows = logits.reshape(-1, logits.shape[-1])
+        return theirs.RepetitionPenaltyLogitsProcessor(penalty)(ids.reshape(len(rows), -1), rows).view_as(
+            logits
+        )
+
+    checks.top_k(lambda logits, k: by_rows(theirs.TopKLogitsWarper(k))(logits)).raise_if_failed()
+    checks.top_p(lambda logits, p: by_rows(theirs.TopPLogitsWarper(p))(logits)).raise_if_failed()
+    checks.repetition_penalty(penalty).raise_if_failed()
+
+
+def masked(keep):
+    return lambda logits, n: np.where(keep(logits, n), logits, -inf)
+
+
+def rank(logits):
+    return np.argsort(np.argsort(-logits, axis=-1), axis=-1)
+
+
+@pytest.mark.parametrize(
+    "fn, failed",
+    [
+        (masked(lambda x, k: rank(x) < max(1, k - 1)), [K_LEFT, K_BEST, K_ALL, ROWS]),
+        (masked(lambda x, k: rank(x) <= k), [K_LEFT, K_BEST, REMOVED]),
+        (masked(lambda x, k: rank(-x) < k), [K_BEST, REMOVED]),
+        (masked(lambda x, k: np.arange(x.shape[-1]) < k), [K_BEST, REMOVED]),
+        (masked(lambda x, k: rank(x.ravel()).reshape(x.shape) < k), [ROWS]),
+        (lambda x, k: np.where(slow_top_k(x, k) > -inf, x, -1e9), [REMOVED]),
+        (lambda x, k: np.where(slow_top_k(x, k) > -inf, x, 0.0), [K_LEFT, K_BEST, REMOVED]),
+        (lambda x, k: np.exp(slow_top_k(x, k)), [K_LEFT, K_BEST, KEPT, REMOVED]),
+        (lambda x, k: slow_top_k(x, k) - x.max(), [KEPT]),
+        (lambda x, k: slow_top_k(x, k) if k < x.shape[-1] else x * -inf, [K_ALL]),
+        (lambda x, k: x, [K_LEFT, K_BEST, REMOVED]),
+        (lambda x, k: np.where(np.isinf(x).any(), np.nan, slow_top_k(x, k)), [NONE]),
+    ],
+)
+def test_wrong_top_k_is_caught(fn, failed):
+    report = checks.top_k(fn, given="numpy")
+    assert set(failed) <= set(caught(report)), report
+
+
+def nucleus(logits, p, reached, by=lambda x: -x):
+    order = np.argsort(by(logits), axis=-1)
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    sorted_ = np.take_along_axis(powers / powers.sum(-1, keepdims=True), order, -1)
+    keep = np.empty(logits.shape, dtype=bool)
+    np.put_along_axis(keep, order, reached(sorted_, sorted_.cumsum(-1), p), -1)
+    return np.where(keep, logits, -inf)
+
+
+@pytest.mark.parametrize(
+    "fn, failed",
+    [
+        (lambda x, p: nucleus(x, p, lambda q, s, p: s < p), [P_LEFT, P_SMALL]),
+        (lambda x, p: nucleus(x, p, lambda q, s, p: s - q <= p + 0.3), [P_LEFT]),
+        (lambda x, p: nucleus(x, p, lambda q, s, p: q >= 1 - p), [P_LEFT, P_SMALL]),
+        (lambda x, p: nucleus(x, p, lambda q, s, p: s - q < p, by=lambda x: x), [P_LEFT]),
+        (lambda x, p: nucleus(x, p, lambda q, s, p: (s - q < p) & (p > 0.2)), [P_SMALL]),
+        (lambda x, p: nucleus(x, p, lambda q, s, p: (s - q < p) & (p < 1)), [P_ONE]),
+        (lambda x, p: np.where(slow_top_p(x, p) > -inf, x, -100.0), [REMOVED]),
+        (
+            lambda x, p: np.log(np.exp(slow_top_p(x, p)) / np.exp(slow_top_p(x, p)).sum(-1, keepdims=True)),
+            [KEPT],
+        ),
+        (lambda x, p: np.where(np.exp(x - 2) >= 0.1, slow_top_p(x, p), -inf), [P_LEFT, SHIFT]),
+        (lambda x, p: slow_top_p(x.ravel(), p).reshape(x.shape), [ROWS]),
+        (lambda x, p: np.where(np.isinf(x).any(), np.nan, slow_top_p(x, p)), [NONE]),
+    ],
+)
+def test_wrong_top_p_is_caught(fn, failed):
+    report = checks.top_p(fn, given="numpy")
+    with np.errstate(all="ignore"):
+        assert set(failed) <= set(caught(report)), report
+
+
+DIVIDED, MULTIPLIED, ALONE, ONCE, ONE, BELOW, OWN = (
+    "a positive logit is divided",
+    "a negative one is multiplied",
+    "tokens that are not in the text are left alone",
+    "a token is penalised once, however often it stands there",
+    "a penalty of 1 changes nothing",
+    "below 1 it makes repetition likelier",
+    "each row has a text of its own",
+)
+
+
+def penalise(logits, ids, penalty, change=lambda v, n: v / n if v > 0 else v * n, once=True, own=True):
+    out = np.array(logits)
+    rows, texts = out.reshape(-1, out.shape[-1]), np.reshape(ids, (-1, ids.shape[-1]))
+    for n, row in enumerate(rows):
+        text = texts[n if own else 0].tolist()
+        for i in set(text) if once else text:
+            row[i] = change(row[i], penalty)
+    return out
+
+
+@pytest.mark.parametrize(
+    "fn, failed",
+    [
+        (lambda *a: penalise(*a, change=lambda v, n: v / n), [MULTIPLIED, ONCE, BELOW, OWN]),
+        (lambda *a: penalise(*a, change=lambda v, n: v * n), [DIVIDED, ONCE, BELOW, OWN]),
+        (
+            lambda *a: penalise(*a, change=lambda v, n: v - n),
+            [DIVIDED, MULTIPLIED, ALONE, ONCE, ONE, BELOW, OWN],
+        ),
+        (lambda *a: penalise(*a, once=False), [ONCE, OWN]),
+        (lambda *a: penalise(*a, own=False), [OWN]),
+        (lambda x, ids, n: np.where(x > 0, x / n, x * n), [DIVIDED, ALONE, ONCE, BELOW, OWN]),
+        (lambda x, ids, n: penalise(x, ids, max(n, 1.0)), [BELOW]),
+        (lambda x, ids, n: penalise(x, ids[..., -1:], n), [ONCE, BELOW, OWN]),
+        (lambda x, ids, n: x, [DIVIDED, MULTIPLIED, ONCE, BELOW, OWN]),
+    ],
+)
+def test_a_wrong_repetition_penalty_is_caught(fn, failed):
+    assert set(failed) <= set(caught(checks.repetition_penalty(fn, given="numpy")))
+    checks.repetition_penalty(penalise, given="numpy").raise_if_failed()
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+TAKEN, NEW, READ, BEGIN, MOST, STOP, PROMPT, ALL = (
+    "the likeliest token is taken",
+    "only the new tokens are the answer",
+    "each new token is read before the next",
+    "the text before it is read to its beginning",
+    "there are at most max_new_tokens",
+    "it ends with the stop token, which is part of the answer",
+    "a stop token in the prompt ends nothing",
+    "all together: a model that reads the whole text",
+)
+
+
+def our_greedy(score_fn, ids, max_new_tokens, stop_id):
+    steps = generate(score_fn, ids, Sampling(temperature=0), max_new_tokens=max_new_tokens, stop_id=stop_id)
+    return [step.token for step in steps]
+
+
+def loop(
+    score_fn, ids, n, stop, pick=np.argmax, prompt=False, reads=slice(None), more=0, keep_stop=True, grows=True,
+    any_stop=False,
+):  # fmt: skip
+    text = list(ids)
+    for _ in range(n + more):
+        if stop in (text if any_stop else text[len(ids) :]):
+            break
+        text.append(int(pick(score_fn(torch.tensor([(text if grows else list(ids))[reads]])).numpy()[0])))
+    new = text if prompt else text[len(ids) :]
+    return new if keep_stop or new[-1] != stop else new[:-1]
+
+
+def test_right_greedy_decoding_passes():
+    checks.greedy(our_greedy).raise_if_failed()
+    checks.greedy(loop).raise_if_failed()
+    checks.greedy(lambda *args: torch.tensor(loop(*args))).raise_if_failed()
+    checks.greedy(lambda *args: np.array(loop(*args))).raise_if_failed()
+
+
+@pytest.mark.parametrize(
+    "changes, failed",
+    [
+        (dict(pick=np.argmin), [TAKEN, NEW, READ, STOP, ALL]),
+        (dict(pick=lambda x: np.argsort(x)[-2]), [TAKEN, NEW, ALL]),
+        (dict(pick=lambda x: np.random.default_rng(0).choice(5, p=np.exp(x) / np.exp(x).sum())), [ALL]),
+        (dict(prompt=True), [TAKEN, NEW, ALL]),
+        (dict(grows=False), [READ, ALL]),
+        (dict(reads=slice(-1, None)), [BEGIN, ALL]),
+        (dict(reads=slice(-3, None)), [BEGIN, ALL]),
+        (dict(more=1), [TAKEN, MOST]),
+        (dict(more=-1), [TAKEN, MOST]),
+        (dict(keep_stop=False), [STOP, ALL]),
+        (dict(any_stop=True), [PROMPT]),
+    ],
+)
+def test_wrong_greedy_decoding_is_caught(changes, failed):
+    assert set(failed) <= set(caught(checks.greedy(lambda *args: loop(*args, **changes))))
+
+
+ONE_BEAM, TWO, NO_MORE, NO_FEWER, WIDE, WHOLE, ENDED, PENALTY, TOGETHER = (
+    "one beam is greedy",
+    "two beams find what the likeliest first token hides",
+    "no more beams than width are kept",
+    "and no fewer",
+    "with a beam for every text the best of all is found",
+    "the whole prompt is read",
+    "a text that has ended is kept, its score as it was",
+    "the score is divided by length ** length_penalty",
+    "all together: texts that end, and every penalty",
+)
+
+
+def our_beams(score_fn, ids, width, length_penalty, max_new_tokens, stop_id):
+    search = BeamSearch(width, length_penalty)
+    ((found,),) = n_best(score_fn, [ids], search, max_new_tokens=max_new_tokens, stop_id=stop_id)
+    return list(found.tokens), found.score
+
+
+def beams(
+    score_fn, ids, width, penalty, longest, stop, *, extra=0, ends=True, per_beam=None, normalise=True, sums=True,
+    counts_stop=True, divide=True, forget=False, loses_ended=False, adds=False, first=1, reads=0, best=max,
+    unended=True,
+):  # fmt: skip
+    """A beam search in which a text that ends takes up a beam, with everything that a test may break."""
+    alive, done = [((), 0.0)] * first, []
+    for _ in range(longest):
+        grown = []
+        for text, total in alive:
+            logits = score_fn(torch.tensor([[*ids, *text][reads:]]))[0]
+            log_p = (logits.log_softmax(-1) if normalise else logits).tolist()
+            ranked = sorted(range(len(log_p)), key=lambda i, log_p=log_p: -log_p[i])[:per_beam]
+            grown += [((*text, i), log_p[i] + (total if sums else 0.0)) for i in ranked]
+        if adds:
+            done = [(text, total + math.log(0.5)) for text, total in done]
+        grown = sorted(grown, key=lambda scored: -scored[1])[: width + extra]
+        ended = [scored for scored in grown if ends and scored[0][-1] == stop]
+        done = [*([] if loses_ended else done), *ended]
+        alive = [scored for scored in grown if scored not in ended]
+        if not alive:
+            break
+    done = done + alive if unended or not done else done
+
+    def score(scored):
+        text, total = scored
+        length = len(text) - (not counts_stop and text[-1] == stop)
+        return total / max(1, length) ** penalty if divide else total
+
+    text, total = best(done, key=score)
+    return list(text), total if forget else score((text, total))
+
+
+def test_right_beam_searches_pass():
+    checks.beam_search(our_beams).raise_if_failed()
+    checks.beam_search(beams).raise_if_failed()
+    checks.beam_search(lambda *args: tuple(map(torch.tensor, beams(*args)))).raise_if_failed()
+
+
+@pytest.mark.parametrize(
+    "changes, failed",
+    [
+        (dict(extra=1), [ONE_BEAM, NO_MORE]),
+        (dict(extra=100), [ONE_BEAM, NO_MORE]),
+        (dict(extra=-1), [TWO, NO_FEWER]),
+        (dict(per_beam=1), [TWO, NO_FEWER, WIDE]),
+        (dict(first=2), [NO_FEWER]),
+        (dict(normalise=False), [ONE_BEAM, WIDE]),
+        (dict(sums=False), [TWO, WIDE, TOGETHER]),
+        (dict(ends=False), [ENDED, TOGETHER]),
+        (dict(adds=True), [ENDED, TOGETHER]),
+        (dict(loses_ended=True), [ENDED]),
+        (dict(divide=False), [PENALTY, TOGETHER]),
+        (dict(forget=True), [PENALTY, TOGETHER]),
+        (dict(counts_stop=False), [TOGETHER]),
+        (dict(unended=False), [PENALTY]),
+        (dict(reads=1), [WHOLE]),
+        (dict(best=min), [TWO, WIDE]),
+    ],
+)
+def test_wrong_beam_searches_are_caught(changes, failed):
+    assert set(failed) <= set(caught(checks.beam_search(lambda *args: beams(*args, **changes))))
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+CHECKS = [checks.top_k, checks.top_p, checks.repetition_penalty, checks.greedy, checks.beam_search]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    "answer", [None, "abc", [[1.5], [2, 3]], object(), ([0], "much"), torch.zeros(2, 3, 4, 5)]
+)
+def test_no_answer_is_a_failed_property_and_never_a_crash(check, answer):
+    names = caught(check(lambda *_: answer))
+    assert names[0].startswith("the answer is ")
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_what_raises_is_told(check):
+    def raises(*_):
+        raise KeyError("no such <thing>")
+
+    assert "raised KeyError" in str(check(raises))
+
+
+@pytest.mark.parametrize("module", ["logit_filters", "text_search"])
+def test_the_examples_in_the_docstrings(module):
+    assert doctest.testmod(importlib.import_module(f"lab.checks.{module}")).failed == 0

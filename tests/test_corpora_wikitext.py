@@ -1,0 +1,194 @@
+"""WikiText-103: the filter by itself, a small local dataset of the same schema, and what is said without it."""
+
+import doctest
+import sys
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lab.corpora import NAMES, CorpusError, load, wikitext
+from lab.corpora.download import UnreachableError
+from lab.files import sha256_bytes
+
+ROWS = [
+    "",
+    " = Valkyria Chronicles III = \n",
+    " The game began development in 2010 . \n",
+    " Senjō no Valkyria 3 is a game . \n",
+    " it begins in small letters . \n",
+    " Why not ? \n",
+    " A list of things : \n",
+    " The game began development in 2010 . \n",
+    f" T{'o' * 254}. \n",
+    f" T{'o' * 255}. \n",
+]
+KEPT = ("The game began development in 2010 .", "Why not ?", ROWS[2].strip(), ROWS[8].strip())
+
+
+# The filter
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("It is.", False),  # six characters
+        ("It was.", True),
+        ("T" + "o" * 254 + "!", True),
+        ("T" + "o" * 255 + "!", False),
+        ("Is it so?", True),
+        ("is it so?", False),
+        ("Ärger macht das.", False),
+        ("An Ärger it was.", False),
+        ("It was so:", False),
+        ('He said "so."', False),
+        ("1 was enough.", False),
+        ("= It was a title.", False),
+        ("Two lines\nin one.", False),
+        ("Two lines\rin one.", False),
+        ("A tab\tmay be.", True),
+        ("", False),
+    ],
+)
+def test_the_filter_line_by_line(line, kept):
+    assert wikitext.is_kept(line) == kept
+
+
+@given(
+    st.text(st.sampled_from("AZaz.?! ä1\n"), max_size=12)
+    | st.integers(250, 262).map(lambda n: "A" + "." * (n - 1))
+)
+@example(" A line . \n")
+def test_what_is_kept_is_a_clean_line_and_white_space_around_it_does_not_matter(row):
+    kept = wikitext.kept_lines([row])
+    assert kept == wikitext.kept_lines([f"\t {row} \n"])
+    if kept:
+        (line,) = kept
+        assert line == row.strip() and line.isascii() and line[0].isupper() and line[-1] in ".?!"
+        assert 7 <= len(line) <= 256 and "\n" not in line
+
+
+def test_lines_keep_their_order_and_their_copies():
+    assert tuple(wikitext.kept_lines(ROWS)) == KEPT
+
+
+# As a corpus, with a stand-in for the library
+
+
+class Rows(list):
+    """As much of a `datasets.Dataset` as is used."""
+
+    column_names = ("text",)
+
+    def iter(self, batch_size):
+        for start in range(0, len(self), batch_size):
+            yield {"text": self[start : start + batch_size]}
+
+
+@pytest.fixture
+def library(monkeypatch, tmp_path):
+    """A stand-in for `datasets` that gives what `answer` holds, and writes down what it was asked for."""
+    monkeypatch.delenv("LAB_MIRROR", raising=False)
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "cache"))
+    stand_in = SimpleNamespace(answer=Rows(ROWS), asked=[])
+
+    def load_dataset(*names, **settings):
+        stand_in.asked.append((names, settings))
+        if isinstance(stand_in.answer, Exception):
+            raise stand_in.answer
+        return stand_in.answer
+
+    stand_in.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", stand_in)
+    return stand_in
+
+
+def test_the_corpus_is_the_filtered_rows_of_a_pinned_revision(library, tmp_path):
+    corpus = load("wikitext-103")
+    assert (corpus.name, corpus.lines) == ("wikitext-103", KEPT)
+    assert "4 of 10 rows kept" in corpus.note and "CC BY-SA" in corpus.licence
+    assert corpus.sha256 == sha256_bytes("".join(f"{line}\n" for line in KEPT).encode())
+    ((names, settings),) = library.asked
+    assert names == ("Salesforce/wikitext", "wikitext-103-raw-v1")
+    assert settings["split"] == "train" and len(settings["revision"]) == 40
+    assert settings["cache_dir"] == str(tmp_path / "cache" / "datasets")
+
+
+def test_more_rows_than_one_batch(library):
+    library.answer = Rows([f" Line {n} is kept . \n" for n in range(2_500)])
+    assert len(load("wikitext-103").lines) == 2_500
+
+
+def test_parquet_files_of_a_mirror_are_read_in_order(library, monkeypatch, tmp_path):
+    monkeypatch.setenv("LAB_MIRROR", str(tmp_path))
+    (folder := tmp_path / "wikitext-103-raw-v1").mkdir()
+    for name in (
+        "train-00001-of-00002.parquet",
+        "train-00000-of-00002.parquet",
+        "test-00000-of-00001.parquet",
+    ):
+        (folder / name).touch()
+    assert load("wikitext-103").lines == KEPT
+    ((names, settings),) = library.asked
+    assert names == ("parquet",)
+    assert settings["data_files"] == [str(folder / f"train-0000{n}-of-00002.parquet") for n in (0, 1)]
+
+
+def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # what Python takes for: not to be found
+    with pytest.raises(CorpusError, match=r"pip install .*\[wikitext\]") as error:
+        load("wikitext-103")
+    assert "load('kjv')" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "failure", [ConnectionError("Couldn't reach the hub\nmore"), RuntimeError(), ValueError("odd")]
+)
+def test_without_the_download_the_message_says_what_to_do(library, failure):
+    library.answer = failure
+    with pytest.raises(UnreachableError) as error:
+        load("wikitext-103")
+    first, *advice = str(error.value).splitlines()
+    assert (str(failure).split("\n")[0] or "RuntimeError") in first and "more" not in first
+    assert any("train-*.parquet" in line and "LAB_MIRROR" in line for line in advice)
+    assert any("load('grammar')" in line for line in advice)
+
+
+def test_rows_of_another_kind_are_refused(library):
+    library.answer = Rows(ROWS[:2])
+    with pytest.raises(CorpusError, match="none of the 2 rows"):
+        load("wikitext-103")
+    library.answer.column_names = ("sentence", "label")
+    with pytest.raises(CorpusError, match="a column 'text', but these have sentence, label"):
+        load("wikitext-103")
+
+
+def test_it_is_listed_with_what_it_needs_and_kjv_stays_the_default():
+    assert "extra `wikitext`" in NAMES["wikitext-103"]
+    assert NAMES["auto"].startswith("kjv")
+
+
+# With the library itself, where it is installed
+
+
+def test_a_small_local_dataset_of_the_same_schema(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("LAB_MIRROR", str(tmp_path))
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "cache"))
+    (folder := tmp_path / "wikitext-103-raw-v1").mkdir()
+    for number, rows in enumerate((ROWS[:3], ROWS[3:])):
+        datasets.Dataset.from_dict({"text": rows}).to_parquet(folder / f"train-0000{number}-of-00002.parquet")
+    corpus = load("wikitext-103")
+    assert corpus.lines == KEPT and "4 of 10 rows kept" in corpus.note
+    train, _, test = load("wikitext-103").splits()
+    assert not set(train) & set(test)
+    (folder / "train-00001-of-00002.parquet").write_bytes(b"no parquet")
+    with pytest.raises(UnreachableError, match=r"could not be had through `datasets`"):
+        load("wikitext-103")
+
+
+def test_the_worked_examples_are_right():
+    failed, attempted = doctest.testmod(wikitext)
+    assert attempted and not failed

@@ -1,0 +1,197 @@
+import math
+from itertools import product
+
+import pytest
+import torch
+
+from lab.decode.beam import beam_search, n_best
+from lab.decode.reading import make_readers
+from lab.decode.search import BeamSearch, Sampling, generate, generate_batch
+from lab.nn.recurrent import RecurrentConfig, RecurrentLM
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+
+STOP = 3
+
+
+def randomised(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+    return model.double()
+
+
+def transformer(context: int = 16, seed: int = 0) -> DecoderOnlyTransformer:
+    sizes = dict(vocab_size=8, context=context, width=16, num_heads=2, feed_forward=16)
+    return randomised(DecoderOnlyTransformer(TransformerConfig(**sizes)), seed)
+
+
+def recurrent() -> RecurrentLM:
+    return randomised(RecurrentLM(RecurrentConfig(vocab_size=8, width=12)))
+
+
+def table(V: int, seed: int):
+    """A model in which the last two tokens say what comes next, and nothing is certain."""
+    logits = torch.randn(V, V, V, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return lambda ids: logits[ids[:, -2], ids[:, -1]]
+
+
+def log_probability(score_fn, prompt: list[int], text: tuple[int, ...]) -> float:
+    total = 0.0
+    for n, token in enumerate(text):
+        total += score_fn(torch.tensor([[*prompt, *text[:n]]])).log_softmax(-1)[0, token].item()
+    return total
+
+
+def all_texts(V: int, longest: int, stop: int | None) -> list[tuple[int, ...]]:
+    """Every text that ends with the stop token, or is as long as may be without."""
+    found = []
+    for n in range(1, longest + 1):
+        for text in product(range(V), repeat=n):
+            if stop not in text[:-1] and (text[-1] == stop or n == longest):
+                found.append(text)
+    return found
+
+
+@pytest.mark.parametrize("early_stopping", [False, "never"])
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0, 2.0, -0.5])
+@pytest.mark.parametrize("stop", [None, 1])
+def test_with_a_beam_for_every_text_it_finds_what_trying_all_of_them_finds(
+    stop, length_penalty, early_stopping
+):
+    V, longest, prompt = 3, 4, [0, 2]
+    score_fn = table(V, seed=5)
+    texts = all_texts(V, longest, stop)
+    scores = {text: log_probability(score_fn, prompt, text) / len(text) ** length_penalty for text in texts}
+    ranking = sorted(texts, key=lambda text: -scores[text])
+    search = BeamSearch(V**longest, length_penalty, early_stopping, num_best=len(texts))
+    (found,) = n_best(score_fn, [prompt], search, max_new_tokens=longest, stop_id=stop)
+    assert [hypothesis.tokens for hypothesis in found] == ranking
+    for hypothesis in found:
+        assert hypothesis.score == pytest.approx(scores[hypothesis.tokens], abs=1e-12)
+        assert hypothesis.finished == (hypothesis.tokens[-1] == stop)
+        assert sum(hypothesis.log_probabilities) == pytest.approx(
+            log_probability(score_fn, prompt, hypothesis.tokens)
+        )
+
+
+@pytest.mark.parametrize(
+    "make", [transformer, recurrent, lambda: table(8, 1)], ids=["cache", "state", "function"]
+)
+def test_one_beam_is_greedy(make):
+    model = make()
+    prompts = [[2, n] for n in range(8)]
+    greedy, beams = (
+        [[drawn and drawn.token for drawn in row] for row in generate_batch(
+            model, prompts, strategy, max_new_tokens=30, stop_id=STOP
+        )] for strategy in (Sampling(temperature=0), BeamSearch(width=1))
+    )  # fmt: skip
+    assert greedy == beams
+
+
+@pytest.mark.parametrize("early_stopping", [False, True, "never"])
+@pytest.mark.parametrize("make", [transformer, recurrent], ids=["cache", "state"])
+def test_the_cache_follows_its_beam(make, early_stopping):
+    model, search = make(), BeamSearch(4, 0.6, early_stopping, num_best=4)
+    prompts = [[2], [5, 1], [6], [1, 1, 1]]
+    asked = dict(max_new_tokens=40, stop_id=STOP)  # beyond the transformer's context of 16
+    cached, read_anew = (n_best(model, prompts, search, cached=cached, **asked) for cached in (True, False))
+    assert any(not h.finished for row in cached for h in row) or early_stopping is not False
+    for one, other in zip(cached, read_anew, strict=True):
+        assert [h.tokens for h in one] == [h.tokens for h in other]
+        assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=1e-9)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True, "never"])
+def test_prompts_of_a_batch_do_not_touch_one_another(early_stopping):
+    model, search = transformer(seed=2), BeamSearch(3, 1.0, early_stopping, num_best=3)
+    prompts = [[2], [5], [6, 1], [7], [0, 0, 4, 4], [1]]
+    together = n_best(model, prompts, search, max_new_tokens=20, stop_id=STOP)
+    ends = set()
+    for prompt, expected in zip(prompts, together, strict=True):
+        (alone,) = n_best(model, [prompt], search, max_new_tokens=20, stop_id=STOP)
+        assert [(h.tokens, h.finished) for h in alone] == [(h.tokens, h.finished) for h in expected]
+        assert [h.score for h in alone] == pytest.approx([h.score for h in expected], abs=1e-9)
+        ends.add(sum(1 for _ in beam_search(model, [prompt], search, max_new_tokens=20, stop_id=STOP)))
+    assert len(ends) > 1, "the searches must end at different times"
+
+
+def test_every_step_tells_what_became_of_its_candidates():
+    model, W = transformer(seed=2), 3
+    alive, steps = {None}, []
+    for (step,) in beam_search(
+        model, [[2, 5]], BeamSearch(W), max_new_tokens=12, stop_id=STOP, num_alternatives=2
+    ):
+        assert len(step.candidates) == 2 * W
+        assert [c.total for c in step.candidates] == sorted((c.total for c in step.candidates), reverse=True)
+        for candidate in step.candidates:
+            assert candidate.parent in alive, "only beams of the step before are continued"
+            before = candidate.parent.total if candidate.parent else 0.0
+            assert candidate.total == pytest.approx(before + candidate.log_probability)
+            assert candidate.alternatives[0][1] >= math.exp(candidate.log_probability) - 1e-12
+            assert (candidate.fate == "finished") <= (candidate.token == STOP)
+        alive = {c for c in step.candidates if c.fate == "alive"}
+        assert len(alive) == W
+        steps.append(step)
+    assert [step.over for step in steps] == [False] * (len(steps) - 1) + [True]
+    assert any(c.fate == "finished" for step in steps for c in step.candidates)
+    (best,) = steps[-1].hypotheses
+    assert best.tokens == max(steps[-1].ended)[1].tokens
+    read = make_readers(model, [[2, 5, *best.tokens[:-1]]], max_new_tokens=1)[0]
+    assert read.logits().log_softmax(-1)[0, best.tokens[-1]].item() == pytest.approx(
+        best.log_probabilities[-1]
+    )
+
+
+def test_generating_with_beams_yields_the_best_text():
+    model, search = transformer(seed=2), BeamSearch(4, num_best=2)
+    ((best, _),) = n_best(model, [[2]], search, max_new_tokens=15, stop_id=STOP)
+    steps = list(generate(model, [2], search, max_new_tokens=15, stop_id=STOP))
+    assert tuple(step.token for step in steps) == best.tokens
+    assert tuple(step.log_probability for step in steps) == best.log_probabilities
+    assert all(len(step.alternatives) == 5 and step.kept == 1 for step in steps)
+
+
+def test_rows_whose_beams_die_are_overwritten_and_no_others():
+    model = transformer()
+    (reader,) = make_readers(model, [[2, 5], [2, 6], [2, 7]], max_new_tokens=4)
+    with torch.inference_mode():
+        reader.logits()
+        rooms = [layer.keys.data_ptr() for layer in reader.cache.layers]
+        reader.select([0, 0, 2])
+        assert [layer.keys.data_ptr() for layer in reader.cache.layers] == rooms, "in place"
+        reader.append(torch.tensor([4, 5, 6]))
+        found = reader.logits()
+        expected = model(torch.tensor([[2, 5, 4], [2, 5, 5], [2, 7, 6]]))[:, -1]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+        reader.select([2, 1, 0])  # not in place: each is a row that another wants
+        reader.append(torch.tensor([0, 0, 0]))
+        expected = model(torch.tensor([[2, 7, 6, 0], [2, 5, 5, 0], [2, 5, 4, 0]]))[:, -1]
+        torch.testing.assert_close(reader.logits(), expected, rtol=0, atol=1e-10)
+
+
+def test_a_vocabulary_smaller_than_the_beam_and_tokens_that_cannot_come():
+    only_two = torch.tensor([[-torch.inf, 0.5, -torch.inf, 0.0]], dtype=torch.float64)
+    (found,) = n_best(
+        lambda ids: only_two.expand(len(ids), 4), [[0]], BeamSearch(8, num_best=8), max_new_tokens=2
+    )
+    assert len(found) == 4 and all(0 not in h.tokens and 2 not in h.tokens for h in found)
+    sure = torch.tensor([[-torch.inf, 0.0]])
+    (found,) = n_best(lambda ids: sure.expand(len(ids), 2), [[0]], BeamSearch(2), max_new_tokens=5, stop_id=1)
+    assert found[0].tokens == (1,) and found[0].score == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(width=0), "width .* got 0"),
+        (dict(width=2.0), "width .* got 2.0"),
+        (dict(num_best=5), "4 beams .* num_best 5"),
+        (dict(length_penalty=math.inf), "length_penalty .* inf"),
+        (dict(early_stopping="always"), "early_stopping .* 'always'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_with_the_value(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BeamSearch(**settings)
+    with pytest.raises(ValueError, match="takes a BeamSearch"):
+        next(beam_search(transformer(), [[2]], Sampling(), max_new_tokens=1))

@@ -1,0 +1,155 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.decode.filters import filter_logits, kept_mass, min_p, repetition_penalty, temperature, top_k, top_p
+from lab.decode.strategies import Sampling
+
+LOGITS = torch.tensor([0.3, 2.0, -1.0, 2.0, 0.0], dtype=torch.float64)
+some_logits = st.lists(st.floats(-20, 20), min_size=1, max_size=30)
+
+
+def kept(logits: torch.Tensor) -> list[int]:
+    return logits.isfinite().nonzero().flatten().tolist()
+
+
+def test_filters_that_should_change_nothing_change_nothing():
+    ids = torch.tensor([1, 2, 2])
+    for filtered in (
+        temperature(LOGITS, 1), top_k(LOGITS, 5), top_k(LOGITS, 99), top_p(LOGITS, 1.0), min_p(LOGITS, 0),
+        repetition_penalty(LOGITS, ids, 1), filter_logits(LOGITS, ids=ids), Sampling().logits(LOGITS),
+    ):  # fmt: skip
+        assert torch.equal(filtered, LOGITS)
+
+
+def test_temperature_zero_is_greedy_and_the_smaller_id_wins_a_tie():
+    assert kept(temperature(LOGITS, 0)) == [1]
+
+
+def test_top_k_keeps_k_in_any_leading_shape():
+    assert kept(top_k(LOGITS, 3)) == [0, 1, 3]
+    assert (top_k(torch.randn(2, 3, 7), 4).isfinite().sum(-1) == 4).all()
+
+
+@given(some_logits, st.floats(1e-6, 1))
+def test_top_p_keeps_the_fewest_tokens_that_reach_p(values, p):
+    logits = torch.tensor(values, dtype=torch.float64)
+    probabilities = logits.softmax(-1)
+    survivors = probabilities[top_p(logits, p).isfinite()]
+    assert len(survivors) >= 1
+    assert survivors.sum() >= p - 1e-9
+    assert len(survivors) == 1 or survivors.sum() - survivors.min() < p + 1e-9, "one fewer would have done"
+    assert (
+        survivors.min() >= probabilities[~top_p(logits, p).isfinite()].max().item()
+        if len(survivors) < len(logits)
+        else True
+    )
+
+
+def test_filters_are_applied_in_the_stated_order():
+    logits, ids = torch.linspace(-3, 4, 12, dtype=torch.float64), torch.tensor([11, 3, 10])
+    penalised = repetition_penalty(logits, ids, 1.7)
+    by_hand = min_p(top_p(top_k(temperature(penalised, 2.5), 9), 0.8), 0.5)
+    together = filter_logits(logits, temperature_=2.5, k=9, p=0.8, minimum=0.5, penalty=1.7, ids=ids)
+    assert torch.equal(together, by_hand)
+    assert torch.equal(Sampling(2.5, 9, 0.8, 0.5, 1.7).logits(logits, ids), by_hand)
+    for other in (
+        top_p(top_k(temperature(penalised, 2.5), 9), 0.8),
+        repetition_penalty(min_p(top_p(top_k(temperature(logits, 2.5), 9), 0.8), 0.5), ids, 1.7),
+        temperature(min_p(top_p(top_k(penalised, 9), 0.8), 0.5), 2.5),
+        top_p(min_p(top_k(temperature(penalised, 2.5), 9), 0.5), 0.8),
+    ):
+        assert not torch.equal(other, by_hand), "each part and its place must show"
+
+
+@pytest.mark.parametrize(
+    ("function", "value"),
+    [
+        (temperature, -0.1),
+        (temperature, math.nan),
+        (top_k, 0),
+        (top_p, 0.0),
+        (top_p, 1.01),
+        (top_p, math.nan),
+        (min_p, -0.1),
+        (min_p, 1.1),
+        (top_k, 1.5),
+    ],
+)
+def test_settings_out_of_range_are_refused_with_the_value(function, value):
+    with pytest.raises(ValueError, match=str(value)):
+        function(LOGITS, value)
+
+
+def test_broken_logits_are_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        filter_logits(torch.tensor([0.0, math.nan]))
+    with pytest.raises(ValueError, match=r"row 1 .*no token is left"):
+        filter_logits(torch.tensor([[0.0, -math.inf], [-math.inf, -math.inf]]))
+    with pytest.raises(ValueError, match="inf"):
+        filter_logits(torch.tensor([0.0, math.inf]))
+    with pytest.raises(ValueError, match=r"1\.3 needs `ids`"):
+        filter_logits(LOGITS, penalty=1.3)
+
+
+@given(some_logits, st.floats(0, 1))
+def test_min_p_keeps_what_is_not_too_far_below_the_likeliest(values, p):
+    logits = torch.tensor(values, dtype=torch.float64)
+    probabilities, filtered = logits.softmax(-1), min_p(logits, p)
+    for probability, survives in zip(probabilities, filtered.isfinite(), strict=True):
+        ratio = (probability / probabilities.max()).item()
+        assert survives or ratio < p + 1e-12
+        assert not survives or ratio >= p - 1e-12
+    assert filtered[probabilities.argmax()].isfinite()
+
+
+@given(some_logits, st.integers(1, 35))
+def test_top_k_keeps_the_first_k_of_a_stable_sort(values, k):
+    logits = torch.tensor([round(v / 10) for v in values], dtype=torch.float64)  # with many ties
+    order = np.argsort(-logits.numpy(), kind="stable")
+    assert kept(top_k(logits, k)) == sorted(order[:k].tolist())
+
+
+@given(some_logits, st.lists(st.integers(0, 29), min_size=1, max_size=9), st.floats(0.25, 4))
+def test_the_repetition_penalty_counts_each_token_once_and_touches_no_other(values, ids, penalty):
+    logits, ids = torch.tensor(values, dtype=torch.float64), [i % len(values) for i in ids]
+    expected = [
+        v if i not in ids else (v / penalty if v > 0 else v * penalty) for i, v in enumerate(logits.tolist())
+    ]
+    before = logits.clone()
+    assert repetition_penalty(logits, torch.tensor(ids), penalty).tolist() == pytest.approx(expected)
+    assert torch.equal(logits, before), "the logits given stay as they are"
+
+
+def test_the_repetition_penalty_takes_rows_and_refuses_what_it_cannot_use():
+    ids = torch.tensor([[0, 0], [1, 4]])
+    rows = repetition_penalty(LOGITS.expand(2, 5), ids, 2.0)
+    assert rows.tolist() == [[0.15, 2.0, -1.0, 2.0, 0.0], [0.3, 1.0, -1.0, 2.0, 0.0]]
+    for penalty in (0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match=str(penalty)):
+            repetition_penalty(LOGITS, ids[0], penalty)
+    with pytest.raises(ValueError, match=r"from 0 to 4; got .*7"):
+        repetition_penalty(LOGITS, torch.tensor([7]), 2.0)
+
+
+@pytest.mark.parametrize("fn", [
+    lambda x: top_k(x, 2), lambda x: top_p(x, 0.5), lambda x: min_p(x, 0.9), lambda x: temperature(x, 0),
+])  # fmt: skip
+def test_every_filter_works_row_by_row_and_leaves_one_token_at_least(fn):
+    logits = torch.randn(3, 4, 7, generator=torch.Generator().manual_seed(0))
+    logits[0, 0, 1:] = -math.inf
+    filtered = fn(logits)
+    assert filtered.isfinite().any(-1).all()
+    assert torch.equal(filtered[2, 3], fn(logits[2, 3]))
+    assert torch.equal(filtered[filtered.isfinite()], logits[filtered.isfinite()]), (
+        "what is kept stays as it is"
+    )
+
+
+def test_the_kept_mass_is_measured_before_the_filters():
+    logits = torch.tensor([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]).log()
+    assert kept_mass(logits, top_k(logits / 5, 2)).tolist() == pytest.approx([0.75, 1.0])

@@ -1,0 +1,105 @@
+"""Batches of utterances: padded, each once a pass, entered anywhere, and begun with the masks that the seed gives."""
+
+from itertools import islice
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.batches import IGNORE
+from lab.speech.augment import SpecAugment
+from lab.speech.batches import SpeechBatch, SpeechStream, Utterance, batches, collate
+from lab.speech.features import Normalizer
+from lab.speech.text import character_alphabet, encode
+from lab.tokenize import BPETokenizer, WordTokenizer
+
+ALPHABET = character_alphabet()
+
+
+def utterances(n=30, bands=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(3, 40, (n,), generator=generator).tolist()
+    return [
+        Utterance(f"u{i}", torch.full((T, bands), float(i + 1)), "ab" * (1 + i % 3))
+        for i, T in enumerate(lengths)
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(frames=st.integers(1, 200), seed=st.integers(0, 9))
+def test_a_pass_holds_every_utterance_once_in_batches_that_are_not_too_large(frames, seed):
+    some = utterances(seed=seed)
+    for stream in (batches(some, ALPHABET, frames), SpeechStream(some, ALPHABET, frames, seed)):
+        seen = []
+        for batch in stream:
+            assert batch.features.shape[:2].numel() <= frames or len(batch) == 1
+            assert int(batch.lengths.max()) == batch.features.shape[1]
+            seen += batch.names
+            if len(seen) >= len(some):
+                break
+        assert sorted(seen) == sorted(u.name for u in some)
+
+
+def test_collation_pads_features_with_0_and_targets_with_ignore():
+    some = [Utterance("long", torch.ones(3, 2).half(), "ab"), Utterance("short", torch.ones(1, 2), "cab")]
+    batch = collate(some, ALPHABET)
+    a, b, c = encode("abc", ALPHABET)
+    assert batch.features.dtype == torch.float32 and batch.features[1, 1:].abs().sum() == 0
+    assert (
+        batch.lengths.tolist() == [3, 1]
+        and batch.target_lengths.tolist() == [2, 3]
+        and batch.num_targets == 5
+    )
+    assert batch.targets.tolist() == [[a, b, IGNORE], [c, a, b]]
+    assert batch.ids.tolist() == [[2, a, b, 0], [2, c, a, b]]
+    assert batch.golden.tolist() == [[a, b, 3, IGNORE], [c, a, b, 3]]
+    assert batch.rows(slice(1, 2)).names == ("short",) and len(batch.rows(slice(0, 0))) == 0
+    assert collate(some, ALPHABET, Normalizer()).features.abs().max() == 0
+
+
+@pytest.mark.parametrize(("kind", "settings"), [(WordTokenizer, {}), (BPETokenizer, {"vocab_size": 270})])
+def test_any_tokenizer_makes_targets(kind, settings):
+    tokenizer = kind.train(["the king said", "the king went"] * 5, **settings)
+    batch = collate([Utterance("u", torch.ones(5, 2), "the king went")], tokenizer)
+    assert tokenizer.decode(batch.targets[0]) == "the king went"
+
+
+def test_a_stream_can_be_entered_anywhere_and_follows_its_seed():
+    some = utterances()
+    stream = SpeechStream(some, ALPHABET, frames=100, seed=5, augment=SpecAugment(time_width=3))
+    whole = list(islice(stream, 60))
+    first_pass = sum(1 for _ in batches(some, ALPHABET, 100))
+    assert first_pass < 30, "60 batches are several passes"
+    for n in (0, 1, first_pass, 37):
+        for a, b in zip(islice(stream.skip(n), 10), whole[n : n + 10], strict=True):
+            assert a.names == b.names and torch.equal(a.features, b.features)
+    twice = next(iter(stream.skip(20).skip(17)))
+    assert twice.names == whole[37].names
+    other = [b.names for b in islice(SpeechStream(some, ALPHABET, 100, seed=6), 20)]
+    assert other != [b.names for b in whole[:20]]
+    passes = [tuple(b.names for b in whole[i : i + 10]) for i in (0, 10, 20)]
+    assert len(set(passes)) == 3, "each pass is shuffled anew"
+
+
+def test_masks_begin_when_they_are_told_to():
+    some = [Utterance(f"u{i}", torch.randn(30, 8), "a") for i in range(8)]
+    config = SpecAugment(time_masks=3, time_width=10, band_masks=3, band_width=3)
+    plainly = islice(SpeechStream(some, ALPHABET, 60), 20)
+    masked = islice(SpeechStream(some, ALPHABET, 60, augment=config, augment_after=7), 20)
+    same = [torch.equal(a.features, b.features) for a, b in zip(plainly, masked, strict=True)]
+    assert all(same[:7]) and not any(same[7:])
+
+
+def test_bad_batches_are_refused():
+    some = utterances(3)
+    for call, said in (
+        (lambda: collate([], ALPHABET), "at least one utterance"),
+        (lambda: SpeechStream([], ALPHABET), "no utterances"),
+        (lambda: SpeechStream(some, ALPHABET, frames=0), "at least 1"),
+        (lambda: collate([Utterance("x7", torch.ones(3, 4), "naïve")], ALPHABET), r"x7.*ï"),
+        (lambda: collate([*some, Utterance("x", torch.ones(3, 5), "a")], ALPHABET), r"\[4, 5\]"),
+        (lambda: SpeechBatch(torch.ones(2, 3), *[torch.ones(2)] * 3), r"\(B, T, F\)"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()

@@ -1,0 +1,281 @@
+"""Speech corpora: the same to the byte when built twice, disjoint in text and voice, what is left out counted."""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.config import from_json, to_json
+from lab.corpora import Corpus
+from lab.speech import espeak, store, synthetic, voices
+from lab.speech.batches import Utterance
+from lab.speech.corpus import SpeechCorpus
+from lab.speech.espeak import EspeakMissing, Request, UnknownVoice, speak
+from lab.speech.features import FeatureSpec, log_mel
+from lab.speech.materials import clauses, digits, easy, near_duplicates
+from lab.speech.score import edit_distance
+from lab.speech.synthetic import SyntheticConfig, texts
+from lab.speech.text import TextError, character_alphabet, encode, plain
+
+MIRROR = Path(os.environ.get("LAB_MIRROR", "/nowhere"))
+ALPHABET = character_alphabet()
+needs_espeak = pytest.mark.skipif(not espeak.available(), reason="espeak-ng is not installed")
+
+
+def utterances(n=30, bands=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(3, 40, (n,), generator=generator).tolist()
+    return [
+        Utterance(f"u{i}", torch.full((T, bands), float(i + 1)), "ab" * (1 + i % 3))
+        for i, T in enumerate(lengths)
+    ]
+
+
+def bytes_of(folder):
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*.*")
+    }
+
+
+# Speaking
+
+
+@needs_espeak
+def test_what_is_said_depends_on_nothing_but_the_request():
+    wanted = [
+        Request("in the beginning", voice, accent, speed)
+        for voice, accent, speed in (("f2", "en-us", 175), ("whisper", "en", 150), ("croak", "en-029", 190))
+    ] + [Request("god created the heaven", "whisper")]
+    first = list(speak(wanted))
+    again = list(speak(wanted[::-1], workers=2))[::-1]
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a.samples, b.samples) and a.rate == b.rate == 22_050
+    assert len({a.samples.numpy().tobytes() for a in first}) == 4
+    assert all(0.4 < a.seconds < 4 and 0.05 < a.samples.abs().max() < 1 for a in first)
+
+
+@needs_espeak
+def test_without_fork_the_same_is_said(monkeypatch):
+    wanted = [Request("one two", "f2"), Request("one two", "m3")]
+    forked = list(speak(wanted))
+    monkeypatch.setattr(espeak, "FORKS", False)
+    for a, b in zip(forked, speak(wanted, workers=2), strict=True):
+        assert torch.equal(a.samples, b.samples)
+
+
+@needs_espeak
+def test_every_voice_and_accent_is_there_and_is_another():
+    assert {*voices.TRAIN, *voices.VALIDATION, *voices.TEST} <= set(espeak.describe().voices)
+    said = speak([Request("hello father", accent=accent) for accent in voices.ACCENTS])
+    assert len({audio.samples.numpy().tobytes() for audio in said}) == len(voices.ACCENTS)
+    for bad, name in (({"voice": "f22"}, "did you mean f2"), ({"accent": "xx"}, "xx[+]f2")):
+        with pytest.raises(UnknownVoice, match=name):
+            list(speak([Request("hello", **bad)]))
+
+
+def test_a_request_with_nothing_to_say_is_refused():
+    for values in ({"text": " "}, {"text": "a", "speed": 20}, {"text": "a", "speed": 175.0}):
+        with pytest.raises(ValueError):
+            Request(**values)
+
+
+def test_without_espeak_everything_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(
+        sys.modules, "espeakng_loader", None
+    )  # what an import of it then raises is ImportError
+    monkeypatch.setattr(espeak.ctypes.util, "find_library", lambda name: None)
+    assert not espeak.available()
+    for call in (
+        lambda: list(speak([Request("hello")])),
+        lambda: synthetic.synthetic(SyntheticConfig(train=1, validation=1, test=1), folder=tmp_path),
+    ):
+        with pytest.raises(EspeakMissing, match=r"pip install espeakng-loader.*apt install espeak-ng"):
+            call()
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_espeak_that_does_not_start_is_said_to_be_missing(monkeypatch):
+    monkeypatch.setattr(espeak, "find", lambda: espeak.Library("/no/such/libespeak-ng.so"))
+    assert not espeak.available()
+    with pytest.raises(EspeakMissing, match=r"does not work .*libespeak-ng"):
+        espeak.describe()
+
+
+# What is said
+
+
+def test_digits_are_different_rows_of_2_to_5():
+    rows = digits(500, seed=3)
+    assert len(set(rows)) == 500 and digits(500, seed=3) == rows and digits(500, seed=4) != rows
+    assert {len(row.split()) for row in rows} == {2, 3, 4, 5}
+    with pytest.raises(ValueError, match="111,100"):
+        digits(111_101)
+
+
+def test_clauses_and_easy_clauses():
+    lines = (
+        "The king said, the king went: said he (the end).",
+        "Abimelech the king said so",
+        "The king went.",
+    )
+    corpus = Corpus("small", lines, "none")
+    assert clauses(corpus) == [
+        "the king said",
+        "the king went",
+        "said he",
+        "the end",
+        "abimelech the king said so",
+    ]
+    assert easy(corpus, words=4) == ["the king said", "the king went"]
+    assert easy(corpus, words=4, longest=2) == []
+
+
+@pytest.mark.skipif(not (MIRROR / "kjv.txt").is_file(), reason="the King James text is not at hand")
+def test_the_clauses_of_the_king_james_text():
+    corpus = Corpus("kjv", (MIRROR / "kjv.txt").read_text(encoding="utf-8").splitlines(), "none")
+    found = clauses(corpus)
+    assert len(found) == 71_523 and len({word for text in found for word in text.split()}) == 11_172
+    assert {char for text in found for char in text} <= set(ALPHABET.vocabulary)
+    assert len(easy(corpus)) == 8465
+
+
+TEXTS = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(" ".join), max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS, TEXTS)
+def test_near_duplicates_are_at_most_one_word_away(held_out, train):
+    found = near_duplicates(held_out, train)
+    near = lambda a, b: edit_distance(a.split(), b.split()) <= 1  # noqa: E731
+    assert [text for text, _ in found] == [
+        text for text in held_out if any(near(text, other) for other in train)
+    ]
+    for text, other in found:
+        assert other == next(t for t in train if near(text, t))
+
+
+def test_text_is_spelled_plainly_or_refused():
+    assert plain("“Mister QUILTER’s”,  he said--twice!\n") == "mister quilter's he said twice"
+    assert ALPHABET.decode(encode("don't stop", ALPHABET)) == "don't stop"
+    with pytest.raises(TextError, match=r"\['4', 'é'\]") as error:
+        encode(plain("Café 4 4"), ALPHABET)
+    assert error.value.reason == "unknown characters"
+    with pytest.raises(TextError, match="empty"):
+        encode(" ", ALPHABET)
+
+
+# Corpora made here
+
+
+SMALL = SyntheticConfig(
+    "digits", train=5, validation=3, test=3, accents=("en-us", "en"), features=FeatureSpec(bands=20)
+)
+
+
+def test_parts_share_neither_text_nor_voice():
+    config = SyntheticConfig("digits", train=500, validation=100, test=80, accents=voices.ACCENTS, seed=2)
+    asked = synthetic.requests(config)
+    assert {part: len(said) for part, said in asked.items()} == {"train": 500, "validation": 100, "test": 80}
+    for what in ("text", "voice"):
+        train, validation, test = ({getattr(r, what) for r in said} for said in asked.values())
+        assert not train & validation and not train & test and not validation & test
+    assert {r.voice for r in asked["train"]} == set(voices.TRAIN) and {r.voice for r in asked["test"]} == set(
+        voices.TEST
+    )
+    assert {r.accent for r in asked["train"]} == set(voices.ACCENTS)
+    assert min(r.speed for r in asked["train"]) == 150 and max(r.speed for r in asked["train"]) == 200
+    dealt = texts(config)
+    assert {r.text for r in asked["train"]} <= set(dealt.train) and len(set(dealt.train)) == 20_000 - 180
+    assert synthetic.requests(config) == asked
+
+
+def test_more_utterances_than_texts_are_said_again_by_others():
+    corpus = Corpus("few", ("a b, c d, e f, g h, i j",), "none")
+    asked = synthetic.requests(SyntheticConfig("clauses", train=30, validation=1, test=1), corpus)["train"]
+    assert len({r.text for r in asked}) == 3 and len({(r.text, r.voice) for r in asked}) == 30
+    for config, said in (
+        (SyntheticConfig("clauses", train=1, validation=3, test=2), "5 texts"),
+        (SyntheticConfig("easy", train=1, validation=3, test=2), "5 texts"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            texts(config, corpus)
+    with pytest.raises(ValueError, match="corpus="):
+        texts(SyntheticConfig("clauses"))
+
+
+@needs_espeak
+def test_built_twice_it_is_the_same_to_the_byte(tmp_path):
+    one = synthetic.synthetic(SMALL, folder=tmp_path / "one", workers=1, progress=False)
+    two = synthetic.synthetic(SMALL, folder=tmp_path / "two", workers=2, progress=False)
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two") and len(bytes_of(tmp_path / "one")) == 2
+    assert [len(part) for part in two.parts.values()] == [5, 3, 3] and not two.skipped
+    u = two.test[0]
+    accent, voice = u.voice.split("+")
+    asked = synthetic.requests(SMALL)["test"][0]
+    assert (asked.text, asked.voice, asked.accent) == (u.text, voice, accent)
+    assert torch.equal(u.features, log_mel(next(speak([asked])), SMALL.features).half())
+    assert "near-duplicates in test" in repr(one) and "5 utterances" in repr(one)
+
+
+@needs_espeak
+def test_what_is_kept_is_read_again_unless_it_was_damaged(tmp_path, monkeypatch, capfd):
+    made = synthetic.synthetic(SMALL, folder=tmp_path, progress=True)
+    assert "speaking" in capfd.readouterr().err, "progress is shown"
+    (place,) = tmp_path.iterdir()
+    before = bytes_of(place)
+
+    def refuse(*_, **__):
+        raise AssertionError("spoken again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(espeak, "speak", refuse)
+        kept = synthetic.synthetic(SMALL, folder=tmp_path)
+        for a, b in zip(made.train, kept.train, strict=True):
+            assert torch.equal(a.features, b.features) and (a.name, a.text, a.voice) == (
+                b.name,
+                b.text,
+                b.voice,
+            )
+        assert repr(kept) == repr(made) and kept.spec == made.spec and kept.normalizer() == made.normalizer()
+        kept.train[0].features.zero_()  # what is read can be written to, and the file stays
+        assert bytes_of(place) == before
+        with pytest.raises(AssertionError, match="spoken again"):
+            synthetic.synthetic(SyntheticConfig("digits", 5, 3, 3, seed=1), folder=tmp_path)
+    for name in ("features.npy", "index.json"):
+        data = bytearray((place / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (place / name).write_bytes(data)
+        synthetic.synthetic(SMALL, folder=tmp_path, progress=False)
+        assert bytes_of(place) == before, f"a damaged {name} is made again"
+
+
+def test_no_reading_of_half_a_corpus(tmp_path):
+    corpus = SpeechCorpus(
+        "c", FeatureSpec(bands=4), tuple(utterances(3)), skipped={"silent": ("x",)}, notes={"n": 1}
+    )
+    store.write(tmp_path, corpus, {"of": "this"})
+    kept = store.read(tmp_path, {"of": "this"})
+    assert kept.skipped == corpus.skipped and kept.notes == corpus.notes and len(kept.train) == 3
+    assert store.read(tmp_path, {"of": "that"}) is None and store.read(tmp_path / "none", {}) is None
+    (tmp_path / "features.npy").unlink()
+    assert store.read(tmp_path, {"of": "this"}) is None
+
+
+def test_a_config_travels_as_json_and_refuses_nonsense():
+    assert from_json(SyntheticConfig, json.loads(json.dumps(to_json(SMALL)))) == SMALL
+    for values in (
+        {"material": "songs"},
+        {"train": 0},
+        {"accents": ()},
+        {"speeds": (200, 150)},
+        {"speeds": (1, 150)},
+    ):
+        with pytest.raises(ValueError, match=next(iter(values))):
+            SyntheticConfig(**values)

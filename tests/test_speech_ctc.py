@@ -1,0 +1,338 @@
+"""CTC against the enumeration of all alignments and torch's own; both searches against all transcripts there are."""
+
+import doctest
+import importlib
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as nnf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.baselines import KneserNey
+from lab.batches import IGNORE
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.speech import ctc
+from lab.speech.ctc_beam import prefix_beam
+from lab.speech.fusion import ModelScorer, NGramScorer
+from lab.tokenize.chars import CharTokenizer
+
+quick = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_log_probs(T: int, V: int, seed: int = 0, spread: float = 1.5) -> torch.Tensor:
+    return (torch.randn(T, V, generator=seeded(seed), dtype=torch.float64) * spread).log_softmax(-1)
+
+
+def path_nats(log_probs: torch.Tensor, paths) -> float:
+    """-log of the summed probability of paths, one at a time."""
+    total = sum(math.exp(sum(log_probs[t, token].item() for t, token in enumerate(path))) for path in paths)
+    return -math.log(total) if total else math.inf
+
+
+cases = st.tuples(
+    st.integers(1, 5), st.lists(st.integers(1, 3), max_size=4), st.integers(0, 1000)
+)  # T, target, seed
+
+
+@given(cases)
+@quick
+def test_the_recursion_is_the_sum_over_all_alignments(case):
+    T, target, seed = case
+    log_probs = random_log_probs(T, 4, seed)
+    paths = list(ctc.alignments(target, T))
+    assert ctc.ctc_nats(log_probs, target).item() == pytest.approx(path_nats(log_probs, paths), rel=1e-12)
+    assert bool(paths) == (ctc.frames_needed(target) <= T), "feasible is what has a path"
+    assert len(set(paths)) == len(paths) and all(ctc.collapse(path) == target for path in paths)
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 4])
+def test_the_transcripts_share_all_probability(T):
+    log_probs = random_log_probs(T, 3)
+    texts = {tuple(ctc.collapse(path)) for path in product(range(3), repeat=T)}
+    total = sum(math.exp(-ctc.ctc_nats(log_probs, text).item()) for text in texts)
+    assert total == pytest.approx(1, abs=1e-12)
+
+
+def test_the_blank_may_be_any_token():
+    log_probs = random_log_probs(5, 4)
+    turned = log_probs[:, [1, 2, 3, 0]]  # what was token 0 is now 3
+    assert ctc.ctc_nats(turned, [0, 0, 1], blank=3).item() == pytest.approx(
+        ctc.ctc_nats(log_probs, [1, 1, 2]).item(), rel=1e-12
+    )
+    assert ctc.greedy(turned, blank=3) == [(token - 1) % 4 for token in ctc.greedy(log_probs)]
+
+
+def padded(targets):
+    return nn_pad([torch.tensor(target) for target in targets])
+
+
+def nn_pad(rows):
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORE)
+
+
+def test_values_and_gradients_are_those_of_torch():
+    B, T, V = 4, 30, 9
+    logits = torch.randn(B, T, V, generator=seeded(1), dtype=torch.float64, requires_grad=True)
+    lengths, targets = torch.tensor([30, 17, 9, 5]), [[3, 3, 4, 8, 1], [5], [1, 2, 1, 1, 2, 3], [2, 2, 2]]
+    ours = torch.stack(
+        [ctc.ctc_nats(row.log_softmax(-1)[:n], y) for row, n, y in zip(logits, lengths, targets, strict=True)]
+    )
+    fast = ctc.ctc_loss(logits.log_softmax(-1), lengths, padded(targets))
+    flat = torch.tensor([token for target in targets for token in target])
+    theirs = nnf.ctc_loss(
+        logits.log_softmax(-1).transpose(0, 1),
+        flat,
+        lengths,
+        torch.tensor([len(y) for y in targets]),
+        reduction="none",
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+    torch.testing.assert_close(fast, theirs, rtol=1e-12, atol=0)
+    weights = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    grads = [
+        torch.autograd.grad((nats * weights).sum(), logits, retain_graph=True)[0]
+        for nats in (ours, fast, theirs)
+    ]
+    torch.testing.assert_close(grads[0], grads[2], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(grads[1], grads[2], rtol=1e-9, atol=1e-12)
+    assert not grads[0][1, 17:].any(), "frames beyond the length teach nothing"
+
+
+def test_the_gradient_is_what_the_formula_says():
+    log_probs = random_log_probs(7, 4).requires_grad_()
+    target = [2, 2, 1]
+    assert torch.autograd.gradcheck(lambda x: ctc.ctc_nats(x.log_softmax(-1), target), log_probs)
+    (gradient,) = torch.autograd.grad(ctc.ctc_nats(log_probs, target), log_probs)
+    share = ctc.occupancy(log_probs.detach(), target)
+    torch.testing.assert_close(share.sum(1), torch.ones(7, dtype=torch.float64))
+    by_token = torch.zeros(7, 4, dtype=torch.float64)
+    for state, token in enumerate([0, 2, 0, 2, 0, 1, 0]):
+        by_token[:, token] += share[:, state]
+    torch.testing.assert_close(gradient, -by_token, rtol=1e-10, atol=1e-12)
+
+
+def test_an_infeasible_target_has_no_probability_and_clean_gradients():
+    logits = torch.randn(3, 4, dtype=torch.float64, generator=seeded(2), requires_grad=True)
+    nats = ctc.ctc_nats(logits.log_softmax(-1), [1, 1, 2])
+    assert nats.item() == math.inf
+    with pytest.raises(ValueError, match="no path of 3 frames stands for these 3 tokens: 4 are needed"):
+        ctc.best_alignment(logits.log_softmax(-1), [1, 1, 2])
+    with pytest.raises(ValueError, match="4 are needed"):
+        ctc.occupancy(logits.log_softmax(-1), [1, 1, 2])
+    impossible = torch.tensor([[0.5, 0.5, 0.0]] * 2).log()
+    assert ctc.ctc_nats(impossible, [2]).item() == math.inf
+    with_certainty = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).log().requires_grad_()
+    assert ctc.ctc_nats(with_certainty, [1]).item() == 0
+    ctc.ctc_nats(with_certainty, [1]).backward()
+    assert with_certainty.grad.isfinite().all()
+
+
+def test_infeasible_rows_are_counted_and_named():
+    targets, lengths = [[1, 2], [1, 1], [3] * 5, []], [2, 2, 8, 1]
+    expected = [ctc.Infeasible(1, 2, 3), ctc.Infeasible(2, 8, 9)]
+    assert ctc.infeasible(lengths, targets) == expected
+    rows = nn_pad([torch.tensor(target, dtype=torch.int64) for target in targets])
+    assert ctc.infeasible(torch.tensor(lengths), rows) == expected
+    log_probs = torch.randn(4, 8, 4).log_softmax(-1)
+    with pytest.raises(ValueError, match=r"2 of 4 rows cannot be aligned; first row 1: 2 frames, .* needs 3"):
+        ctc.ctc_loss(log_probs, torch.tensor(lengths), rows)
+
+
+@given(cases)
+@quick
+def test_the_best_alignment_is_the_likeliest_path(case):
+    T, target, seed = case
+    log_probs = random_log_probs(T, 4, seed)
+    paths = list(ctc.alignments(target, T))
+    if not paths:
+        return
+    expected = max(paths, key=lambda path: sum(log_probs[t, token].item() for t, token in enumerate(path)))
+    assert ctc.best_alignment(log_probs, target) == list(expected)
+
+
+@given(st.integers(1, 6), st.integers(0, 1000))
+@quick
+def test_greedy_is_the_likeliest_of_all_paths(T, seed):
+    log_probs = random_log_probs(T, 3, seed)
+    best = max(
+        product(range(3), repeat=T), key=lambda p: sum(log_probs[t, k].item() for t, k in enumerate(p))
+    )
+    assert ctc.greedy(log_probs) == ctc.collapse(best)
+
+
+class Bigrams:
+    """A language model of tokens 1 and 2, and 3 for the end: made-up numbers, by the last token."""
+
+    eos_id = 3
+
+    def __init__(self, V=4, seed=5):
+        self.table = random_log_probs(V, V, seed)
+
+    def __call__(self, prefixes):
+        return [self.table[prefix[-1] if prefix else 0].tolist() for prefix in prefixes]
+
+    def log_prob(self, tokens):
+        read = [0, *tokens]
+        return sum(self.table[a, b].item() for a, b in zip(read, [*tokens, self.eos_id], strict=True))
+
+
+@pytest.mark.parametrize("weight, bonus", [(0.0, 0.0), (0.0, 0.7), (0.8, 0.0), (1.3, 0.4)])
+@given(T=st.integers(1, 5), seed=st.integers(0, 1000))
+@quick
+def test_a_beam_without_bounds_is_the_search_of_all_transcripts(weight, bonus, T, seed):
+    log_probs, scorer = random_log_probs(T, 3, seed), Bigrams()
+    found = prefix_beam(log_probs, beam=None, margin=None, scorer=scorer, weight=weight, bonus=bonus)
+    texts = {tuple(ctc.collapse(path)) for path in product(range(3), repeat=T)}
+    scores = {}
+    for text in texts:
+        heard = -ctc.ctc_nats(log_probs, text).item()
+        scores[text] = heard + weight * scorer.log_prob(text) + bonus * len(text)
+    assert {one.tokens for one in found} == texts
+    for one in found:
+        assert one.score == pytest.approx(scores[one.tokens], rel=1e-10)
+        assert one.log_ctc == pytest.approx(-ctc.ctc_nats(log_probs, one.tokens).item(), rel=1e-10)
+        assert one.log_lm == pytest.approx(scorer.log_prob(one.tokens) if weight else 0, rel=1e-10)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert found[0].tokens == max(scores, key=scores.get)
+
+
+def test_beam_and_margin_cut_what_is_least_likely():
+    log_probs = random_log_probs(40, 8, spread=4)
+    wide = prefix_beam(log_probs, beam=200, margin=None)
+    narrow = prefix_beam(log_probs, beam=12)
+    assert len(narrow) == 12 and len(wide) == 200
+    assert narrow[0].tokens == wide[0].tokens
+    assert (
+        narrow[0].log_ctc <= wide[0].log_ctc + 1e-9 <= -ctc.ctc_nats(log_probs, wide[0].tokens).item() + 2e-9
+    )
+    assert prefix_beam(log_probs, beam=1, margin=1e-6)[0].tokens == tuple(ctc.greedy(log_probs))
+
+
+def test_a_narrow_beam_keeps_what_the_language_prefers():
+    class OneOnly:
+        eos_id = 3
+
+        def __call__(self, prefixes):
+            return [[-9.0, -0.1, -6.0, -2.0] for _ in prefixes]
+
+    log_probs = torch.tensor([[0.02, 0.46, 0.52], [0.9, 0.05, 0.05]]).log()
+    assert prefix_beam(log_probs, beam=1)[0].tokens == (2,)
+    assert prefix_beam(log_probs, beam=1, scorer=OneOnly(), weight=1.0, bonus=5.0)[0].tokens == (1,)
+
+
+def test_the_search_finds_what_the_greedy_path_misses():
+    log_probs = torch.tensor([[0.6, 0.4], [0.6, 0.4]]).log()
+    assert ctc.greedy(log_probs) == [] and prefix_beam(log_probs)[0].tokens == (1,)
+
+
+@pytest.fixture(scope="module")
+def characters():
+    lines = ["in the beginning", "the end of the day", "then the night", "an odd thing"]
+    return lines, CharTokenizer.train(lines)
+
+
+@pytest.mark.parametrize("order", [1, 2, 4, 9])
+def test_the_n_gram_says_what_it_says_of_whole_lines(characters, order):
+    lines, tokenizer = characters
+    tokenizer = CharTokenizer.train([*lines, "xyz"])  # of which the model has seen nothing
+    model = KneserNey(lines, order)
+    scorer = NGramScorer(model, tokenizer)
+    for text in ("the thing", "t", "", "thx zz end"):
+        tokens = tokenizer.encode(text)
+        nats = 0.0
+        for n, token in enumerate([*tokens, tokenizer.eos_id]):
+            (following,) = scorer([tuple(tokens[:n])])
+            nats -= following[token]
+        assert nats == pytest.approx(model.score([text]).nats, rel=1e-10)
+    assert math.fsum(map(math.exp, scorer([()])[0])) <= 1 + 1e-9
+    assert scorer([()])[0][tokenizer.pad_id] == -math.inf, "the blank is no character"
+
+
+def test_a_language_model_mends_what_was_heard_badly(characters):
+    lines, tokenizer = characters
+    scorer = NGramScorer(KneserNey(lines * 5, 6), tokenizer)
+    said, misheard = "the end of the day", "thq end of thq day".replace("q", "o")
+    frames = []
+    for right, wrong in zip(said, misheard, strict=True):
+        frame = np.full(tokenizer.vocab_size, 1e-4)
+        frame[tokenizer.encode(wrong)[0]] += 0.5
+        frame[tokenizer.encode(right)[0]] += 0.4
+        blank = np.full(tokenizer.vocab_size, 1e-4)
+        blank[0] += 1
+        frames += [frame, blank]
+    log_probs = torch.tensor(np.array(frames)).log().log_softmax(-1)
+    assert tokenizer.decode(ctc.greedy(log_probs)) == misheard
+    assert tokenizer.decode(prefix_beam(log_probs, scorer=scorer, weight=0.7, bonus=0.5)[0].tokens) == said
+
+
+def test_a_trained_model_scores_all_beginnings_at_once(characters):
+    _, tokenizer = characters
+    config = TransformerConfig(tokenizer.vocab_size, context=8, width=16, num_heads=2, feed_forward=16)
+    model = DecoderOnlyTransformer(config).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4, generator=seeded(3))
+    scorer = ModelScorer(model.train(), tokenizer)
+    prefixes = [(), (5, 6), (7, 8, 9), tuple(range(5, 15))]
+    for prefix, following in zip(prefixes, scorer(prefixes), strict=True):
+        ids = torch.tensor([[tokenizer.bos_id, *prefix][-8:]])
+        torch.testing.assert_close(
+            torch.tensor(following, dtype=torch.float64), model(ids)[0, -1].log_softmax(-1)
+        )
+    assert model.training
+    with pytest.raises(ValueError, match="the language model has 9 tokens, the tokenizer"):
+        ModelScorer(
+            DecoderOnlyTransformer(TransformerConfig(9, width=8, num_heads=2, feed_forward=8)), tokenizer
+        )
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: ctc.ctc_nats(torch.zeros(0, 3), [1]), r"floats \(T, V\) with T > 0"),
+        (lambda: ctc.ctc_nats(torch.zeros(2, 3, 4), [1]), r"got torch.float32 \(2, 3, 4\)"),
+        (lambda: ctc.ctc_nats(torch.zeros(2, 3), [3]), r"tokens in 0 .. 2 but not the blank 0, got \[3\]"),
+        (lambda: ctc.ctc_nats(torch.zeros(2, 3), [1, 0]), r"not the blank 0, got \[0\]"),
+        (
+            lambda: ctc.ctc_nats(torch.zeros(2, 3), [1], blank=3),
+            "the blank must be one of the 3 tokens, got 3",
+        ),
+        (lambda: ctc.ctc_loss(torch.zeros(2, 4, 3), torch.tensor([4]), torch.ones(2, 1)), r"lengths \(B,\)"),
+        (
+            lambda: ctc.ctc_loss(torch.zeros(1, 4, 3), torch.tensor([5]), torch.ones(1, 1).long()),
+            r"lengths must be in 1 .. T = 4, got \[5\]",
+        ),
+        (lambda: prefix_beam(torch.zeros(2, 3), beam=0), "beam must be .* got 0"),
+        (lambda: prefix_beam(torch.zeros(2, 3), margin=0.0), "margin must be above 0 nats"),
+        (lambda: prefix_beam(torch.zeros(2, 3), weight=-1.0), "weight must be at least 0"),
+        (lambda: prefix_beam(torch.full((2, 3), math.nan)), "hold NaN"),
+        (lambda: prefix_beam(torch.zeros(3)), r"must be \(T, V\)"),
+    ],
+)
+def test_bad_input_is_named(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+def test_a_tokenizer_of_longer_tokens_is_refused(characters):
+    class Pairs:
+        pad_id, unk_id, bos_id, eos_id, mask_id, vocab_size = 0, 1, 2, 3, 4, 6
+
+        def tokens(self, ids):
+            return ["<pad>", "<unk>", "<s>", "</s>", "<mask>", "th"]
+
+    with pytest.raises(ValueError, match="this one has tokens such as 'th'"):
+        NGramScorer(KneserNey(["a"], 2), Pairs())
+
+
+@pytest.mark.parametrize("name", ["ctc", "ctc_beam", "fusion"])
+def test_examples_in_the_documentation(name):
+    failed, attempted = doctest.testmod(importlib.import_module(f"lab.speech.{name}"))
+    assert attempted and not failed

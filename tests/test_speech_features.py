@@ -1,0 +1,303 @@
+"""Features equal an independent library's, know their own shape, and refuse what is no audio."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.config import from_json, to_json
+from lab.speech import audio as audio_module
+from lab.speech.audio import Audio, AudioError, check_audio, read_audio, wav_bytes, write_wav
+from lab.speech.augment import SpecAugment, spec_augment
+from lab.speech.features import (
+    FeatureError,
+    FeatureSpec,
+    Normalizer,
+    check_features,
+    from_slaney,
+    log_mel,
+    mel_matrix,
+    to_mel,
+)
+
+
+def noise(seconds=0.5, rate=22_050, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Audio(0.1 * torch.randn(int(seconds * rate), generator=generator), rate)
+
+
+def tone(hertz, rate=22_050, seconds=0.5):
+    return Audio(0.5 * torch.sin(2 * math.pi * hertz * torch.arange(int(rate * seconds)) / rate), rate)
+
+
+def kaldi(audio, spec):
+    """kaldi-native-fbank, told to do nothing besides: no dither, no pre-emphasis; the silence around is put there."""
+    knf = pytest.importorskip("kaldi_native_fbank")
+    options = knf.FbankOptions()
+    frame, mel = options.frame_opts, options.mel_opts
+    frame.samp_freq, frame.window_type, frame.snip_edges = spec.rate, "hann", True
+    frame.frame_length_ms, frame.frame_shift_ms = 1000 * spec.n_fft / spec.rate, 1000 * spec.hop / spec.rate
+    frame.dither, frame.preemph_coeff, frame.remove_dc_offset = 0, 0, False
+    mel.num_bins, mel.low_freq, mel.high_freq = spec.bands, 0, 0
+    mel.is_librosa = spec.mel == "slaney"
+    options.use_energy, options.energy_floor = False, 0
+    bank = knf.OnlineFbank(options)
+    silence = np.zeros(spec.n_fft // 2)
+    samples = np.concatenate([silence, audio.samples.numpy(), silence])
+    bank.accept_waveform(spec.rate, (32768 * samples).tolist())  # its floor is for 16-bit numbers
+    bank.input_finished()
+    frames = np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)])
+    return torch.from_numpy(frames) - 2 * math.log(32768)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        FeatureSpec(),
+        FeatureSpec(16_000, 512, 160, 40),
+        FeatureSpec(16_000, 1024, 128, 80),
+        FeatureSpec(16_000, 512, 128, 80, mel="slaney"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("sound", [noise, lambda rate: tone(440, rate)], ids=["noise", "tone"])
+def test_log_mel_is_kaldis_to_a_hundredth(spec, sound):
+    audio = sound(rate=spec.rate)
+    ours, theirs = log_mel(audio, spec), kaldi(audio, spec)
+    assert ours.shape == theirs.shape == (spec.frames(len(audio.samples)), spec.bands)
+    # Far from a tone the power is what rounding leaves of it, 100 dB below: no two libraries agree there.
+    heard = theirs > theirs.max() - 18
+    assert heard.float().mean() > 0.2
+    torch.testing.assert_close(ours[heard], theirs[heard], rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("mel", ["htk", "slaney"])
+@pytest.mark.parametrize("hertz", [300, 1000, 4000])
+def test_a_pure_tone_is_loudest_in_its_own_band(mel, hertz):
+    spec = FeatureSpec(n_fft=2048, bands=40, mel=mel)
+    features = log_mel(tone(hertz), spec)
+    corners = torch.linspace(0, 1, spec.bands + 2) * to_mel(torch.tensor(spec.rate / 2), mel)
+    position = to_mel(torch.tensor(float(hertz)), mel)
+    nearest = (corners[1:-1] - position).abs().argmin()
+    inner = features[5:-5].argmax(1)
+    assert ((inner - nearest).abs() <= 1).all()
+
+
+def test_a_tone_twice_as_loud_is_four_times_the_power():
+    spec, quiet = FeatureSpec(), tone(1000)
+    loud = Audio(quiet.samples * 1.9, quiet.rate)
+    before, after = log_mel(quiet, spec)[5:-5], log_mel(loud, spec)[5:-5]
+    louder = (after - before)[before == before.max(1, keepdim=True).values]
+    torch.testing.assert_close(louder, torch.full_like(louder, 2 * math.log(1.9)), rtol=0, atol=1e-4)
+
+
+def test_decibels_are_below_the_loudest_place_and_end_at_80():
+    features = log_mel(tone(1000), FeatureSpec(scale="db"))
+    assert features.max() == 0 and features.min() == -80
+    log = log_mel(noise(), FeatureSpec())
+    decibels = (10 / math.log(10)) * (log - log.max())
+    torch.testing.assert_close(
+        log_mel(noise(), FeatureSpec(scale="db")), decibels.clamp(min=-80), rtol=0, atol=1e-3
+    )
+
+
+def test_mel_triangles():
+    htk = mel_matrix(FeatureSpec(n_fft=4096, bands=20))
+    assert htk.shape == (2049, 20) and htk.min() == 0 and 0.9 < htk.max() <= 1
+    inside = slice(200, 1600)  # below the first and above the last peak only one triangle reaches
+    torch.testing.assert_close(
+        htk[inside].sum(1), torch.ones(1400), rtol=0, atol=1e-5
+    )  # they overlap by half
+    slaney = mel_matrix(FeatureSpec(rate=16_000, n_fft=4096, bands=20, mel="slaney"))
+    torch.testing.assert_close(slaney.sum(0) * 16_000 / 4096, torch.ones(20), rtol=0, atol=0.01)  # of area 1
+    hertz = torch.linspace(0, 8000, 50, dtype=torch.float64)
+    torch.testing.assert_close(from_slaney(to_mel(hertz, "slaney")), hertz)
+
+
+@settings(max_examples=30, deadline=None)
+@given(samples=st.integers(1, 3000), hop=st.sampled_from([64, 100, 256]), n_fft=st.sampled_from([256, 400]))
+def test_every_length_of_audio_has_the_frames_that_were_promised(samples, hop, n_fft):
+    spec = FeatureSpec(8000, n_fft, hop, bands=20)
+    audio = Audio(torch.full((samples,), 0.25).where(torch.arange(samples) % 2 == 0, -0.25), 8000)
+    features = log_mel(audio, spec)
+    assert features.shape == (spec.frames(samples), 20) and features.isfinite().all()
+
+
+def test_a_spec_travels_as_json():
+    spec = FeatureSpec(16_000, 400, 160, 40, "slaney", "db")
+    assert from_json(FeatureSpec, to_json(spec)) == spec
+    normalizer = Normalizer.fit([log_mel(noise(), FeatureSpec(bands=4))])
+    assert from_json(Normalizer, to_json(normalizer)) == normalizer
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"rate": 0}, "rate must be a whole number"),
+        ({"hop": 1024}, "at least the hop"),
+        ({"n_fft": 511}, "must be even"),
+        ({"n_fft": 256, "hop": 128, "bands": 200}, "too few for 200 bands"),
+        ({"mel": "bark"}, "mel must be one of htk, slaney"),
+        ({"scale": "power"}, "scale must be one of log, db"),
+    ],
+)
+def test_a_spec_that_makes_no_features_is_refused(values, said):
+    with pytest.raises(ValueError, match=said):
+        FeatureSpec(**values)
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (torch.zeros(0), "empty"),
+        (torch.tensor([0.0, math.nan]), "not finite"),
+        (torch.tensor([0.0, math.inf]), "not finite"),
+        (torch.zeros(2, 100), "wrong shape"),
+        (torch.zeros(100, dtype=torch.int16), "wrong type"),
+    ],
+)
+def test_what_is_no_audio_is_refused(samples, reason):
+    with pytest.raises(AudioError) as error:
+        Audio(samples, 8000)
+    assert error.value.reason == reason and isinstance(error.value, ValueError)
+
+
+def test_silent_clipped_and_foreign_audio_is_refused():
+    spec = FeatureSpec()
+    loud = Audio((3 * tone(200).samples).clamp(-1, 1), 22_050)
+    scaled = Audio(0.3 * loud.samples, 22_050)  # turned down afterwards it is clipped all the same
+    cases = [
+        (Audio(torch.zeros(5000), 22_050), "silent"),
+        (loud, "clipped"),
+        (scaled, "clipped"),
+        (noise(rate=16_000), "wrong rate"),
+    ]
+    for audio, reason in cases:
+        with pytest.raises(AudioError) as error:
+            log_mel(audio, spec)
+        assert error.value.reason == reason
+    with pytest.raises(AudioError, match=r"16,000 samples a second.*22,050.*ffmpeg"):
+        log_mel(noise(rate=16_000), spec)
+
+
+@pytest.mark.parametrize("hertz", [50, 110, 440, 3000])
+def test_loud_but_whole_audio_is_not_clipped(hertz):
+    sound = Audio(2 * tone(hertz).samples, 22_050)  # full scale
+    check_audio(sound)
+    check_audio(read_audio(wav_bytes(sound)))  # and rounded to 16 bits
+
+
+def test_features_of_another_shape_are_refused():
+    spec = FeatureSpec(bands=80)
+    check_features(torch.zeros(10, 80), spec)
+    cases = [
+        (torch.zeros(80, 10), r"\(80, 10\).*transpose"),
+        (torch.zeros(10, 40), r"must be \(T, 80\)"),
+        (torch.zeros(0, 80), "no frames"),
+        (torch.full((3, 80), math.nan), "NaN"),
+        (torch.zeros(3, 80, dtype=torch.int64), "floating point"),
+    ]
+    for features, said in cases:
+        with pytest.raises(FeatureError, match=said):
+            check_features(features, spec)
+
+
+def test_normalising_gives_mean_0_and_deviation_1():
+    some = [3 + 2 * torch.randn(n, 5, dtype=torch.float64) for n in (30, 50, 7)]
+    normalizer = Normalizer.fit(some)
+    together = torch.cat([normalizer(x) for x in some]).double()
+    torch.testing.assert_close(together.mean(0), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        together.std(0, correction=0), torch.ones(5, dtype=torch.float64), rtol=0, atol=1e-5
+    )
+    alone = Normalizer()(some[0])
+    torch.testing.assert_close(alone.mean(0), torch.zeros(5), rtol=0, atol=1e-5)
+    torch.testing.assert_close(alone.std(0, correction=0), torch.ones(5), rtol=0, atol=1e-5)
+
+
+def test_a_band_that_never_changes_does_not_explode():
+    same = torch.full((9, 2), -23.02585)
+    assert Normalizer()(same).abs().max() < 1e-3
+    assert Normalizer.fit([same])(same).abs().max() < 1e-3
+
+
+def test_bad_normalisation_is_refused():
+    for make in (
+        lambda: Normalizer((0.0,), ()),
+        lambda: Normalizer((0.0,), (0.0,)),
+        lambda: Normalizer.fit([]),
+    ):
+        with pytest.raises(ValueError):
+            make()
+    with pytest.raises(FeatureError, match="2 bands"):
+        Normalizer((0.0, 0.0), (1.0, 1.0))(torch.zeros(3, 4))
+
+
+def test_spec_augment_hides_only_stretches_of_the_row_itself():
+    features, lengths = torch.randn(40, 60, 20), torch.randint(20, 61, (40,))
+    features = torch.where((torch.arange(60) < lengths[:, None])[..., None], features, torch.tensor(9.0))
+    config = SpecAugment(time_masks=1, time_width=15, band_masks=1, band_width=6, time_share=0.25)
+    before = features.clone()
+    masked = spec_augment(features, lengths, config, torch.Generator().manual_seed(1))
+    assert torch.equal(features, before), "the originals stay"
+    widest_time = widest_band = 0
+    for row, x, n in zip(masked, features, lengths.tolist(), strict=True):
+        changed = row != x
+        assert not changed[n:].any(), "padding is left alone"
+        times, bands = changed[:n].all(1), changed[:n].all(0)
+        assert torch.equal(changed[:n], times[:, None] | bands[None, :]), "whole frames and whole bands"
+        for mask, most in ((times, min(15, n // 4)), (bands, 6)):
+            at = mask.nonzero().flatten()
+            assert len(at) <= most and (len(at) == 0 or int(at[-1] - at[0]) + 1 == len(at)), "one stretch"
+        widest_time, widest_band = max(widest_time, int(times.sum())), max(widest_band, int(bands.sum()))
+        mean = x[:n].mean(0)
+        torch.testing.assert_close(row[:n][changed[:n]], mean.expand(n, 20)[changed[:n]], rtol=0, atol=1e-5)
+    assert widest_time >= 12 and widest_band == 6, "and they are as wide as was allowed"
+
+
+def test_spec_augment_follows_its_generator_and_may_do_nothing():
+    x, lengths = torch.randn(3, 50, 20), torch.tensor([50, 40, 30])
+    draw = lambda seed: spec_augment(x, lengths, SpecAugment(), torch.Generator().manual_seed(seed))  # noqa: E731
+    assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
+    nothing = SpecAugment(time_masks=0, band_masks=0)
+    assert torch.equal(spec_augment(x, lengths, nothing, torch.Generator()), x)
+    for values in ({"time_masks": -1}, {"band_width": 1.5}, {"time_share": 2.0}):
+        with pytest.raises(ValueError):
+            SpecAugment(**values)
+
+
+def test_wav_goes_out_and_in(tmp_path):
+    sound = tone(440)
+    back = read_audio(write_wav(tmp_path / "tone.wav", sound))
+    assert back.rate == sound.rate
+    torch.testing.assert_close(back.samples, sound.samples, rtol=0, atol=1 / 65536 + 1e-9)
+
+
+def test_stereo_flac_is_averaged(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    left, right = tone(440).samples, tone(880).samples
+    soundfile.write(tmp_path / "two.flac", torch.stack([left, right], 1).numpy(), 22_050)
+    back = read_audio(tmp_path / "two.flac")
+    torch.testing.assert_close(back.samples, (left + right) / 2, rtol=0, atol=1e-4)
+    floats = io.BytesIO()
+    soundfile.write(floats, left.numpy(), 22_050, format="WAV", subtype="FLOAT")
+    assert torch.equal(read_audio(floats.getvalue()).samples, left)
+
+
+def test_files_that_are_no_audio_are_named(tmp_path, monkeypatch):
+    (tmp_path / "text.wav").write_text("no sound")
+    for path, reason in (("text.wav", "unreadable"), ("missing.wav", "unreadable")):
+        with pytest.raises(AudioError, match=path) as error:
+            read_audio(tmp_path / path)
+        assert error.value.reason == reason
+
+    def absent(data):
+        raise ImportError("soundfile")
+
+    monkeypatch.setattr(audio_module, "_by_soundfile", absent)
+    with pytest.raises(AudioError, match="pip install soundfile"):
+        read_audio(tmp_path / "text.wav")

@@ -1,0 +1,313 @@
+"""The recogniser: padding changes nothing, the future of a transcript is unseen, what it writes is what it scores."""
+
+import doctest
+import importlib
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab import checks
+from lab.batches import IGNORE
+from lab.config import from_json, to_json
+from lab.nn.config import TransformerConfig
+from lab.speech.batches import SpeechBatch, Utterance, collate
+from lab.speech.ctc import ctc_nats
+from lab.speech.ctc_beam import prefix_beam
+from lab.speech.embedding import KINDS, make_embedding, reduced
+from lab.speech.encoder import SpeechEncoder
+from lab.speech.features import FeatureError, FeatureSpec, Normalizer
+from lab.speech.model import SpeechConfig, SpeechTransformer
+from lab.speech.recognition import Recognition, recognition_loss
+from lab.speech.text import character_alphabet
+from lab.speech.transcribe import Reading, listen, read, rescored, transcribe, transcribed
+from lab.speech.writing import attention_log_probs, write
+
+quick = settings(max_examples=8, deadline=None, derandomize=True)
+SPEC = FeatureSpec(bands=12)
+SIZES = dict(features=SPEC, width=16, num_heads=2, feed_forward=24, channels=3, kernel=5, context=12)
+TOKENIZER = character_alphabet()
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_model(seed: int = 0, **changes) -> SpeechTransformer:
+    """A model that is not at rest, in float64."""
+    config = SpeechConfig(TOKENIZER.vocab_size, **SIZES | changes)
+    model = SpeechTransformer(config).double().eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=seeded(seed))
+    model.mean.normal_(generator=seeded(1))
+    return model
+
+
+def noise(*shape: int, seed: int = 3) -> torch.Tensor:
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def utterances(*texts: str) -> list[Utterance]:
+    return [
+        Utterance(f"u{n}", noise(20 + 9 * n, SPEC.bands, seed=n).float(), text)
+        for n, text in enumerate(texts)
+    ]
+
+
+every_front = pytest.mark.parametrize("embedding", KINDS)
+
+
+@every_front
+@pytest.mark.parametrize("reduction", [1, 2, 3, 4, 6])
+def test_the_lengths_are_exact_and_padding_changes_nothing(embedding, reduction):
+    embed = make_embedding(embedding, 5, 8, 3, reduction)
+    checks.output_lengths(lambda lengths: reduced(lengths, reduction), embed, bands=5).raise_if_failed()
+
+
+@every_front
+@pytest.mark.parametrize("changes", [{}, {"kernel": 0}, {"normalize": "utterance"}, {"reduction": 3}])
+def test_what_stands_behind_an_utterance_changes_nothing(embedding, changes):
+    model = random_model(embedding=embedding, **changes)
+    lengths, ids = torch.tensor([30, 17, 5]), torch.randint(5, 33, (3, 4), generator=seeded(2))
+    features = noise(3, 30, SPEC.bands)
+    for b, n in enumerate(lengths):
+        features[b, n:] = torch.tensor([0.0, 1e3, torch.nan])[b]
+    heard, logits = model(features, lengths, ids)
+    assert heard.lengths.tolist() == model.output_lengths(lengths).tolist()
+    for b, n in enumerate(lengths):
+        alone, alone_logits = model(features[b : b + 1, :n], lengths[b : b + 1], ids[b : b + 1])
+        row = heard.row(b)
+        assert row.memory.shape == alone.memory.shape
+        torch.testing.assert_close(row.memory, alone.memory, rtol=0, atol=1e-12)
+        torch.testing.assert_close(row.ctc_logits, alone.ctc_logits, rtol=0, atol=1e-12)
+        torch.testing.assert_close(logits[b : b + 1], alone_logits, rtol=0, atol=1e-12)
+
+
+def test_padding_teaches_nothing():
+    model = random_model()
+    features, lengths = noise(2, 24, SPEC.bands), torch.tensor([24, 11])
+    features.requires_grad_()
+    heard, logits = model(features, lengths, torch.randint(5, 33, (2, 3), generator=seeded(2)))
+    (heard.row(1).ctc_logits.square().sum() + logits[1].square().sum()).backward()
+    assert not features.grad[1, 11:].any() and not features.grad[0].any()
+    assert features.grad[1, :11].abs().amax(1).min() > 0, "every frame is heard"
+
+
+def test_nothing_leaks_from_the_future_of_the_transcript():
+    model = random_model(decoder_layers=2)
+    features, lengths = noise(1, 24, SPEC.bands), torch.tensor([24])
+    heard = model.encode(features, lengths)
+    checks.decoder(
+        lambda ids: model.decode(ids, type(heard)(*(x.expand(len(ids), *x.shape[1:]) for x in heard))),
+        TOKENIZER.vocab_size,
+        context=12,
+    ).raise_if_failed()
+    ids = torch.randint(5, 33, (1, 6), generator=seeded(4))
+    embedded = model.embedding.token(ids).detach().requires_grad_()
+    model.embedding.token.register_forward_hook(lambda *_: embedded)
+    logits = model.decode(ids, heard)
+    for u in range(6):
+        (gradient,) = torch.autograd.grad(logits[0, u].sum(), embedded, retain_graph=True)
+        assert not gradient[0, u + 1 :].any() and gradient[0, : u + 1].abs().amax(1).min() > 0
+
+
+def test_the_encoder_is_the_plain_one_where_there_are_no_convolutions():
+    config = TransformerConfig(1, width=8, num_heads=2, feed_forward=8)
+    plain, wide = SpeechEncoder(config, 0), SpeechEncoder(config, 5)
+    assert not any("convolution" in name for name, _ in plain.named_parameters())
+    x, positions = torch.randn(2, 7, 8), torch.arange(7)
+    torch.testing.assert_close(wide(x, positions), plain(x, positions))  # at rest a layer adds nothing
+    assert len(wide.blocks) == len(plain.blocks) == config.num_layers
+
+
+def test_the_cross_attention_maps_are_those_that_forward_uses():
+    model = random_model(decoder_layers=2)
+    lengths = torch.tensor([30, 17])
+    heard = model.encode(noise(2, 30, SPEC.bands), lengths)
+    ids = torch.randint(5, 33, (2, 4), generator=seeded(2))
+    maps = model.cross_attention_maps(ids, heard)
+    assert [x.shape for x in maps] == [(2, 2, 4, 8)] * 2
+    torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, 2, 4, dtype=torch.float64))
+    assert not maps[0][1, :, :, int(heard.lengths[1]) :].any()
+    block, found = model.decoder.blocks[1], []
+    block.cross_attention.register_forward_pre_hook(lambda _, given: found.append(given))
+    model.decode(ids, heard)
+    x, memory, mask = found[0]
+    layer = block.cross_attention
+    torch.testing.assert_close(maps[1], layer.attention.weights(layer.read(x), mask, memory=memory))
+
+
+def test_the_normalizer_is_saved_with_the_weights():
+    model = SpeechTransformer(SpeechConfig(33, **SIZES))
+    x = noise(40, SPEC.bands).float() * 5 + 2
+    normalizer = Normalizer.fit([x])
+    model.normalize_by(normalizer)
+    torch.testing.assert_close(model.normalized(x[None], torch.tensor([40]))[0], normalizer(x))
+    assert {"mean", "std"} <= model.state_dict().keys()
+    own = SpeechTransformer(SpeechConfig(33, **SIZES, normalize="utterance"))
+    padded = torch.cat([x, torch.full((9, SPEC.bands), 7.0)])[None]
+    torch.testing.assert_close(
+        own.normalized(padded, torch.tensor([40]))[0, :40], Normalizer()(x), rtol=0, atol=1e-4
+    )
+    with pytest.raises(ValueError, match="normalize must be 'global'"):
+        own.normalize_by(normalizer)
+    with pytest.raises(ValueError, match="expected 12 means, one a band; got 3"):
+        model.normalize_by(Normalizer((0.0,) * 3, (1.0,) * 3))
+
+
+def test_the_config_comes_back_from_json():
+    config = SpeechConfig(33, **SIZES, embedding="both", reduction=6, normalize="utterance")
+    assert from_json(SpeechConfig, json.loads(json.dumps(to_json(config)))) == config
+    values = to_json(config)
+    values["features"]["mel"] = "bark"
+    with pytest.raises(ValueError, match=r"features.mel: expected one of 'htk', 'slaney', got 'bark'"):
+        from_json(SpeechConfig, values)
+
+
+@given(weight=st.sampled_from([0.0, 0.4, 1.0]), seed=st.integers(0, 99))
+@quick
+def test_the_loss_is_the_weighted_sum_over_utterances(weight, seed):
+    model, told = random_model(seed % 3), {}
+    batch = collate(utterances("one", "two six", "a"), TOKENIZER)
+    batch = SpeechBatch(batch.features.double(), batch.lengths, batch.targets, batch.target_lengths)
+    nats, count = recognition_loss(weight, told)(model, batch)
+    expected = dict.fromkeys(("ctc", "attention"), 0.0)
+    for row in range(3):
+        one = batch.rows(slice(row, row + 1))
+        target = [token for token in one.targets[0].tolist() if token != IGNORE]
+        heard = model.encode(one.features[:, : one.lengths[0]], one.lengths)
+        expected["ctc"] += ctc_nats(heard.ctc_logits[0].log_softmax(-1), target).item()
+        expected["attention"] -= attention_log_probs(model, heard, TOKENIZER, [target])[0]
+    assert count == 11
+    assert nats.item() == pytest.approx(
+        weight * expected["ctc"] + (1 - weight) * expected["attention"], rel=1e-6
+    )  # float32 in CTC
+    weights = {"ctc": weight, "attention": 1 - weight}
+    assert told == {name: pytest.approx(expected[name] / 11, rel=1e-6) for name in weights if weights[name]}
+
+
+def test_utterances_that_cannot_be_aligned_stop_training():
+    short = [Utterance("short", noise(8, SPEC.bands).float(), "oooo")]
+    model = random_model().float()
+    with pytest.raises(
+        ValueError, match="1 of 1 rows cannot be aligned; first row 0: 2 frames, its transcript needs 7"
+    ):
+        recognition_loss(0.4)(model, collate(short, TOKENIZER))
+
+
+def test_listening_to_many_is_listening_to_each():
+    model = random_model().train()
+    spoken = utterances("one", "two six", "a", "nine")
+    together = listen(model, [u.features for u in spoken], frames=80)
+    for one, heard in zip(spoken, together, strict=True):
+        alone = model.encode(one.features[None].double(), torch.tensor([len(one)]))
+        torch.testing.assert_close(heard.memory, alone.memory, rtol=0, atol=1e-12)
+    assert model.training
+
+
+def test_what_the_decoder_writes_is_what_it_finds_likeliest():
+    model = random_model()
+    (heard,) = listen(model, [utterances("one")[0].features])
+    text, ids = write(model, heard, TOKENIZER), [TOKENIZER.bos_id]
+    for _ in range(min(11, int(heard.lengths[0]))):  # without a cache
+        token = int(model.decode(torch.tensor([ids]), heard)[0, -1].argmax())
+        if token == TOKENIZER.eos_id:
+            break
+        ids.append(token)
+    assert text == ids[1:]
+
+
+def test_a_text_has_the_probability_of_its_tokens():
+    model = random_model()
+    (heard,) = listen(model, [utterances("one")[0].features])
+    texts = [[7, 8, 9], [], [12], [7] * 12]
+    found = attention_log_probs(model, heard, TOKENIZER, texts)
+    for text, log_prob in zip(texts[:3], found, strict=False):
+        logits = model.decode(torch.tensor([[2, *text]]), heard)[0].log_softmax(-1)
+        assert log_prob == pytest.approx(
+            sum(logits[n, token].item() for n, token in enumerate([*text, 3])), rel=1e-9
+        )
+    assert found[3] == -torch.inf, "it is longer than the decoder can read"
+
+
+def test_both_ways_of_reading_are_weighed():
+    model = random_model()
+    (heard,) = listen(model, [utterances("one")[0].features])
+    found = prefix_beam(heard.ctc_logits[0].log_softmax(-1), bonus=0.5)
+    by_attention = attention_log_probs(model, heard, TOKENIZER, [one.tokens for one in found])
+    expected = {
+        one.tokens: 0.7 * one.log_ctc + 0.3 * log_attention + 0.5 * len(one.tokens)
+        for one, log_attention in zip(found, by_attention, strict=True)
+    }
+    changed = rescored(model, heard, TOKENIZER, found, 0.3)
+    assert {one.tokens: one.score for one in changed} == pytest.approx(expected)
+    assert changed[0].tokens == max(expected, key=expected.get)
+    reading = Reading("both", bonus=0.5, attention_weight=0.3)
+    assert read(model, heard, TOKENIZER, reading) == list(changed[0].tokens)
+
+
+def test_a_model_that_learned_three_utterances_transcribes_them():
+    spoken = utterances("one", "two six", "nine")
+    torch.manual_seed(0)
+    model = SpeechTransformer(SpeechConfig(33, **SIZES | {"reduction": 2}))
+    loss, batch = recognition_loss(0.4), collate(spoken, TOKENIZER)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(110):
+        nats, count = loss(model, batch)
+        (nats / count).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    texts = [u.text for u in spoken]
+    for method in ("ctc", "ctc beam", "attention", "both"):
+        assert transcribe(model, TOKENIZER, [u.features for u in spoken], Reading(method)) == texts
+    score = transcribed(model, TOKENIZER, spoken)
+    assert (score.ctc_cer, score.attention_wer, score.utterances) == (0, 0, 3)
+    assert transcribed(model, TOKENIZER, spoken, attention=False).attention_cer is None
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: SpeechConfig(33, kernel=4), "kernel must be odd"),
+        (lambda: SpeechConfig(33, reduction=5), "a product of 2s and 3s, such as 4 or 6, or 1; got 5"),
+        (lambda: SpeechConfig(33, embedding="cnn"), "embedding must be one of conv, blstm, both; got 'cnn'"),
+        (lambda: SpeechConfig(33, normalize="no"), "normalize must be one of global, utterance; got 'no'"),
+        (lambda: SpeechConfig(33, width=15, num_heads=3), "is odd"),
+        (lambda: SpeechConfig(33, encoder_layers=0), "encoder_layers must be"),
+        (lambda: make_embedding("blstm", 5, 7, 1, 2), "width 7 is odd"),
+        (lambda: Recognition(ctc_weight=1.1), "ctc_weight must be from 0 to 1, got 1.1"),
+        (lambda: Recognition(frames=0), "frames must be a whole number of at least 1"),
+        (lambda: Reading("loudest"), "method must be one of ctc, .* got 'loudest'"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+def test_features_that_do_not_fit_are_named():
+    model, lengths = random_model(), torch.tensor([20])
+    with pytest.raises(FeatureError, match=r"time and bands have changed places"):
+        model(noise(1, 12, 20), lengths)
+    with pytest.raises(FeatureError, match=r"it looks like \(bands, frames\): transpose it"):
+        listen(model, [noise(20, 12), noise(12, 20)])
+    with pytest.raises(FeatureError, match="hold NaN"):
+        listen(model, [noise(20, 12) * torch.nan])
+    with pytest.raises(FeatureError, match=r"\(B, T, F\) with F = 12 bands, got torch.float64 \(20, 12\)"):
+        model(noise(20, 12), lengths)
+    with pytest.raises(ValueError, match=r"lengths must be in 1 .. T = 20, got \[0\]"):
+        model(noise(1, 20, 12), torch.tensor([0]))
+    with pytest.raises(ValueError, match=r"whole numbers \(1,\), got torch.int64 \(2,\)"):
+        model(noise(1, 20, 12), torch.tensor([20, 20]))
+    with pytest.raises(ValueError, match="20 frames, but the model was made for 16 at most"):
+        random_model(max_frames=16)(noise(1, 20, 12), lengths)
+    with pytest.raises(ValueError, match="13 tokens do not fit in a context of 12"):
+        model(noise(1, 20, 12), lengths, torch.ones(1, 13).long())
+
+
+@pytest.mark.parametrize("name", ["embedding", "encoder", "model", "recognition", "transcribe", "writing"])
+def test_examples_in_the_documentation(name):
+    assert doctest.testmod(importlib.import_module(f"lab.speech.{name}")).failed == 0

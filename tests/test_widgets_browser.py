@@ -1,0 +1,291 @@
+"""The widgets in JupyterLab in a real browser: what a person does with mouse and keys is seen on the page.
+
+Nothing may be asked of another machine, and no error may stand in the browser's console. The pictures are kept under
+build/browser/, to be looked at.
+"""
+
+import re
+from collections.abc import Iterator
+
+import nbformat
+import pytest
+from browser import HOW, ROOT, Browser, browser, find_chromium, jupyter_lab
+from nbformat.v4 import new_code_cell, new_notebook
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_chromium() is None, reason=HOW),
+]
+DECODING = ROOT / "notebooks" / "09_decoding.ipynb"
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+MODELS = """
+import torch
+from lab.diffusion.codebook import Codebook
+from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+from lab.diffusion.noise import Absorbing
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.show.widgets import *
+from lab.tokenize import BPETokenizer, CharTokenizer
+
+lines = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
+characters, tokenizer = CharTokenizer.train(lines), BPETokenizer.train(lines, vocab_size=280)
+torch.manual_seed(0)
+sizes = {"width": 16, "num_layers": 2, "num_heads": 2, "feed_forward": 16}
+model = DecoderOnlyTransformer(TransformerConfig(characters.vocab_size, context=32, **sizes))
+writer = DecoderOnlyTransformer(TransformerConfig(tokenizer.vocab_size, context=64, **sizes))
+book = Codebook.linear(tokenizer.vocab_size)
+painter = Denoiser(
+    DenoiserConfig(tokenizer.vocab_size, context=24, num_cells=book.num_cells, num_colours=3, **sizes), book
+)
+for parameter in [*model.parameters(), *writer.parameters(), *painter.parameters()]:
+    torch.nn.init.normal_(parameter, std=0.3)
+"""
+CELLS = [
+    MODELS,
+    'Sampler(writer, tokenizer, prompt="the", seed=1)',
+    'BeamViewer(model, characters, "the ", beams=3, length=5)',
+    'TokenizerPlayground({"characters": characters, "<BPE>": tokenizer}, "the heaven")',
+    "MaskExplorer()",
+    'AttentionExplorer(model, characters, "the earth")',
+    'DenoisingViewer(painter, tokenizer, Absorbing(), "the heaven _ the * earth", gap=3, steps=6)',
+    "GridEditor(book, tokenizer)",
+    'MergeStepper(tokenizer, "the heaven and the earth")',
+    "WindowExplorer(tokenizer.encode_lines(lines[:3]), tokenizer, context=8)",
+]
+
+
+@pytest.fixture(scope="module")
+def on_page(tmp_path_factory) -> Iterator[Browser]:
+    """A page with every widget on a tiny model."""
+    folder = tmp_path_factory.mktemp("lab")
+    notebook = new_notebook(cells=[new_code_cell(source) for source in CELLS])
+    notebook.metadata.kernelspec = KERNEL
+    nbformat.write(notebook, folder / "widgets.ipynb")
+    if DECODING.is_file():
+        nbformat.write(at_smoke(nbformat.read(DECODING, as_version=4)), folder / DECODING.name)
+    with (
+        jupyter_lab(folder) as (address, token),
+        browser(find_chromium(), address, token, folder / ".private" / "profile") as opened,
+    ):
+        opened.open("widgets.ipynb")
+        opened.run_all()
+        opened.page.wait_for_selector(".lab-window-explorer")
+        opened.settle()
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def nothing_outside_and_no_error(request) -> Iterator[None]:
+    """Looked at after each test, so that it is known which widget it was."""
+    page = request.getfixturevalue("on_page")
+    yield
+    assert page.outside == [], "a request left this computer"
+    assert page.errors == [], "the browser complained"
+
+
+def at_smoke(notebook):
+    """The notebook with its profile set to smoke, as the tests run all notebooks."""
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    cell.source, found = re.subn(r'^profile = "\w+"', 'profile = "smoke"', cell.source, flags=re.MULTILINE)
+    assert found == 1
+    notebook.metadata.kernelspec = KERNEL
+    return notebook
+
+
+def drag(on_page: Browser, slider: str, share: float) -> None:
+    """Drag a slider's handle to a share of its length, by several moves, as a hand does."""
+    handle, track = (
+        on_page.page.locator(f"{slider} .noUi-handle"),
+        on_page.page.locator(f"{slider} .noUi-base"),
+    )
+    handle.scroll_into_view_if_needed()
+    held, box = handle.bounding_box(), track.bounding_box()
+    mouse = on_page.page.mouse
+    mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
+    mouse.down()
+    mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2, steps=6)
+    mouse.up()
+
+
+def type_into(on_page: Browser, field: str, text: str) -> None:
+    target = on_page.page.locator(field)
+    target.scroll_into_view_if_needed()
+    target.fill(text)
+    target.press("Tab")
+
+
+def text(on_page: Browser, selector: str) -> str:
+    return on_page.page.locator(selector).first.inner_text().replace("\xa0", " ")
+
+
+def count(on_page: Browser, selector: str) -> int:
+    return on_page.page.locator(selector).count()
+
+
+def strip(on_page: Browser, sampler: str):
+    """The tokens on the page, prompt and all; of several texts the first."""
+    return on_page.page.locator(f"{sampler} .lab-strip").first.locator("button")
+
+
+def written(on_page: Browser, sampler: str) -> list[str]:
+    return [text.replace("\xa0", " ") for text in strip(on_page, sampler).all_text_contents()]
+
+
+def another(on_page: Browser, sampler: str, before: list[str]) -> list[str]:
+    """What stands there once the model has written something else, and has stopped."""
+    stopped = f"{sampler} .lab-stop:disabled"
+    assert on_page.until(lambda: written(on_page, sampler) != before and count(on_page, stopped) > 0)
+    on_page.settle()
+    return written(on_page, sampler)
+
+
+def play_with_sampler(on_page: Browser, sampler: str, prompt: str) -> None:
+    """Drag temperature, type a prompt, Generate, and see the text change; choose another token and go on from it."""
+    page, bars = on_page.page, f"{sampler} .lab-next-token"
+    drag(on_page, f"{sampler} .lab-length", 0.06)
+    before = text(on_page, bars)
+    drag(on_page, f"{sampler} .lab-temperature", 0.9)
+    assert 1.6 < float(text(on_page, f"{sampler} .lab-temperature .widget-readout")) < 2.0
+    assert on_page.until(lambda: text(on_page, bars) != before)
+    page.locator(f"{sampler} .lab-generate").click()
+    first = another(on_page, sampler, written(on_page, sampler))
+    assert len(first) > 3
+    type_into(on_page, f"{sampler} .lab-prompt input", prompt)
+    page.locator(f"{sampler} .lab-generate").press("Enter")
+    second = another(on_page, sampler, first)
+    assert "".join(second).startswith(prompt) and len(second) > 4
+    place = len(second) - 2
+    strip(on_page, sampler).nth(place).click()
+    assert on_page.until(lambda: "Token" in text(on_page, bars))
+    alternatives = page.locator(f"{sampler} .lab-instead option").all_text_contents()
+    assert len(alternatives) > 3
+    page.locator(f"{sampler} .lab-instead select").select_option(index=1)
+    page.locator(f"{sampler} .lab-take").click()
+    third = another(on_page, sampler, second)
+    assert third[:place] == second[:place] and third[place] != second[place]
+
+
+def test_the_sampler(on_page):
+    sampler, page = ".lab-sampler", on_page.page
+    play_with_sampler(on_page, sampler, "and the")
+    # Without a mouse: the slider finds a token, the arrow keys its alternatives.
+    page.locator(f"{sampler} .lab-token .noUi-handle").press("Home")
+    page.locator(f"{sampler} .lab-token .noUi-handle").press("ArrowRight")
+    assert on_page.until(lambda: "Token 1:" in text(on_page, f"{sampler} .lab-next-token"))
+    page.locator(f"{sampler} .lab-instead select").press("ArrowDown")
+    before = written(on_page, sampler)
+    page.locator(f"{sampler} .lab-take").press("Enter")
+    assert another(on_page, sampler, before)
+    page.locator(f"{sampler} .lab-copy").click()
+    assert page.evaluate("document.activeElement.classList.contains('lab-copy')")
+    on_page.picture("sampler", sampler)
+
+
+def test_stop_and_continue(on_page):
+    sampler, page = ".lab-sampler", on_page.page
+    before = written(on_page, sampler)
+    drag(on_page, f"{sampler} .lab-length", 1.0)
+    page.locator(f"{sampler} .lab-generate").click()
+    page.wait_for_selector(f"{sampler} .lab-stop:enabled")
+    page.locator(f"{sampler} .lab-stop").click()
+    stopped = another(on_page, sampler, before)
+    assert 3 < len(stopped) < 400
+    drag(on_page, f"{sampler} .lab-length", 0.02)
+    page.locator(f"{sampler} .lab-continue").click()
+    more = another(on_page, sampler, stopped)
+    assert len(more) > len(stopped) and more[: len(stopped)] == stopped
+
+
+def test_the_beam_viewer(on_page):
+    page, view = on_page.page, ".lab-beam-viewer .lab-view"
+    at_end = count(on_page, f"{view} .node")
+    page.locator(".lab-beam-viewer .lab-step .noUi-handle").press("Home")
+    assert on_page.until(lambda: 0 < count(on_page, f"{view} .node") < at_end)
+    type_into(on_page, ".lab-beam-viewer .lab-prompt input", "and")
+    drag(on_page, ".lab-beam-viewer .lab-beams", 0.8)
+    assert on_page.until(lambda: count(on_page, f"{view} .node") > at_end)
+    assert count(on_page, f"{view} .pruned")
+    page.locator(f"{view} .node").first.focus()
+    on_page.picture("beam_viewer", ".lab-beam-viewer")
+
+
+def test_the_tokenizer_playground(on_page):
+    view = ".lab-tokenizer-playground .lab-view"
+    type_into(on_page, ".lab-tokenizer-playground textarea", "form & <b> Q")
+    assert on_page.until(lambda: "form & <b> " in text(on_page, view))
+    shown = text(on_page, view)
+    assert "12 tokens" in shown and "1 unknown" in shown
+    on_page.page.locator(".lab-tokenizer-playground .lab-ids input").press("Space")
+    assert on_page.until(lambda: text(on_page, view) != shown)
+    on_page.picture("tokenizer_playground", ".lab-tokenizer-playground")
+
+
+def test_the_mask_explorer(on_page):
+    explorer, may = ".lab-mask-explorer", ".lab-mask-explorer .lab-mask td.may"
+    assert count(on_page, may) == 19, "causal, and 4, 3 and 2 apart"
+    on_page.page.locator(f"{explorer} .lab-causal input").click()
+    assert on_page.until(lambda: count(on_page, may) == 29)
+    type_into(on_page, f"{explorer} .lab-lengths input", "two")
+    assert on_page.until(lambda: count(on_page, f"{explorer} [role=alert]") == 1)
+    assert "whole numbers" in text(on_page, f"{explorer} [role=alert]")
+    on_page.picture("mask_explorer_problem", explorer)
+    type_into(on_page, f"{explorer} .lab-lengths input", "5, 3")
+    assert on_page.until(lambda: count(on_page, may) == 34)
+    on_page.picture("mask_explorer", explorer)
+
+
+def test_the_attention_explorer(on_page):
+    page, view = on_page.page, ".lab-attention-explorer .lab-attention"
+    type_into(on_page, ".lab-attention-explorer .lab-sentence input", "the heaven")
+    assert on_page.until(lambda: count(on_page, f"{view} .query") == 11)
+    before = page.locator(view).inner_html()
+    drag(on_page, ".lab-attention-explorer .lab-layer", 1.0)
+    assert on_page.until(lambda: "Layer 1" in text(on_page, view))
+    assert page.locator(view).inner_html() != before
+    query = page.locator(f"{view} .query").nth(3)
+    query.focus()
+    assert query.locator(".shown").is_visible()
+    assert not page.locator(f"{view} .query .shown").nth(10).is_visible()
+    on_page.picture("attention_explorer", ".lab-attention-explorer")
+
+
+def test_the_denoising_viewer(on_page):
+    page, viewer = on_page.page, ".lab-denoising-viewer"
+    said = f"{viewer} [role=status]"
+    at_end = text(on_page, said)
+    page.locator(f"{viewer} .lab-stage .noUi-handle").press("Home")
+    assert on_page.until(lambda: text(on_page, said) != at_end)
+    drag(on_page, f"{viewer} .lab-temperature", 0.95)
+    type_into(on_page, f"{viewer} .lab-text input", "form _ and *")
+    page.locator(f"{viewer} .lab-write").click()
+    assert on_page.until(lambda: text(on_page, said).startswith("form"))
+    on_page.settle()
+    on_page.picture("denoising_viewer", viewer)
+
+
+def test_the_other_widgets(on_page):
+    page = on_page.page
+    cell = page.locator(".lab-grid-editor .lab-cell-0-0")
+    before = cell.inner_text()
+    cell.press("Enter")
+    assert on_page.until(lambda: cell.inner_text() != before)
+    on_page.picture("grid_editor", ".lab-grid-editor")
+    merged = text(on_page, ".lab-merge-stepper .lab-view")
+    drag(on_page, ".lab-merge-stepper .lab-merges", 0.6)
+    assert on_page.until(lambda: text(on_page, ".lab-merge-stepper .lab-view") != merged)
+    on_page.picture("merge_stepper", ".lab-merge-stepper")
+    window = text(on_page, ".lab-window-explorer .lab-view")
+    page.locator(".lab-window-explorer .lab-policy select").select_option("continuous")
+    assert on_page.until(lambda: text(on_page, ".lab-window-explorer .lab-view") != window)
+    on_page.picture("window_explorer", ".lab-window-explorer")
+
+
+@pytest.mark.skipif(not DECODING.is_file(), reason="there is no notebook 09")
+def test_the_sampler_of_notebook_09(on_page):
+    on_page.open(DECODING.name)
+    on_page.run_all()
+    on_page.page.wait_for_selector(".lab-sampler .lab-generate", timeout=60_000)
+    on_page.settle()
+    play_with_sampler(on_page, ".lab-sampler", "And the ")
+    on_page.picture("notebook_09_sampler", ".lab-sampler")

@@ -1,0 +1,99 @@
+"""The fill-in widget: what is hidden is guessed, what is stripped is put back, and every control does something."""
+
+import pytest
+import torch
+
+from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
+from lab.show.fill_in import guess, holes, strip_and_restore
+from lab.show.widgets.fill_in import FillIn
+from lab.tokenize import CharTokenizer
+
+LINE = "and God said, Let there be light."
+TOKENIZER = CharTokenizer.train([LINE])
+
+
+@pytest.fixture
+def model() -> CharEncoder:
+    config = CharEncoderConfig(TOKENIZER.vocab_size, context=64, width=16, num_heads=2, feed_forward=32)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CharEncoder(config)
+        for weight in model.parameters():
+            torch.nn.init.normal_(weight, std=0.3)
+    return model.eval()
+
+
+def test_guesses_are_the_models_with_all_holes_hidden_at_once(model):
+    places = {4, 14}
+    ids = torch.tensor([[TOKENIZER.bos_id, *TOKENIZER.encode(LINE), TOKENIZER.eos_id]])
+    ids[0, [place + 1 for place in places]] = TOKENIZER.mask_id
+    logits = model(ids).mlm[0, 1:].detach()
+    logits[:, :5] = -torch.inf
+    for one in guess(model, TOKENIZER, LINE, places, alternatives=3):
+        share = logits[one.place].double().softmax(-1)
+        assert one.truth == LINE[one.place]
+        assert one.likeliest[0][0] == TOKENIZER.decode([int(share.argmax())])
+        assert one.likeliest[0][1] == pytest.approx(float(share.max()), rel=1e-4)
+        assert len(one.likeliest) == 3
+
+
+def test_a_right_model_restores_the_line(model):
+    """A head that knows each removed character from the one after it puts every one back."""
+
+    class Knows(torch.nn.Module):
+        config = model.config
+
+        def __init__(self):
+            super().__init__()
+            self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, ids, heads):
+            said = torch.zeros(*ids.shape, TOKENIZER.vocab_size)
+            said[..., TOKENIZER.pad_id] = 1.0
+            comma, stop = TOKENIZER.encode(",.")
+            text = ids[0].tolist()
+            said[0, text.index(TOKENIZER.encode("L")[0]) - 1, comma] = (
+                9.0  # the comma stood before that space
+            )
+            said[0, text.index(TOKENIZER.eos_id), stop] = 9.0
+            return type("Said", (), {"restoration": said})
+
+    without, _, restored = strip_and_restore(Knows(), TOKENIZER, LINE, ",.")
+    assert without == LINE.replace(",", "").replace(".", "")
+    assert restored == LINE
+
+
+def test_every_control_moves_something(model):
+    widget = FillIn(model, TOKENIZER, LINE)
+    assert widget.hidden == set() and len(widget.characters.children) == len(LINE)
+    before = widget.guesses.value
+    widget.characters.children[4].value = True
+    assert widget.hidden == {4} and widget.guesses.value != before
+    widget.hide_some.click()
+    assert len(widget.hidden) == round(0.2 * len(LINE))
+    widget.show_all.click()
+    assert widget.hidden == set()
+    stripped = widget.restored.value
+    widget.removed.value = "spaces"
+    assert widget.restored.value != stripped and "andGodsaid,Let" in widget.restored.value
+    widget.line.value = "light"
+    assert len(widget.characters.children) == 5 and widget.hidden == set()
+
+
+def test_a_line_that_is_too_long_says_so_and_keeps_the_widget(model):
+    widget = FillIn(model, TOKENIZER, LINE)
+    widget.line.value = "a" * 80
+    assert "1 to 62 characters" in widget.guesses.value
+    widget.line.value = LINE
+    assert "role='alert'" not in widget.guesses.value
+
+
+def test_figure_and_text_form(model):
+    widget = FillIn(model, TOKENIZER, LINE, hide=(4, 5))
+    assert widget.figure().axes and "running notebook" in repr(widget)
+    assert holes("light", {0, 2}) == "▢i▢ht"
+
+
+def test_places_outside_the_line_are_refused(model):
+    with pytest.raises(ValueError, match="33 characters to mask"):
+        guess(model, TOKENIZER, LINE, {40})

@@ -1,0 +1,166 @@
+"""What the sampler writes, as files; and runs that it lets write, one or several side by side."""
+
+import json
+import shutil
+
+import pytest
+from test_widgets import drawn_in
+from test_widgets_sampler import LINES, problem, seen, tiny, tokens
+
+from lab import runs
+from lab.nn.recurrent import RecurrentConfig
+from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.show.widgets import Sampler
+from lab.show.widgets.sampler import draw
+from lab.show.widgets.sessions import Session, load, save
+from lab.show.widgets.voices import GIVEN, Voices
+from lab.tokenize import BPETokenizer
+from lab.train import TrainConfig
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> BPETokenizer:
+    return BPETokenizer.train(LINES, vocab_size=280)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer) -> DecoderOnlyTransformer:
+    return tiny(tokenizer.vocab_size)
+
+
+@pytest.fixture
+def sampler(model, tokenizer) -> Sampler:
+    made = Sampler(model, tokenizer, prompt="the", seed=2)
+    made.controls.length.value, made.controls.top_p.value, made.controls.temperature.value = 25, 1.0, 1.0
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two runs: a decoder and a recurrent model."""
+    base = tmp_path_factory.mktemp("runs")
+    text = base / "text.txt"
+    text.write_text("".join(f"line {n} of text\n" for n in range(40)))
+    training = TrainConfig(steps=2, warmup=1, other_lr=0.1)
+    decoder = TransformerConfig(40, context=16, width=8, num_layers=1, num_heads=2, feed_forward=8)
+    recurrent = RecurrentConfig(40, context=16, width=8, num_layers=1, cell="gru")
+    for name, config in {"decoder": decoder, "gru": recurrent}.items():
+        plan = runs.Plan(config, training, str(text), "char", batch_size=4)
+        runs.get_or_train(plan, base / "runs", name=name, progress=False, say=lambda _: None)
+    return base / "runs"
+
+
+def test_a_session_is_saved_and_goes_on_as_it_would_have(sampler, model, tokenizer, tmp_path):
+    sampler.path.value = str(tmp_path / "deep" / "s.json")
+    sampler.button.click()
+    sampler.choice.pick(GIVEN, 2)
+    sampler.choice.take.click()
+    sampler.save_button.click()
+    assert "saved as" in sampler.saying.value and list((tmp_path / "deep").iterdir()) == [
+        tmp_path / "deep" / "s.json"
+    ]
+    other = Sampler(model, tokenizer)
+    other.path.value = sampler.path.value
+    other.load_button.click()
+    assert not other.problem and other.settings == sampler.settings
+    for name in ("drawn", "by_hand", "text"):
+        assert getattr(other.drafts[GIVEN], name) == getattr(sampler.drafts[GIVEN], name)
+    assert seen(other) == seen(sampler)
+    for one in (sampler, other):
+        one.continue_button.click()
+    assert tokens(other) == tokens(sampler) and len(tokens(other)) == 3 + 25 + 25
+
+
+def test_a_file_that_is_no_session_changes_nothing(sampler, tmp_path):
+    sampler.button.click()
+    before, path = list(tokens(sampler)), tmp_path / "s.json"
+    good = json.loads(sampler.save(path).read_text())
+    good_text = good["texts"][0]
+    bad = {
+        "cannot be read": "{",
+        "expected a lab-sampler-session": "[]",
+        "version 9": json.dumps(good | {"version": 9}),
+        "unknown keys": json.dumps(good | {"more": 1}),
+        "another tokenizer": json.dumps(good | {"texts": [good_text | {"tokenizer": "0"}]}),
+        "holds tokens [9999]": json.dumps(
+            good | {"texts": [good_text | {"drawn": [{"token": 9999, "log_probability": -1.0}]}]}
+        ),
+        "but choices at": json.dumps(good | {"texts": [good_text | {"by_hand": [99]}]}),
+        "random state": json.dumps(good | {"texts": [good_text | {"random_state": "AAAA"}]}),
+        "there is no model": json.dumps(good | {"texts": [good_text | {"name": "gone"}]}),
+    }
+    sampler.path.value = str(path)
+    for message, written in bad.items():
+        path.write_text(written)
+        sampler.load_button.click()
+        assert message in problem(sampler), problem(sampler)
+        assert tokens(sampler) == before
+    sampler.path.value = str(tmp_path / "none.json")
+    sampler.load_button.click()
+    assert "none.json cannot be read" in problem(sampler)
+
+
+def test_an_empty_session_can_be_saved(model, tokenizer, tmp_path):
+    path = Sampler(model, tokenizer).save(tmp_path / "s.json")
+    session = load(path)
+    assert session.texts[0].drawn == () and save(path, session) == path and load(path) == session
+    assert isinstance(session, Session)
+
+
+def test_runs_are_chosen_and_write_side_by_side(folder):
+    sampler = Sampler(runs=folder, prompt="line ", seed=1)
+    sampler.controls.length.value = 12
+    assert sampler.models.options == ("decoder", "gru") and sampler.models.value == ("decoder",)
+    assert "gru" not in sampler.voices.drafts, "a run is loaded when it is chosen"
+    sampler.models.value = ("decoder", "gru")
+    sampler.button.click()
+    assert len(sampler.texts.children) == 2 and all(len(seen(sampler, name)) for name in ("decoder", "gru"))
+    loaded = runs.open_runs(folder)
+    for name, run in loaded.items():
+        expected = [step.token for step in draw(run.model, run.tokenizer, sampler.settings)]
+        assert tokens(sampler, name) == expected
+        assert name in sampler.strips[name].above.value and f"{name}. Next token" in sampler.next_token.value
+    decoder = list(tokens(sampler, "decoder"))
+    sampler.choice.voice.value = "gru"
+    sampler.choice.token.value = 1
+    sampler.choice.take.click()
+    assert tokens(sampler, "decoder") == decoder and sampler.drafts["gru"].by_hand == {0}
+    sampler.models.value = ()
+    sampler.button.click()
+    assert "choose a model first" in problem(sampler) and sampler.texts.children == ()
+
+
+def test_a_session_of_several_runs_is_loaded_by_another_sampler(folder, tmp_path):
+    sampler = Sampler(runs=runs.open_runs(folder), prompt="line ")
+    sampler.models.value = ("decoder", "gru")
+    sampler.controls.length.value = 8
+    sampler.button.click()
+    other = Sampler(runs=folder)
+    other.load(sampler.save(tmp_path / "two.json"))
+    assert other.models.value == ("decoder", "gru")
+    assert tokens(other, "gru") == tokens(sampler, "gru")
+    assert [text for text in drawn_in(other.figure()) if text.startswith("gru: sample")]
+
+
+def test_a_model_and_runs_together(model, tokenizer, folder):
+    sampler = Sampler(model, tokenizer, runs=folder)
+    assert sampler.models.options == (GIVEN, "decoder", "gru") and sampler.models in sampler.children
+    alone = Sampler(model, tokenizer)
+    assert alone.models not in alone.children and alone.models.value == (GIVEN,)
+
+
+def test_runs_that_cannot_write_are_told_in_place(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    (copied / "gru" / "step-00000002" / "model.safetensors").write_bytes(b"rubbish")
+    sampler = Sampler(runs=copied)
+    sampler.models.value = ("gru",)
+    assert "role='alert'" in sampler.notice.value and "gru" in problem(sampler)
+    sampler.button.click()
+    assert "gru" in problem(sampler)
+    sampler.models.value = ("decoder",)
+    sampler.button.click()
+    assert problem(sampler) == "" and tokens(sampler, "decoder")
+    empty = Sampler(runs=tmp_path / "none")
+    assert "no runs in" in problem(empty) and "none" in problem(empty)
+    with pytest.raises(ValueError, match="there is no model 'x' here; there are: decoder, gru"):
+        Voices(None, None, folder).draft("x")

@@ -1,0 +1,96 @@
+"""The speech explorer: every control does something, bad sound says why, and letters stand where they were heard."""
+
+import pytest
+import torch
+
+from lab.show.listening import listened, listening_figure
+from lab.show.widgets import speech_explorer
+from lab.show.widgets.speech_explorer import SpeechExplorer
+from lab.speech import espeak
+from lab.speech.audio import Audio, wav_bytes
+from lab.speech.model import SpeechConfig, SpeechTransformer
+from lab.speech.resample import resampled
+from lab.speech.text import character_alphabet
+from lab.speech.whistle import whistle
+
+TOKENIZER = character_alphabet()
+RATE = 22_050
+
+
+@pytest.fixture
+def model() -> SpeechTransformer:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = SpeechTransformer(
+            SpeechConfig(
+                TOKENIZER.vocab_size, width=16, num_heads=2, feed_forward=16, encoder_layers=1, channels=4
+            )
+        )
+        torch.nn.init.normal_(model.ctc_output.weight, std=1.0)
+        torch.nn.init.normal_(model.output.weight, std=1.0)
+    return model.eval()
+
+
+@pytest.fixture
+def whistling(monkeypatch):
+    monkeypatch.setattr(espeak, "available", lambda: False)
+
+
+def test_letters_are_those_of_the_transcript_in_order(model):
+    found = listened(model, TOKENIZER, whistle("one two", 3, RATE))
+    assert "".join(letter for _, letter, _ in found.letters) == found.ctc != ""
+    seconds = [second for second, _, _ in found.letters]
+    assert seconds == sorted(seconds) and seconds[-1] < found.seconds
+    texts = [text.get_text() for text in listening_figure(found, "one two").axes[0].texts]
+    assert len(texts) == len(found.letters)
+
+
+def test_every_control_does_something(model, whistling):
+    widget = SpeechExplorer(model, TOKENIZER, "one")
+    first, sound = widget.view.value, widget.sound.value
+    assert "data:audio/wav;base64" in sound and widget.said == "one"
+    widget.sentence.value = "two three"
+    widget.speak.click()
+    assert widget.said == "two three" and widget.view.value != first
+    second = widget.sound.value
+    widget.voice.value = widget.voice.options[1]
+    widget.speak.click()
+    assert widget.sound.value != second
+    content = wav_bytes(whistle("four", 1, RATE))
+    widget._load({"new": ({"content": memoryview(content)},)})
+    assert widget.said == "" and widget.figure().axes
+
+
+@pytest.mark.parametrize("sentence, said", [("7 up", "can be whistled"), ("", "can be whistled")])
+def test_what_cannot_be_said_is_refused_and_the_widget_lives(model, whistling, sentence, said):
+    widget = SpeechExplorer(model, TOKENIZER, "one")
+    widget.sentence.value = sentence
+    widget.speak.click()
+    assert said in widget.view.value and widget.sound.value == ""
+    widget.sentence.value = "one"
+    widget.speak.click()
+    assert "role='alert'" not in widget.view.value
+
+
+def test_silence_and_broken_files_are_refused(model, whistling):
+    widget = SpeechExplorer(model, TOKENIZER, "one")
+    widget.hear(Audio(torch.zeros(RATE), RATE))
+    assert "role='alert'" in widget.view.value
+    widget._load({"new": ({"content": b"this is no WAV file"},)})
+    assert "role='alert'" in widget.view.value
+
+
+@pytest.mark.skipif(not espeak.available(), reason="no espeak-ng: pip install espeakng-loader")
+def test_voices_are_espeaks_where_it_is():
+    assert any("held out" in name for name in speech_explorer.speakers())
+    assert len(speech_explorer.speakers()) > 20
+
+
+def test_resampling_keeps_a_tone_and_its_length():
+    time = torch.arange(44_100, dtype=torch.float64) / 44_100
+    tone = Audio((0.5 * torch.sin(2 * torch.pi * 440 * time)).float(), 44_100)
+    lower = resampled(tone, RATE)
+    expected = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(RATE, dtype=torch.float64) / RATE)
+    assert lower.rate == RATE and torch.allclose(lower.samples, expected.float(), atol=1e-4)
+    high = Audio((0.5 * torch.sin(2 * torch.pi * 15_000 * time)).float(), 44_100)
+    assert resampled(high, RATE).samples.abs().max() < 1e-3  # above half the rate: left out, not folded back
