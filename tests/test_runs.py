@@ -140,6 +140,7 @@ def test_a_run_is_named_by_everything_that_matters(plan, monkeypatch):
 def test_the_version_of_the_code_changes_with_what_it_does_and_not_with_what_it_says(tmp_path):
     for part in run_code.PARTS:
         source = run_code.PACKAGE / part
+        (tmp_path / part).parent.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / part)
     before = run_code.code_version(package=tmp_path)
     assert before == runs.code_version()
