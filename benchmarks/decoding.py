@@ -3,8 +3,8 @@
 256 new tokens after a prompt of 64, for one text and for sixteen: greedy, by chance, and with four beams. The models
 are GPT-2s that transformers makes and lab.nn.interop imports; its cache is on. The sides run in one process, in turn,
 and where chance has no part they must first write the same texts. A ratio is the median over turns of the ratio within
-a turn, so that a busy spell hits both. Part "growth": one text by lab.decode, token by token, from a prompt of one token
-to the end of the window.
+a turn, so that a busy spell hits both. Part "growth": one text by lab.decode, token by token, from a prompt of one
+token to the end of the window.
 
     python benchmarks/decoding.py [--quick] [--threads 2]
 

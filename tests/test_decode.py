@@ -88,6 +88,18 @@ def test_drawing_reaches_both_ends_and_nothing_that_has_no_probability():
     assert (first, second, third) == ({1, 3}, {2}, {0, 1, 2, 3, 4})
 
 
+@pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
+def test_the_ends_of_the_random_numbers_draw_nothing_impossible(uniform, monkeypatch):
+    monkeypatch.setattr(
+        torch, "rand", lambda *shape, generator, dtype: torch.full(shape, uniform, dtype=dtype)
+    )
+    probabilities = torch.tensor(
+        [[0.0, 0.1, 0.7, 0.2, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]
+    )
+    assert (probabilities.gather(1, draw(probabilities)[:, None]) > 0).all()
+    assert draw(probabilities)[0] in (1, 3)
+
+
 def test_the_same_seed_gives_the_same_text(model):
     one, two, other = (
         [step.token for step in generate(model, [2], max_new_tokens=30, generator=seeded(seed))]
@@ -210,6 +222,9 @@ def test_what_was_kept_is_the_models_own_probability_of_what_the_filters_left(mo
     assert greedy.removed == pytest.approx(1 - greedy.kept)
     assert [p for _, p in greedy.alternatives] == pytest.approx(best[:5].tolist())
     assert step(Sampling(), num_alternatives=0).alternatives == ()
+    removing = [dict(temperature=0), dict(top_k=3), dict(top_p=0.9), dict(min_p=0.1)]
+    assert all(Sampling(**settings).removes for settings in removing)
+    assert not Sampling(temperature=2, repetition_penalty=1.5).removes
 
 
 def test_a_strategy_may_be_called_sampling_as_well(model):

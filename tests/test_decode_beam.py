@@ -163,7 +163,7 @@ def test_rows_whose_beams_die_are_overwritten_and_no_others():
         found = reader.logits()
         expected = model(torch.tensor([[2, 5, 4], [2, 5, 5], [2, 7, 6]]))[:, -1]
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
-        reader.select([2, 1, 0])  # not in place: each is a row that another wants
+        reader.select([2, 1, 0])  # rows that change places
         reader.append(torch.tensor([0, 0, 0]))
         expected = model(torch.tensor([[2, 7, 6, 0], [2, 5, 5, 0], [2, 5, 4, 0]]))[:, -1]
         torch.testing.assert_close(reader.logits(), expected, rtol=0, atol=1e-10)
@@ -188,6 +188,7 @@ def test_a_vocabulary_smaller_than_the_beam_and_tokens_that_cannot_come():
         (dict(num_best=5), "4 beams .* num_best 5"),
         (dict(length_penalty=math.inf), "length_penalty .* inf"),
         (dict(early_stopping="always"), "early_stopping .* 'always'"),
+        (dict(early_stopping=1), "early_stopping .* got 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_with_the_value(settings, message):

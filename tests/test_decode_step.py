@@ -68,6 +68,9 @@ def test_what_it_does_not_know_is_read_by_the_model_itself():
     model = randomised(CONFIG)
     model.decoder.blocks[1].feed_forward.expand = Louder(16, 24)
     assert make_step(model) is None
+    model = randomised(CONFIG)
+    model.decoder.norm.forward = lambda x: 2 * x
+    assert make_step(model) is None
     for hook in ("register_forward_hook", "register_forward_pre_hook"):
         model = randomised(CONFIG)
         handle = getattr(model.decoder.blocks[0].self_attention.attention.value, hook)(lambda *_: None)

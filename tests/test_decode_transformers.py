@@ -99,6 +99,7 @@ def test_sampling_with_every_filter(models, sampling, monkeypatch):
         BeamSearch(3, length_penalty=2.0, early_stopping=True, num_best=3),
         BeamSearch(4, length_penalty=1.5, early_stopping="never"),
         BeamSearch(2, length_penalty=-0.5, num_best=2),
+        BeamSearch(4, length_penalty=-2.0, early_stopping="never", num_best=3),
     ],
     ids=str,
 )

@@ -185,6 +185,7 @@ def test_the_sampler(on_page):
 def test_stop_and_continue(on_page):
     sampler, page = ".lab-sampler", on_page.page
     before = written(on_page, sampler)
+    page.locator(f"{sampler} .lab-strategy select").select_option("greedy")  # which does not end by chance
     drag(on_page, f"{sampler} .lab-length", 1.0)
     page.locator(f"{sampler} .lab-generate").click()
     page.wait_for_selector(f"{sampler} .lab-stop:enabled")
@@ -224,14 +225,17 @@ def test_the_tokenizer_playground(on_page):
 def test_the_mask_explorer(on_page):
     explorer, may = ".lab-mask-explorer", ".lab-mask-explorer .lab-mask td.may"
     assert count(on_page, may) == 19, "causal, and 4, 3 and 2 apart"
-    on_page.page.locator(f"{explorer} .lab-causal input").click()
-    assert on_page.until(lambda: count(on_page, may) == 29)
+    on_page.page.locator(f"{explorer} .lab-documents input").click()
+    assert on_page.until(lambda: count(on_page, may) == 55)
+    on_page.page.locator(f"{explorer} .lab-causal input").press("Space")
+    assert on_page.until(lambda: count(on_page, may) == 100)
     type_into(on_page, f"{explorer} .lab-lengths input", "two")
     assert on_page.until(lambda: count(on_page, f"{explorer} [role=alert]") == 1)
     assert "whole numbers" in text(on_page, f"{explorer} [role=alert]")
     on_page.picture("mask_explorer_problem", explorer)
     type_into(on_page, f"{explorer} .lab-lengths input", "5, 3")
-    assert on_page.until(lambda: count(on_page, may) == 34)
+    on_page.page.locator(f"{explorer} .lab-documents input").click()
+    assert on_page.until(lambda: count(on_page, may) == 21)
     on_page.picture("mask_explorer", explorer)
 
 
@@ -284,7 +288,7 @@ def test_the_other_widgets(on_page):
 @pytest.mark.skipif(not DECODING.is_file(), reason="there is no notebook 09")
 def test_the_sampler_of_notebook_09(on_page):
     on_page.open(DECODING.name)
-    on_page.run_all()
+    on_page.run_all(seconds=300)
     on_page.page.wait_for_selector(".lab-sampler .lab-generate", timeout=60_000)
     on_page.settle()
     play_with_sampler(on_page, ".lab-sampler", "And the ")

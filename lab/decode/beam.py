@@ -147,7 +147,7 @@ class _Group:
             if token == self.stop_id:
                 fate = "finished" if rank < W else "pruned"
             else:
-                fate = "alive" if (rank < W if last else alive < W) else "pruned"
+                fate = "alive" if alive < W else "pruned"
                 alive += fate == "alive"
             node = Candidate(
                 search.beams[beam], token, log_p, total, fate, others[first + beam] if others else ()

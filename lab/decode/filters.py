@@ -76,7 +76,6 @@ def top_p(logits: Tensor, p: float) -> Tensor:
         return logits
     probs, order = logits.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
     reached_before = probs.cumsum(dim=-1) - probs >= p  # the tokens before this one already reach p
-    reached_before[..., 0] = False  # rounding must never remove the likeliest
     remove = torch.zeros_like(reached_before).scatter(-1, order, reached_before)
     return logits.masked_fill(remove, REMOVED)
 

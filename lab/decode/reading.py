@@ -76,10 +76,9 @@ class Reader:
         self.ids = self.ids[rows]
 
     def _select_cache(self, rows: list[int]) -> None:
-        """Rows that only stand in for others are overwritten in place, from the first token that differs."""
+        """Where as many rows go on, those that change are overwritten in place, from the first token that differs."""
         moves = [(source, target) for target, source in enumerate(rows) if source != target]
-        in_place = len(rows) == self.ids.shape[0] and all(rows[source] == source for source, _ in moves)
-        if not (in_place and hasattr(self.cache, "copy_rows")):
+        if len(rows) != self.ids.shape[0] or not hasattr(self.cache, "copy_rows"):
             self.cache = self.cache.select(torch.tensor(rows, device=self.device))
             return
         sources, targets = torch.tensor(moves).T

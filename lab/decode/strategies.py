@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lab.decode import filters
 
-EARLY_STOPPING = (False, True, "never")
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
@@ -125,7 +124,7 @@ class BeamSearch:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         if not (isinstance(self.length_penalty, Real) and math.isfinite(self.length_penalty)):
             raise ValueError(f"length_penalty must be a finite number, got {self.length_penalty!r}")
-        if self.early_stopping not in EARLY_STOPPING:
+        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
             raise ValueError(f"early_stopping must be False, True or 'never'; got {self.early_stopping!r}")
         if self.num_best > self.width:
             raise ValueError(

@@ -94,8 +94,8 @@ class KeyValueCache:
     def copy_rows(self, sources: Tensor, targets: Tensor, start: int = 0) -> None:
         """Let rows `targets` go on where rows `sources` are; both have read the same tokens before `start`.
 
-        int64 `(N,)` each, no row in both. Cheaper than `select` where few rows change, or have long beginnings in
-        common, as in beam search. What a memory left is not copied: rows of one text share it.
+        int64 `(N,)` each. Cheaper than `select` where few rows change, or have long beginnings in common, as in beam
+        search. What a memory left is not copied: rows of one text share it.
         """
         for layer in self.layers:
             layer.copy_rows(sources, targets, start)

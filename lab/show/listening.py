@@ -67,7 +67,11 @@ def listening_figure(found: Listened, said: str = "") -> Figure:
     )
     bands = found.features.shape[1]
     ax.imshow(
-        found.features.T.numpy(), origin="lower", aspect="auto", cmap="cividis", extent=(0, found.seconds, 0, bands)
+        found.features.T.numpy(),
+        origin="lower",
+        aspect="auto",
+        cmap="cividis",
+        extent=(0, found.seconds, 0, bands),
     )
     ax.grid(False)
     ax.set_ylim(0, bands * 1.12)

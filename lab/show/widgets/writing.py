@@ -130,7 +130,9 @@ class Draft:
         """
         if not 0 <= place < len(self.drawn):
             raise ValueError(f"there are the places 0 .. {len(self.drawn) - 1}, got {place}")
-        pairs = tuple(self.alternatives(place))  # what stood there is among them, so that it can be taken back
+        pairs = tuple(
+            self.alternatives(place)
+        )  # what stood there is among them, so that it can be taken back
         shares = dict(pairs)
         if token not in shares:
             raise ValueError(
