@@ -130,9 +130,8 @@ class Draft:
         """
         if not 0 <= place < len(self.drawn):
             raise ValueError(f"there are the places 0 .. {len(self.drawn) - 1}, got {place}")
-        pairs = tuple(
-            self.alternatives(place)
-        )  # what stood there is among them, so that it can be taken back
+        # What stood there stays among the alternatives, so that it can be taken back.
+        pairs = tuple(self.alternatives(place))
         shares = dict(pairs)
         if token not in shares:
             raise ValueError(
