@@ -1,6 +1,7 @@
 """Writing the outputs of a run back into the committed notebooks, and keeping them honest."""
 
 import copy
+import html
 import re
 from pathlib import Path
 
@@ -98,6 +99,7 @@ def readme_table(notebooks: list[Path]) -> str:
         figure = (
             f"{headline['name']}: {headline['value']:.3g} {headline['unit']}".rstrip() if headline else ""
         )
+        figure = html.escape(figure, quote=False)  # `<mask>` would be taken for a tag
         rows.append(f"| [{path.stem}](notebooks/{path.name}) | {question} | {figure} |")
     return "\n".join(rows)
 
