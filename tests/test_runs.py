@@ -204,10 +204,14 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_saves(plan, tmp_path, monkeypa
 
     original, said = tasks.next_token_loss, []
     monkeypatch.setattr(tasks, "next_token_loss", interrupted)
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        runs.get_or_train(plan, tmp_path, progress=False, say=said.append)
-    assert signal.getsignal(signal.SIGINT) is handler
+    handler = signal.default_int_handler  # a job in the background is begun with Ctrl-C ignored
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            runs.get_or_train(plan, tmp_path, progress=False, say=said.append)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "stopped at step 4 of 8; saved: " in said[-1] and "step-00000004" in said[-1]
     resumed = quiet(plan, tmp_path)
     assert resumed.training_state.step == 8
