@@ -7,7 +7,6 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +33,7 @@ from lab.diffusion.tuning import (
 from lab.diffusion.visual import VisualDiffusion, VisualDiffusionConfig, straight_through
 from lab.nn.config import check_whole
 from lab.objectives import Score
+from lab.objectives.draws import seeded_by_batch
 
 Loss = Callable[[VisualDiffusion, Batch], tuple[Tensor, int]]
 
@@ -156,7 +156,7 @@ def diffusion_stage(
     would have drawn.
     """
     generator = torch.Generator()
-    begin = _begin_batch(generator, batches_taken, seeds)
+    begin = seeded_by_batch(generator, batches_taken, *seeds)
     loss = diffusion_loss(
         config.make_noise(), generator, granularity=config.granularity, **stage.loss_settings()
     )
@@ -190,7 +190,7 @@ def tuning_stage(
             f"tuning reveals single cells: granularity must be 'cell', got {model.config.granularity!r}"
         )
     generator = torch.Generator()
-    begin = _begin_batch(generator, batches_taken, seeds)
+    begin = seeded_by_batch(generator, batches_taken, *seeds)
     reference = reference.requires_grad_(False).eval()
     reward = Reward(model.codebook(), judge, stage.distance, stage.fluency, stage.repetition)
     nelbo = diffusion_loss(model.noise, generator, granularity="cell", weights="bound", times="informative")
@@ -260,19 +260,3 @@ def line_bound(
         draws=draws,
         generator=torch.Generator().manual_seed(seed),
     )
-
-
-def _begin_batch(
-    generator: torch.Generator, batches_taken: Callable[[], int], seeds: tuple[int, ...]
-) -> Callable[[], None]:
-    """To be called at each batch: the generator then depends on the seeds and on the number of the batch alone."""
-    before, within = -1, 0
-
-    def begin() -> None:
-        nonlocal before, within
-        before, within = batches_taken(), within + 1 if batches_taken() == before else 0
-        # One seed of several; torch's generator keeps 32 bits.
-        mixed = np.random.SeedSequence((*seeds, before, within)).generate_state(1)
-        generator.manual_seed(int(mixed[0]))
-
-    return begin

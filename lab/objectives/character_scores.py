@@ -176,6 +176,11 @@ class NextCharacter(nn.Module):
     ) -> Tensor:
         """ids `(B, T)`, padded on the right -> logits `(B, T, V)`; padding is known by its id, a mask not read."""
         if self.config.cross_attention == "states":
+            if cache is not None:
+                raise ValueError(
+                    'with cross_attention="states" the whole text is read anew for each character: generate with '
+                    "cached=False"
+                )
             return self.model(ids, heads=("clm",)).clm
         return self.model.decode(ids, cache=cache)
 
