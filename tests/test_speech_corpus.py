@@ -20,7 +20,7 @@ from lab.speech.espeak import EspeakMissing, Request, UnknownVoice, speak
 from lab.speech.features import FeatureSpec, log_mel
 from lab.speech.materials import clauses, digits, easy, near_duplicates
 from lab.speech.score import edit_distance
-from lab.speech.synthetic import SyntheticConfig, texts
+from lab.speech.script import SyntheticConfig, texts
 from lab.speech.text import TextError, character_alphabet, encode, plain
 
 MIRROR = Path(os.environ.get("LAB_MIRROR", "/nowhere"))

@@ -9,11 +9,12 @@ import torch
 from lab import bundle, runs
 from lab.cli import speech as commands
 from lab.runs import Plan
+from lab.runs.recipes import usual_speech
 from lab.runs.spoken import spoken
 from lab.speech.augment import SpecAugment
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
-from lab.speech.features import FeatureSpec, Normalizer, log_mel
+from lab.speech.features import FeatureSpec, log_mel
 from lab.speech.folders import SAMPLE_SPEC
 from lab.speech.model import SpeechConfig
 from lab.speech.recognition import Recognition, Transcribed, fitting
@@ -157,8 +158,11 @@ def test_bad_plans_are_refused(folder, tmp_path):
 
 
 def test_the_usual_plans_are_those_of_the_recipe():
-    for material, steps in (("digits", 900), ("easy", 4300), ("clauses", 5300)):
-        usual = commands.usual_speech(material)
+    for material, steps in (("digits", 500), ("easy", 6000), ("clauses", 12_000)):
+        usual = usual_speech(material, "kjv", seed=3)
         assert usual.objective.material.material == material and usual.training.steps == steps
-        assert (usual.model.width, usual.model.kernel, usual.objective.ctc_weight) == (144, 15, 0.4)
-    assert Normalizer().mean == ()
+        assert (usual.model.kernel, usual.objective.ctc_weight, usual.training.optimizer) == (15, 0.4, "muon")
+        assert (usual.corpus, usual.seed) == ("kjv", 3)
+    assert len(usual.objective.material.accents) == 4
+    with pytest.raises(ValueError, match="digits, easy, clauses; got 'verses'"):
+        usual_speech("verses")

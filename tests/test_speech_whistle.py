@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lab.speech.features import FeatureSpec, log_mel
-from lab.speech.synthetic import SyntheticConfig
+from lab.speech.script import SyntheticConfig
 from lab.speech.whistle import LETTERS, VOICES, whistle, whistled
 
 SPEC = FeatureSpec()

@@ -1,4 +1,4 @@
-"""`lab transcribe`: what is said in a sound file; and what `lab train --model speech` trains."""
+"""`lab transcribe`: what is said in a sound file."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,11 +7,6 @@ import tyro
 
 from lab.cli.errors import errors_told
 
-USUAL = {
-    "digits": (2000, 1, 900),
-    "easy": (8000, 1, 4300),
-    "clauses": (12_000, 4, 5300),
-}  # utterances, accents, steps
 Method = Literal["ctc", "ctc beam", "attention", "attention beam", "both"]
 
 
@@ -68,19 +63,3 @@ def _scorer(name: str, tokenizer):
 
     lines = [line for line in map(plain, load(name).lines) if line]
     return NGramScorer(KneserNey(lines, order=6), tokenizer)
-
-
-def usual_speech(material: str):
-    """The plan whose fields are the flags of `lab train --model speech` and their defaults."""
-    from lab.runs import Plan
-    from lab.speech.model import SpeechConfig
-    from lab.speech.recognition import Recognition
-    from lab.speech.synthetic import SyntheticConfig
-    from lab.speech.voices import ACCENTS
-    from lab.train import TrainConfig
-
-    train, accents, steps = USUAL[material]
-    spoken = SyntheticConfig(material, train=train, accents=ACCENTS if accents > 1 else ACCENTS[:1])
-    training = TrainConfig(steps, other_lr=1.5e-3, warmup=150, clip_norm=5.0, optimizer="adamw")
-    objective = Recognition(material=spoken)
-    return Plan(SpeechConfig(vocab_size=64), training, tokenizer="char", objective=objective)

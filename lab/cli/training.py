@@ -9,7 +9,6 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from lab.cli.errors import errors_told
-from lab.cli.speech import usual_speech
 
 Model = Literal["transformer", "lstm", "gru", "elman", "visual-diffusion", "char-encoder", "speech"]
 Material = Literal["digits", "easy", "clauses"]
@@ -29,6 +28,7 @@ def train(given: list[str]) -> Callable[..., None]:
     if given[:1] != ["train"]:
         return train
     from lab.runs import Plan
+    from lab.runs.recipes import usual_speech
 
     choice, chosen_stage = _asked(given, "--model", Model), _asked(given, "--stage", Stage)
     chosen_material = _asked(given, "--material", Material)

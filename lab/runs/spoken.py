@@ -8,7 +8,8 @@ from lab.corpora import Corpus, Splits, load
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.folders import folder_corpus, read_audio_folder, read_fbank
 from lab.speech.recognition import Recognition
-from lab.speech.synthetic import SyntheticConfig, synthetic
+from lab.speech.script import SyntheticConfig
+from lab.speech.synthetic import synthetic
 from lab.speech.text import character_alphabet
 from lab.tokenize import KINDS as TOKENIZERS
 from lab.tokenize import Tokenizer

@@ -139,7 +139,7 @@ def speak(requests: Sequence[Request], *, workers: int = 1, progress: bool = Fal
             raise UnknownVoice(f"espeak-ng has no voice {request.voice!r}: {guess}It has {', '.join(known)}")
     with (
         ExitStack() as stack,
-        tqdm(total=len(requests), desc="speaking", unit="", disable=not progress) as bar,
+        tqdm(total=len(requests), desc="speaking", unit="", mininterval=1, disable=not progress) as bar,
     ):
         pool = [stack.enter_context(Worker(library)) for _ in range(workers if FORKS else 0)]
         asked: deque[Worker] = deque()

@@ -12,7 +12,7 @@ from lab.speech.batches import SpeechBatch, Utterance
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.ctc import ctc_loss, frames_needed
 from lab.speech.model import SpeechConfig
-from lab.speech.synthetic import SyntheticConfig
+from lab.speech.script import SyntheticConfig
 from lab.speech.text import TextError, encode
 from lab.tokenize import Tokenizer
 

@@ -6,91 +6,26 @@ byte. It is one synthesiser that speaks, so what a model learns of it says nothi
 
 import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from lab.config import to_json
-from lab.corpora import Corpus, Splits
+from lab.corpora import Corpus
 from lab.corpora.download import cache_folder
 from lab.files import sha256_bytes
 from lab.speech import espeak, materials, store, voices
 from lab.speech.audio import AudioError
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
-from lab.speech.features import FeatureSpec, log_mel
+from lab.speech.features import log_mel
+from lab.speech.resample import resampled
+from lab.speech.script import SyntheticConfig, texts
+from lab.speech.whistle import whistled
 
 VOICES = {"train": voices.TRAIN, "validation": voices.VALIDATION, "test": voices.TEST}
-DIGIT_ROWS = 20_000  # of which as many are held out as are asked for
 VERSION = 1  # of what is made of a config; raised when the same config gives other speech
 SHOWN = 3  # near-duplicates that a corpus's notes show
-
-
-@dataclass(frozen=True)
-class SyntheticConfig:
-    """What is said, how often and how.
-
-    material                 "digits": 2 to 5 digit words; "easy": clauses of at most 6 of the corpus's 300 commonest
-                             words; "clauses": any of 2 to 8 words
-    train, validation, test  utterances of each part
-    accents                  of English, as espeak-ng names them; `lab.speech.voices.ACCENTS` are four
-    speeds                   words a minute, from and to
-    seed                     of who says what
-    features                 what becomes of the sound
-
-    Raises ValueError for another material, for no utterances in a part, and for speeds that are no range.
-    """
-
-    material: Literal["digits", "easy", "clauses"] = "digits"
-    train: int = 2000
-    validation: int = 200
-    test: int = 200
-    accents: tuple[str, ...] = ("en-us",)
-    speeds: tuple[int, int] = (150, 200)
-    seed: int = 0
-    features: FeatureSpec = field(default_factory=FeatureSpec)
-
-    def __post_init__(self):
-        if self.material not in ("digits", "easy", "clauses"):
-            raise ValueError(f"material must be digits, easy or clauses, got {self.material!r}")
-        for part in VOICES:
-            value = getattr(self, part)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{part} must be a whole number of utterances, at least 1; got {value!r}")
-        if not self.accents:
-            raise ValueError(f"accents must name at least one, such as {voices.ACCENTS[0]!r}")
-        low, high = self.speeds
-        if not espeak.SPEEDS[0] <= low <= high <= espeak.SPEEDS[1]:
-            raise ValueError(
-                f"speeds must be words a minute, {espeak.SPEEDS[0]} to {espeak.SPEEDS[1]}, got {self.speeds}"
-            )
-
-
-def texts(config: SyntheticConfig, corpus: Corpus | None = None) -> Splits:
-    """All texts of the material, dealt at random: as many held out as the config asks for, the others for training.
-
-    No text is in two parts. A language model may read all of `train`, spoken or not, and nothing else of the corpus.
-
-    Raises ValueError where a material other than digits has no corpus, or too few texts to train on something.
-    """
-    if config.material == "digits":
-        found = materials.digits(DIGIT_ROWS, config.seed)
-    elif corpus is None:
-        raise ValueError(
-            f"the material {config.material!r} is taken from a text: pass corpus=lab.corpora.load(...)"
-        )
-    else:
-        found = getattr(materials, config.material)(corpus)
-    held_out = config.validation + config.test
-    if len(found) <= held_out:
-        raise ValueError(
-            f"{corpus.name if corpus else 'digits'} has {len(found):,} texts of the material {config.material!r}, but "
-            f"{held_out:,} are to be held out: ask for fewer, or give a longer text"
-        )
-    dealt = [found[i] for i in np.random.default_rng((config.seed, 1)).permutation(len(found))]
-    return Splits(dealt[held_out:], dealt[: config.validation], dealt[config.validation : held_out])
 
 
 def requests(config: SyntheticConfig, corpus: Corpus | None = None) -> dict[str, list[espeak.Request]]:
@@ -120,10 +55,13 @@ def synthetic(
 ) -> SpeechCorpus:
     """The speech of a config: from the cache, `data/speech/`, or spoken now and kept there.
 
-    Audio in which nothing can be heard is left out and counted. A cache that was damaged is made again.
+    What espeak-ng speaks is brought to the rate of the config's features; whistles are made anew each time. Audio in
+    which nothing can be heard is left out and counted. A cache that was damaged is made again.
 
     Raises ValueError as `texts` does; EspeakMissing where there is neither a cache nor espeak-ng; UnknownVoice.
     """
+    if config.speaker == "whistle":
+        return whistled(config, corpus)
     folder = Path(folder) if folder else cache_folder() / "speech"
     origin = {"version": VERSION, "config": to_json(config), "corpus": _fingerprint(config, corpus)}
     place = folder / f"{config.material}-{sha256_bytes(json.dumps(origin, sort_keys=True).encode())[:12]}"
@@ -136,10 +74,8 @@ def synthetic(
     for n, ((part, request), audio) in enumerate(zip(rows, spoken, strict=True)):
         name = f"{part}-{n:06d}"
         try:
-            features = log_mel(audio, config.features)
+            features = log_mel(resampled(audio, config.features.rate), config.features)
         except AudioError as error:
-            if error.reason == "wrong rate":
-                raise
             skipped.setdefault(error.reason, []).append(name)
             continue
         voice = f"{request.accent}+{request.voice}"

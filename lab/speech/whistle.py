@@ -15,7 +15,7 @@ from lab.speech.audio import Audio
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.features import log_mel
-from lab.speech.synthetic import SyntheticConfig, texts
+from lab.speech.script import SyntheticConfig, texts
 
 LETTERS = string.ascii_lowercase + "'"
 LOW, HIGH = (
