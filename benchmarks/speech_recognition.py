@@ -23,23 +23,21 @@ from lab.baselines import KneserNey
 from lab.bench import machine
 from lab.files import write_atomic
 from lab.runs.recipes import usual_speech
-from lab.speech.choosing import choose_weight
+from lab.speech.choosing import Read, compare
 from lab.speech.fusion import NGramScorer
-from lab.speech.score import ErrorRate, cer, wer
 from lab.speech.script import texts
-from lab.speech.transcribe import Reading, listen, read
 
 RESULT = Path(__file__).parent / "results" / "speech_recognition.json"
-CORPUS, ORDER = "kjv", 8
+CORPUS, ORDER, BEAM = "kjv", 8, 16
 WEIGHTS, BONUSES = (0.3, 0.5, 0.7, 0.9), (0.0, 0.5, 1.0, 1.5)
-# material -> figure -> (asked, goal)
+# material -> (way to read, share of wrong) -> (asked, goal)
 ASKED = {
     "easy": {
-        "CTC, best path: CER": (0.08, 0.04),
-        "attention, greedy: WER": (0.14, 0.07),
-        "with language model: WER": (0.08, 0.04),
+        ("CTC, best path", "CER"): (0.08, 0.04),
+        ("attention, greedy", "WER"): (0.14, 0.07),
+        ("with language model", "WER"): (0.08, 0.04),
     },
-    "clauses": {"CTC, best path: CER": (0.12, 0.07), "with language model: WER": (0.18, 0.09)},
+    "clauses": {("CTC, best path", "CER"): (0.12, 0.07), ("with language model", "WER"): (0.18, 0.09)},
 }
 
 
@@ -54,68 +52,45 @@ class Settings:
 
 def measure(material: str, folder: Path | None) -> dict:
     """Train, choose the weights on validation utterances, and read the test part in all ways."""
-    plan = usual_speech(material, CORPUS)
-    run = runs.get_or_train(plan, folder, name=f"speech-{material}")
-    prepared = runs.prepare(run.experiment)
-    model, tokenizer, speech = run.model.eval(), run.tokenizer, prepared.speech
+    run = runs.get_or_train(usual_speech(material, CORPUS), folder, name=f"speech-{material}")
+    speech = runs.prepare(run.experiment).speech
     said = texts(run.experiment.objective.material, corpora.load(CORPUS)).train
-    scorer = NGramScorer(KneserNey(said, order=ORDER), tokenizer)
-    tried = {}
-    for method in ("ctc beam", "both"):
-        tried[method] = choose_weight(
-            model,
-            tokenizer,
-            speech.validation,
-            scorer,
-            Reading(method, beam=16),
-            weights=WEIGHTS,
-            bonuses=BONUSES,
-        )
-        print(f"{material}, {method}, validation: {tried[method][0]}", flush=True)
-    best = min((found[0] for found in tried.values()), key=lambda one: (one.wer, one.cer)).reading
-    ways = {
-        "CTC, best path": (Reading("ctc"), None),
-        "CTC, beam": (Reading("ctc beam"), None),
-        "CTC, beam and language model": (tried["ctc beam"][0].reading, scorer),
-        "attention, greedy": (Reading("attention"), None),
-        "attention, beam": (Reading("attention beam", beam=8), None),
-        "both, and language model": (tried["both"][0].reading, scorer),
-        "with language model": (best, scorer),
-    }
-    heards = listen(model, [one.features for one in speech.test])
-    spoken, rates, read_so = [one.text for one in speech.test], {}, {}
-    for name, (reading, asked) in ways.items():
-        found = [tokenizer.decode(read(model, heard, tokenizer, reading, asked)) for heard in heards]
-        rates[name], read_so[name] = {"CER": cer(spoken, found), "WER": wer(spoken, found)}, found
-        print(f"{material}, {name}: CER {rates[name]['CER']}; WER {rates[name]['WER']}", flush=True)
-    shown = range(0, len(spoken), max(1, len(spoken) // 8))
+    scorer = NGramScorer(KneserNey(said, order=ORDER), run.tokenizer)
+    found = compare(
+        run.model.eval(), run.tokenizer, speech, scorer, beam=BEAM, weights=WEIGHTS, bonuses=BONUSES
+    )
+    for name, one in found.items():
+        print(f"{material}, {name}: CER {one.cer}; WER {one.wer}", flush=True)
+    spoken = [one.text for one in speech.test]
     return {
-        "rates": {name: {unit: asdict(rate) for unit, rate in both.items()} for name, both in rates.items()},
-        "claims": claims(material, rates),
-        "chosen": {method: asdict(found[0].reading) for method, found in tried.items()},
+        "rates": {name: {"CER": asdict(one.cer), "WER": asdict(one.wer)} for name, one in found.items()},
+        "claims": claims(material, found),
+        "readings": {name: asdict(one.reading) for name, one in found.items()},
         "sentences": [
-            {"said": spoken[n], **{name: found[n] for name, found in read_so.items()}} for n in shown
+            {"said": spoken[n], **{name: one.texts[n] for name, one in found.items()}}
+            for n in range(0, len(spoken), max(1, len(spoken) // 8))
         ],
         "language_model": f"Kneser-Ney, {ORDER} characters, {len(said):,} training texts",
         "utterances": {part: len(utterances) for part, utterances in speech.parts.items()},
         "notes": dict(speech.notes),
         "steps": run.training_state.step,
         "training_seconds": run.training_state.seconds,
-        "parameters": model.num_parameters,
+        "parameters": run.model.num_parameters,
         "experiment": run.experiment.to_json(),
     }
 
 
-def claims(material: str, rates: dict[str, dict[str, ErrorRate]]) -> list[dict]:
+def claims(material: str, found: dict[str, Read]) -> list[dict]:
     """What was asked for, and what came of it."""
-    found = []
-    for name, (asked, goal) in ASKED[material].items():
-        way, unit = name.split(": ")
-        value = rates[way][unit].rate
-        claim = f"{material}, {name}: at most {asked:.0%}, {goal:.0%} is the goal"
-        found.append(
+    judged = []
+    for (way, unit), (asked, goal) in ASKED[material].items():
+        value = getattr(found[way], unit.lower()).rate
+        claim = f"{material}, {way}: {unit} at most {asked:.0%}, {goal:.0%} is the goal"
+        judged.append(
             {
                 "claim": claim,
+                "way": way,
+                "unit": unit,
                 "measured": value,
                 "asked": asked,
                 "met": value <= asked,
@@ -123,7 +98,7 @@ def claims(material: str, rates: dict[str, dict[str, ErrorRate]]) -> list[dict]:
             }
         )
         print(f"{'met   ' if value <= asked else 'MISSED'} {claim}: {100 * value:.1f} %", flush=True)
-    return found
+    return judged
 
 
 def main(settings: Settings) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from lab.speech.corpus import SpeechCorpus
 from lab.speech.espeak import EspeakMissing, Request, UnknownVoice, speak
 from lab.speech.features import FeatureSpec, log_mel
 from lab.speech.materials import clauses, digits, easy, near_duplicates
+from lab.speech.resample import resampled
 from lab.speech.score import edit_distance
 from lab.speech.script import SyntheticConfig, texts
 from lab.speech.text import TextError, character_alphabet, encode, plain
@@ -256,6 +258,27 @@ def test_what_is_kept_is_read_again_unless_it_was_damaged(tmp_path, monkeypatch,
         assert bytes_of(place) == before, f"a damaged {name} is made again"
 
 
+@needs_espeak
+def test_what_is_spoken_comes_at_the_rate_that_is_asked_for(tmp_path):
+    config = replace(SMALL, features=FeatureSpec(rate=16_000, hop=128, bands=20))
+    made = synthetic.synthetic(config, folder=tmp_path, workers=1, progress=False)
+    audio = next(speak([synthetic.requests(config)["test"][0]]))
+    assert audio.rate == 22_050 and made.spec.rate == 16_000
+    assert torch.equal(made.test[0].features, log_mel(resampled(audio, 16_000), config.features).half())
+    assert (
+        abs(len(made.test[0]) * made.spec.seconds_per_frame - audio.seconds) < 2 * made.spec.seconds_per_frame
+    )
+
+
+def test_a_whistler_needs_neither_espeak_nor_a_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(espeak, "find", lambda: (_ for _ in ()).throw(espeak.EspeakMissing("none")))
+    made = synthetic.synthetic(replace(SMALL, speaker="whistle"), folder=tmp_path)
+    assert [len(part) for part in made.parts.values()] == [5, 3, 3] and not any(tmp_path.iterdir())
+    assert [u.text for u in made.test] == list(texts(SMALL).test)
+    with pytest.raises(espeak.EspeakMissing):
+        synthetic.synthetic(SMALL, folder=tmp_path)
+
+
 def test_no_reading_of_half_a_corpus(tmp_path):
     corpus = SpeechCorpus(
         "c", FeatureSpec(bands=4), tuple(utterances(3)), skipped={"silent": ("x",)}, notes={"n": 1}
@@ -272,6 +295,7 @@ def test_a_config_travels_as_json_and_refuses_nonsense():
     assert from_json(SyntheticConfig, json.loads(json.dumps(to_json(SMALL)))) == SMALL
     for values in (
         {"material": "songs"},
+        {"speaker": "parrot"},
         {"train": 0},
         {"accents": ()},
         {"speeds": (200, 150)},

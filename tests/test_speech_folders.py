@@ -11,7 +11,7 @@ import torch
 
 from lab.speech.audio import Audio, write_wav
 from lab.speech.features import FeatureError, FeatureSpec, log_mel
-from lab.speech.folders import SAMPLE_SPEC, folder_corpus, read_audio_folder, read_fbank
+from lab.speech.folders import SAMPLE_SPEC, folder_corpus, read_audio_folder, read_fbank, sample_folder
 
 MIRROR = Path(os.environ.get("LAB_MIRROR", "/nowhere"))
 
@@ -88,6 +88,19 @@ def test_the_real_sample():
         sum(map(len, corpus.train)) * SAMPLE_SPEC.seconds_per_frame / sum(len(u.text) for u in corpus.train)
     )
     assert 0.04 < rate < 0.1, "a character takes some 70 ms, so the hop is right"
+
+
+def test_the_sample_is_looked_for_in_the_mirror_and_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_MIRROR", "")
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hw4_subset" / "hw4p2_data").mkdir(parents=True)  # no mirror is not the current folder
+    assert sample_folder() is None
+    for place in ("cache", "mirror"):
+        folder = tmp_path / place / "hw4_subset" / "hw4p2_data"
+        folder.mkdir(parents=True)
+        monkeypatch.setenv("LAB_MIRROR", str(tmp_path / "mirror"))
+        assert sample_folder() == folder, "the mirror comes first"
 
 
 def test_librispeechs_layout(tmp_path):

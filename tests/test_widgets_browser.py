@@ -9,8 +9,11 @@ from collections.abc import Iterator
 
 import nbformat
 import pytest
+import torch
 from browser import HOW, ROOT, Browser, browser, find_chromium, jupyter_lab
 from nbformat.v4 import new_code_cell, new_notebook
+
+from lab.speech.audio import Audio, wav_bytes
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,6 +29,8 @@ from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.noise import Absorbing
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.widgets import *
+from lab.speech.model import SpeechConfig, SpeechTransformer
+from lab.speech.text import character_alphabet
 from lab.tokenize import BPETokenizer, CharTokenizer
 
 lines = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
@@ -38,8 +43,12 @@ book = Codebook.linear(tokenizer.vocab_size)
 painter = Denoiser(
     DenoiserConfig(tokenizer.vocab_size, context=24, num_cells=book.num_cells, num_colours=3, **sizes), book
 )
-for parameter in [*model.parameters(), *writer.parameters(), *painter.parameters()]:
-    torch.nn.init.normal_(parameter, std=0.3)
+ears = SpeechTransformer(
+    SpeechConfig(33, width=16, num_heads=2, feed_forward=16, encoder_layers=1, channels=4)
+)
+for of_model in (model, writer, painter, ears):
+    for parameter in of_model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
 """
 CELLS = [
     MODELS,
@@ -51,6 +60,7 @@ CELLS = [
     'DenoisingViewer(painter, tokenizer, Absorbing(), "the heaven _ the * earth", gap=3, steps=6)',
     "GridEditor(book, tokenizer)",
     'MergeStepper(tokenizer, "the heaven and the earth")',
+    'SpeechExplorer(ears, character_alphabet(), "one two")',
     "WindowExplorer(tokenizer.encode_lines(lines[:3]), tokenizer, context=8)",
 ]
 
@@ -266,6 +276,39 @@ def test_the_denoising_viewer(on_page):
     assert on_page.until(lambda: text(on_page, said).startswith("form"))
     on_page.settle()
     on_page.picture("denoising_viewer", viewer)
+
+
+def test_the_speech_explorer(on_page):
+    page, explorer = on_page.page, ".lab-speech-explorer"
+
+    def sound() -> str:
+        return page.locator(f"{explorer} .lab-sound audio").get_attribute("src")
+
+    def seen() -> str:
+        return page.locator(f"{explorer} .lab-view img").get_attribute("alt")
+
+    def load(name: str, content: bytes) -> None:
+        with page.expect_file_chooser() as chooser:
+            page.locator(f"{explorer} .lab-file").click()
+        chooser.value.set_files({"name": name, "mimeType": "audio/wav", "buffer": content})
+
+    first, picture = sound(), page.locator(f"{explorer} .lab-view img").get_attribute("src")
+    assert first.startswith("data:audio/wav;base64") and "by CTC" in seen()
+    type_into(on_page, f"{explorer} .lab-sentence input", "seven")
+    assert on_page.until(lambda: sound() != first)
+    second = sound()
+    page.locator(f"{explorer} .lab-voice select").select_option(index=3)
+    page.locator(f"{explorer} .lab-speak").click()
+    assert on_page.until(lambda: sound() != second)
+    assert page.locator(f"{explorer} .lab-view img").get_attribute("src") != picture
+    on_page.picture("speech_explorer", explorer)
+    load("broken.wav", b"no sound")
+    assert on_page.until(lambda: count(on_page, f"{explorer} [role=alert]") == 1)
+    load("tone.wav", wav_bytes(Audio(torch.sin(torch.arange(16_000) * 0.3) * 0.5, 16_000)))
+    assert on_page.until(lambda: count(on_page, f"{explorer} .lab-view img") == 1)
+    type_into(on_page, f"{explorer} .lab-sentence input", " ")
+    assert on_page.until(lambda: count(on_page, f"{explorer} [role=alert]") == 1)
+    on_page.picture("speech_explorer_problem", explorer)
 
 
 def test_the_other_widgets(on_page):

@@ -1,15 +1,19 @@
-"""Choosing how much a language model should say, on speech that is not reported on."""
+"""How much a language model should say, chosen on speech that is not reported on; all ways to read, compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from lab.speech.batches import Utterance
+from lab.speech.corpus import SpeechCorpus
 from lab.speech.fusion import Scorer
-from lab.speech.model import SpeechTransformer
-from lab.speech.score import cer, wer
+from lab.speech.model import Heard, SpeechTransformer
+from lab.speech.score import ErrorRate, cer, wer
 from lab.speech.transcribe import Reading, listen, read
 from lab.tokenize import Tokenizer
+
+WEIGHTS = (0.0, 0.3, 0.6, 0.9)
+BONUSES = (0.0, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,16 @@ class Tried:
     wer: float
 
 
+@dataclass(frozen=True)
+class Read:
+    """What one way of reading made of utterances: the transcripts, and how many characters and words are wrong."""
+
+    reading: Reading
+    texts: tuple[str, ...]
+    cer: ErrorRate
+    wer: ErrorRate
+
+
 def choose_weight(
     model: SpeechTransformer,
     tokenizer: Tokenizer,
@@ -28,8 +42,8 @@ def choose_weight(
     scorer: Scorer,
     reading: Reading | None = None,
     *,
-    weights: Sequence[float] = (0.0, 0.3, 0.6, 0.9),
-    bonuses: Sequence[float] = (0.0, 0.5, 1.0),
+    weights: Sequence[float] = WEIGHTS,
+    bonuses: Sequence[float] = BONUSES,
 ) -> list[Tried]:
     """Every weight of the language model with every bonus a token, the one with the fewest wrong words first.
 
@@ -38,11 +52,60 @@ def choose_weight(
 
     >>> best, *others = choose_weight(model, tokenizer, corpus.validation[:50], scorer)  # doctest: +SKIP
     """
-    reading = reading or Reading("ctc beam")
     heards, said = listen(model, [one.features for one in utterances]), [one.text for one in utterances]
+    return _chosen(model, tokenizer, heards, said, scorer, reading or Reading("ctc beam"), weights, bonuses)
+
+
+def compare(
+    model: SpeechTransformer,
+    tokenizer: Tokenizer,
+    speech: SpeechCorpus,
+    scorer: Scorer,
+    *,
+    beam: int = 12,
+    weights: Sequence[float] = WEIGHTS,
+    bonuses: Sequence[float] = BONUSES,
+) -> dict[str, Read]:
+    """The test part of `speech` read in all ways; what the language model may say is chosen on the validation part.
+
+    The last, "with language model", is the better of the two ways that have one, on the validation part.
+
+    >>> compare(model, tokenizer, corpus, scorer)["attention, greedy"].wer.rate  # doctest: +SKIP
+    """
+    heards = listen(model, [one.features for one in speech.validation])
+    said = [one.text for one in speech.validation]
+    by_ctc, by_both = (
+        _chosen(model, tokenizer, heards, said, scorer, Reading(method, beam), weights, bonuses)[0]
+        for method in ("ctc beam", "both")
+    )
+    better = min(by_ctc, by_both, key=lambda one: (one.wer, one.cer))
+    ways = {
+        "CTC, best path": (Reading("ctc"), None),
+        "CTC, beam": (Reading("ctc beam", beam), None),
+        "CTC, beam and language model": (by_ctc.reading, scorer),
+        "attention, greedy": (Reading("attention"), None),
+        "attention, beam": (Reading("attention beam", beam), None),
+        "both, and language model": (by_both.reading, scorer),
+        "with language model": (better.reading, scorer),
+    }
+    heards = listen(model, [one.features for one in speech.test])
+    said, found = [one.text for one in speech.test], {}
+    for name, (reading, asked) in ways.items():
+        texts = _transcripts(model, tokenizer, heards, reading, asked)
+        found[name] = Read(reading, tuple(texts), cer(said, texts), wer(said, texts))
+    return found
+
+
+def _chosen(
+    model, tokenizer, heards: Sequence[Heard], said: list[str], scorer, reading, weights, bonuses
+) -> list[Tried]:
     found = []
     for weight, bonus in product(weights, bonuses):
         tried = replace(reading, weight=weight, bonus=bonus)
-        texts = [tokenizer.decode(read(model, heard, tokenizer, tried, scorer)) for heard in heards]
+        texts = _transcripts(model, tokenizer, heards, tried, scorer)
         found.append(Tried(tried, cer(said, texts, resamples=0).rate, wer(said, texts, resamples=0).rate))
     return sorted(found, key=lambda one: (one.wer, one.cer))
+
+
+def _transcripts(model, tokenizer, heards: Sequence[Heard], reading, scorer) -> list[str]:
+    return [tokenizer.decode(read(model, heard, tokenizer, reading, scorer)) for heard in heards]
