@@ -29,7 +29,7 @@ from lab.speech.script import texts
 
 RESULT = Path(__file__).parent / "results" / "speech_recognition.json"
 CORPUS, ORDER, BEAM = "kjv", 8, 16
-WEIGHTS, BONUSES = (0.3, 0.5, 0.7, 0.9), (0.0, 0.5, 1.0, 1.5)
+WEIGHTS, BONUSES = (0.3, 0.6, 0.9, 1.2), (0.0, 0.5, 1.0, 1.5)
 # material -> (way to read, share of wrong) -> (asked, goal)
 ASKED = {
     "easy": {

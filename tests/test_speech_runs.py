@@ -113,6 +113,16 @@ def test_what_cannot_be_learned_is_left_out_and_named():
         fitting(replace(corpus, train=train[1:2]), character_alphabet(), SIZES)
 
 
+def test_a_few_of_the_shortest_may_be_learned_by_heart(folder):
+    whole = plan(folder)
+    prepared = runs.prepare(replace(whole, objective=replace(whole.objective, shortest=3)))
+    lengths = [len(one) for one in prepared.speech.train]
+    assert len(lengths) == 3 and lengths == sorted(map(len, runs.prepare(whole).speech.train))[:3]
+    assert len(prepared.speech.validation) == 6 and prepared.experiment != runs.prepare(whole).experiment
+    with pytest.raises(ValueError, match="shortest must be a whole number of at least 0, got -1"):
+        Recognition(shortest=-1)
+
+
 def test_another_folder_is_another_run(folder, tmp_path):
     corpus, speech = spoken(Recognition(material=None), str(folder))
     assert len(corpus.lines) == 39 and len(speech.train) == 30

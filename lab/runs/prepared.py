@@ -191,6 +191,8 @@ def prepare(what: Plan | Experiment, folder: str | os.PathLike | None = None) ->
         tokenizer = tokenizer_of(speech, plan.tokenizer, **_vocabulary(plan.tokenizer, plan.model.vocab_size))
         plan = replace(plan, model=replace(plan.model, features=speech.spec))
         speech = fitting(speech, tokenizer, plan.model)
+        if shortest := plan.objective.shortest:
+            speech = replace(speech, train=tuple(sorted(speech.train, key=len)[:shortest]))
         splits = transcripts(speech)
     else:
         speech, splits = None, corpus.splits(seed=plan.split_seed)

@@ -27,6 +27,8 @@ class Recognition:
     augment     masks over time and bands while training; None for none
     augment_after  the batches before the first of them: in the first epochs they only slow learning down
     scored      utterances that are transcribed for the score at the end; 0 for all
+    shortest    train on so many utterances only, the shortest, as one does to see whether a model can learn at all; 0
+                for all
 
     Raises ValueError for a weight outside 0 to 1 and for counts below 0.
     """
@@ -37,11 +39,12 @@ class Recognition:
     augment: SpecAugment | None = None
     augment_after: int = 0
     scored: int = 200
+    shortest: int = 0
 
     def __post_init__(self):
         if not (isinstance(self.ctc_weight, int | float) and 0 <= self.ctc_weight <= 1):
             raise ValueError(f"ctc_weight must be from 0 to 1, got {self.ctc_weight!r}")
-        for name, least in {"frames": 1, "augment_after": 0, "scored": 0}.items():
+        for name, least in {"frames": 1, "augment_after": 0, "scored": 0, "shortest": 0}.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
