@@ -62,13 +62,14 @@ def measure(material: str, folder: Path | None) -> dict:
     for name, one in found.items():
         print(f"{material}, {name}: CER {one.cer}; WER {one.wer}", flush=True)
     spoken = [one.text for one in speech.test]
+    wrong = [n for n, text in enumerate(found["CTC, best path"].texts) if text != spoken[n]]
     return {
         "rates": {name: {"CER": asdict(one.cer), "WER": asdict(one.wer)} for name, one in found.items()},
         "claims": claims(material, found),
         "readings": {name: asdict(one.reading) for name, one in found.items()},
         "sentences": [
             {"said": spoken[n], **{name: one.texts[n] for name, one in found.items()}}
-            for n in range(0, len(spoken), max(1, len(spoken) // 8))
+            for n in wrong[:: max(1, len(wrong) // 8)][:8]  # evenly, of those in which CTC's best path errs
         ],
         "language_model": f"Kneser-Ney, {ORDER} characters, {len(said):,} training texts",
         "utterances": {part: len(utterances) for part, utterances in speech.parts.items()},

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from ctypes.util import find_library
 
 import nbformat
 import pytest
@@ -38,6 +39,25 @@ def test_notebook_runs_and_its_claims_hold(smoke_runs, name):
     run = smoke_runs[name].result()
     assert run.passed, run.error
     assert any(metric["headline"] for metric in run.metrics), "README's table has nothing to show"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(find_library("espeak-ng")), reason="espeak-ng is the system's, and cannot be hidden")
+def test_speech_is_whistled_where_there_is_no_espeak_and_no_sample(tmp_path, monkeypatch):
+    (tmp_path / "espeakng_loader.py").write_text("raise ImportError('hidden')\n")
+    for name, value in {
+        "PYTHONPATH": str(tmp_path),
+        "LAB_DATA": str(tmp_path / "data"),
+        "LAB_RUNS": str(tmp_path / "runs"),
+        "LAB_MIRROR": "",
+        "OMP_NUM_THREADS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    (path,) = find_notebooks(("10",))
+    run = run_notebook(path, tmp_path / "build", {"profile": "smoke"}, progress=False)
+    assert run.passed, run.error
+    printed = run.output.read_text(encoding="utf-8")
+    assert "pip install espeakng-loader" in printed and "No real sample at hand" in printed
 
 
 @pytest.mark.parametrize("path", all_notebooks(), ids=lambda path: path.stem)

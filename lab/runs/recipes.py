@@ -22,10 +22,13 @@ class _Usual(NamedTuple):
     steps: int
     width: int = 144
     encoder_layers: int = 3
+    ctc_weight: float = 0.4
+    dropout: float = 0.0
+    hides_bands: bool = True
 
 
 USUAL = {
-    "digits": _Usual(2000, 200, 1, 500),
+    "digits": _Usual(2000, 200, 1, 700, ctc_weight=0.2, dropout=0.1, hides_bands=False),
     "easy": _Usual(24_000, 300, 1, 6000),
     "clauses": _Usual(40_000, 300, 4, 12_000, width=192, encoder_layers=4),
 }
@@ -49,9 +52,15 @@ def usual_speech(material: Material = "digits", corpus: str = "auto", seed: int 
         material, usual.train, usual.held_out, usual.held_out, accents=ACCENTS[: usual.accents]
     )
     model = SpeechConfig(
-        vocab_size=64, width=usual.width, feed_forward=4 * usual.width, encoder_layers=usual.encoder_layers
+        vocab_size=64,
+        width=usual.width,
+        feed_forward=4 * usual.width,
+        encoder_layers=usual.encoder_layers,
+        dropout=usual.dropout,
     )
     training = TrainConfig(usual.steps, matrix_lr=0.02, other_lr=3e-3, warmup=150, clip_norm=5.0)
-    bands = SpecAugment(time_masks=0)  # masks over time slow the first epochs down, these do not
-    objective = Recognition(material=spoken, augment=bands, augment_after=200)
+    bands = (
+        SpecAugment(time_masks=0) if usual.hides_bands else None
+    )  # masks over time slow the first epochs down
+    objective = Recognition(usual.ctc_weight, material=spoken, augment=bands, augment_after=200)
     return Plan(model, training, corpus, tokenizer="char", seed=seed, objective=objective)
