@@ -157,6 +157,9 @@ def test_a_sound_file_is_transcribed_from_the_command_line(folder, tmp_path, cap
     with pytest.raises(SystemExit):
         commands.transcribe("ears", (wrong,), folder=tmp_path)
     assert "8" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        commands.transcribe("ears", (), folder=tmp_path)
+    assert "nothing to listen to" in capsys.readouterr().err
 
 
 def test_bad_plans_are_refused(folder, tmp_path):
