@@ -42,7 +42,9 @@ def transcribe(
         from lab.speech.transcribe import Reading, listen, read
 
         if not sounds:
-            raise ValueError("there is nothing to listen to: name at least one WAV or FLAC file after the run")
+            raise ValueError(
+                "there is nothing to listen to: name at least one WAV or FLAC file after the run"
+            )
         loaded = bundle.load(find(run, folder), best=best)
         if loaded.experiment.kind != "speech":
             raise ValueError(
