@@ -180,6 +180,8 @@ def test_the_usual_plans_are_those_of_the_recipe():
         assert (usual.objective.augment is None) == (material == "digits")
         assert (usual.corpus, usual.seed) == ("kjv", 3)
     assert len(usual.objective.material.accents) == 4
-    with pytest.raises(ValueError, match="digits, easy, clauses; got 'verses'"):
+    recorded = usual_speech("folder", "a/folder")
+    assert recorded.objective.material is None and recorded.corpus == "a/folder"
+    with pytest.raises(ValueError, match="digits, easy, clauses, folder; got 'verses'"):
         usual_speech("verses")
     assert doctest.testmod(recipes).failed == 0

@@ -11,7 +11,7 @@ import tyro
 from lab.cli.errors import errors_told
 
 Model = Literal["transformer", "lstm", "gru", "elman", "visual-diffusion", "char-encoder", "speech"]
-Material = Literal["digits", "easy", "clauses"]
+Material = Literal["digits", "easy", "clauses", "folder"]
 Stage = Literal["reconstruction", "diffusion", "tuning"]
 Method = Literal["ancestral", "confidence", "remasking"]
 TRAIN = (
@@ -70,7 +70,8 @@ def train(given: list[str]) -> Callable[..., None]:
         plan: what to train, and on what.
         model: the kind; the flags below --model.width and so on are of this kind.
         stage: of visual-diffusion, by default the second; --start names the run of the stage before.
-        material: of speech, by default digits; easy and clauses take their sentences from --corpus.
+        material: of speech, by default digits; easy and clauses take their sentences from --corpus, folder is recorded
+            speech in the folder --corpus.
         folder: where the runs are; `runs/` of the project if absent.
         name: the name of the run's folder, instead of one made from all settings and the code.
         save_seconds: how often it is saved on the way.
