@@ -1,4 +1,4 @@
-"""How many words does a recogniser get wrong that one core trained in a quarter of an hour, and in an hour?
+"""How many words does a recogniser get wrong that one core trained for half an hour, and for an hour?
 
 Two materials of KJV, spoken by espeak-ng: easy, clauses of the 300 commonest words; clauses, of any words. All figures
 are of texts and voices that training did not hear. How much the language model may say is chosen on the validation

@@ -37,7 +37,7 @@ USUAL = {
 
 
 def usual_speech(material: Material = "digits", corpus: str = "auto", seed: int = 0) -> Plan:
-    """A recogniser for one material of `lab.speech.script`: a minute of training, a quarter of an hour, an hour.
+    """A recogniser for one material of `lab.speech.script`: on one core about a minute, half an hour, an hour.
 
     Of "folder", recorded speech, `corpus` is the path, laid out as `lab.speech.folders` reads it.
 
@@ -67,8 +67,7 @@ def usual_speech(material: Material = "digits", corpus: str = "auto", seed: int 
         dropout=usual.dropout,
     )
     training = TrainConfig(usual.steps, matrix_lr=0.02, other_lr=3e-3, warmup=150, clip_norm=5.0)
-    bands = (
-        SpecAugment(time_masks=0) if usual.hides_bands else None
-    )  # masks over time slow the first epochs down
+    # No masks over time: they slow the first epochs down.
+    bands = SpecAugment(time_masks=0) if usual.hides_bands else None
     objective = Recognition(usual.ctc_weight, material=spoken, augment=bands, augment_after=200)
     return Plan(model, training, corpus, tokenizer="char", seed=seed, objective=objective)
