@@ -28,9 +28,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
 from lab.bench import Timing, machine, measure, measure_together
+from lab.data.masks import causal
 from lab.decode.search import Sampling, generate
 from lab.files import write_atomic
-from lab.masks import causal
 from lab.nn.attention import MultiHeadAttention, attend, attention_weights, settle_mask
 from lab.nn.config import TransformerConfig
 from lab.nn.interop import from_transformers

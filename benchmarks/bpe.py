@@ -17,11 +17,11 @@ import tiktoken
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from lab import corpora
+import lab.text as corpora
 from lab.bench import Timing, machine, measure_together
 from lab.files import write_atomic
-from lab.tokenize import SPECIAL_TOKENS, BPETokenizer, from_json, to_huggingface, to_tiktoken
-from lab.tokenize.pretokens import PATTERNS
+from lab.text import SPECIAL_TOKENS, BPETokenizer, from_json, to_huggingface, to_tiktoken
+from lab.text.pretokens import PATTERNS
 
 VOCAB_SIZE = 10_000
 RESULT = Path(__file__).parent / "results" / "bpe.json"
@@ -40,7 +40,7 @@ CLAIMS = (
 MEMORY_LIMIT_MB = 400
 PEAK_MEMORY = """
 import pathlib, resource, sys
-from lab.tokenize import BPETokenizer
+from lab.text import BPETokenizer
 with open(sys.argv[1], encoding="utf-8") as file:
     BPETokenizer.train(file.read().splitlines(), int(sys.argv[2]))
 status = pathlib.Path("/proc/self/status")

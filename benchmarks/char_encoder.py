@@ -19,9 +19,7 @@ import tyro
 
 from lab import runs
 from lab.bench import machine
-from lab.files import write_atomic
-from lab.nn.char_encoder import CharEncoderConfig
-from lab.objectives import (
+from lab.chars import (
     CharacterObjectives,
     Weights,
     chance_levels,
@@ -29,6 +27,8 @@ from lab.objectives import (
     memory_effect,
     score_table,
 )
+from lab.chars.model import CharEncoderConfig
+from lab.files import write_atomic
 from lab.train import TrainConfig
 
 RESULT = Path(__file__).parent / "results" / "char_encoder.json"

@@ -16,13 +16,13 @@ from typing import Literal
 
 import torch
 import tyro
+from autopsy import SIZES, Curve, levels, rehearse, table, variants
 
-import lab.corpora
-from lab.autopsy import SIZES, Curve, levels, rehearse, table, variants
+import lab.text
 from lab.bench import machine
 from lab.config import from_json, to_json
 from lab.files import write_atomic
-from lab.tokenize import CharTokenizer
+from lab.text import CharTokenizer
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -58,7 +58,7 @@ def main(settings: Settings) -> None:
     size = replace(size, steps=settings.steps or size.steps)
     seeds = settings.seeds[:1] if settings.quick else settings.seeds
     chosen = {name: variants()[name] for name in settings.only or variants()}
-    corpus = lab.corpora.load("kjv")
+    corpus = lab.text.load("kjv")
     splits = corpus.splits(seed=0)
     tokenizer = CharTokenizer.train(splits.train)
     lines = splits.train[: size.steps * size.batch_size]  # more would be encoded and not read

@@ -10,15 +10,20 @@ from pathlib import Path
 import torch
 import tyro
 
-import lab.corpora
-from lab.baselines import COMPRESSORS, compressed_bits_per_char, unigram_bits_per_char
+import lab.text
 from lab.bench import machine
+from lab.data import join_lines, random_windows
 from lab.files import write_atomic
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import next_token_loss, score_lines
-from lab.tokenize import BPETokenizer
+from lab.score import (
+    COMPRESSORS,
+    compressed_bits_per_char,
+    next_token_loss,
+    score_lines,
+    unigram_bits_per_char,
+)
+from lab.text import BPETokenizer
 from lab.train import TrainConfig, train
-from lab.windows import join_lines, random_windows
 
 RESULT = Path(__file__).parent / "results" / "first_model.json"
 
@@ -37,7 +42,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     torch.set_num_threads(settings.threads)
-    corpus = lab.corpora.load("kjv")
+    corpus = lab.text.load("kjv")
     splits = corpus.splits(seed=0)
     tokenizer = BPETokenizer.train(splits.train, settings.vocab_size)
     stream = join_lines(tokenizer.encode_lines(splits.train))

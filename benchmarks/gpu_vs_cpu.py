@@ -24,7 +24,6 @@ import torch
 import tyro
 from torch import Tensor
 
-from lab import masks
 from lab.bench import (
     Point,
     Result,
@@ -56,8 +55,8 @@ from lab.bench import (
     synchronise,
     time_parts,
 )
+from lab.data import masks, random_windows
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.windows import random_windows
 
 RESULTS = Path(__file__).parent / "results"
 SMALL = TransformerConfig(vocab_size=1000)

@@ -23,12 +23,12 @@ import tyro
 
 from lab import bundle
 from lab.bench import machine
+from lab.data import join_lines, random_windows
 from lab.files import sha256_bytes, write_atomic
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import next_token_loss
-from lab.tokenize import CharTokenizer
+from lab.score import next_token_loss
+from lab.text import CharTokenizer
 from lab.train import TrainConfig, TrainingState, train
-from lab.windows import join_lines, random_windows
 
 LINES = ["in the beginning", "the night and the light", "that it was good"] * 4
 TOKENIZER = CharTokenizer.train(LINES)

@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
-from lab import corpora
+import lab.text as corpora
 from lab.bench import Timing, machine, measure_together
+from lab.data.masks import documents
 from lab.files import write_atomic
-from lab.masks import documents
 
 NUM_DOCUMENTS = (1, 2, 4, 8, 16, 32)
 FITTED_FROM = 4  # fewer documents a row measure the overhead of a call

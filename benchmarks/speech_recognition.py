@@ -18,11 +18,12 @@ from typing import Literal
 import torch
 import tyro
 
-from lab import corpora, runs
-from lab.baselines import KneserNey
+import lab.text as corpora
+from lab import runs
 from lab.bench import machine
 from lab.files import write_atomic
 from lab.runs.recipes import usual_speech
+from lab.score import KneserNey
 from lab.speech.choosing import Read, compare
 from lab.speech.fusion import NGramScorer
 from lab.speech.script import texts

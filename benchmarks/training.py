@@ -33,16 +33,16 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 from x_transformers import Decoder, TransformerWrapper
 
-import lab.corpora
-from lab.batches import Batch
+import lab.text
 from lab.bench import Timing, machine, measure_together
+from lab.data import join_lines, random_windows
+from lab.data.batch import Batch
 from lab.files import write_atomic
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import next_token_loss, score_lines
-from lab.tokenize import BPETokenizer
+from lab.score import next_token_loss, score_lines
+from lab.text import BPETokenizer
 from lab.train import TrainConfig, train
-from lab.windows import join_lines, random_windows
 
 RESULT = Path(__file__).parent / "results" / "training.json"
 
@@ -311,7 +311,7 @@ class Trial:
 
     def __init__(self, recipe: Recipe, settings: Settings):
         self.recipe, self.seed = recipe, settings.seed
-        self.corpus = lab.corpora.load("kjv")
+        self.corpus = lab.text.load("kjv")
         splits = self.corpus.splits(seed=0)
         lines = splits.train[:QUICK_LINES] if settings.quick else splits.train
         held_out = splits.validation if settings.validation else splits.test

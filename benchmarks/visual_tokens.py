@@ -23,9 +23,10 @@ from typing import Literal
 import torch
 import tyro
 
-import lab.corpora
-from lab.batches import Batch
+import lab.text
 from lab.bench import machine
+from lab.data import join_lines, random_windows
+from lab.data.batch import Batch
 from lab.diffusion.bound import score_bound
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -34,10 +35,9 @@ from lab.diffusion.losses import diffusion_loss
 from lab.diffusion.noise import Absorbing, Uniform
 from lab.files import write_atomic
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import Score, next_token_loss, score_lines
-from lab.tokenize import BPETokenizer
+from lab.score import Score, next_token_loss, score_lines
+from lab.text import BPETokenizer
 from lab.train import TrainConfig, train
-from lab.windows import join_lines, random_windows
 
 RESULTS = Path(__file__).parent / "results"
 SIDES = ("autoregressive", "token", "cell", "uniform")
@@ -74,7 +74,7 @@ class Text:
     """KJV as ids, and the lines that are held out."""
 
     def __init__(self, settings: Settings):
-        splits = lab.corpora.load("kjv").splits(seed=0)
+        splits = lab.text.load("kjv").splits(seed=0)
         lines = splits.train[:1000] if settings.quick else splits.train
         self.held_out = splits.test[: settings.lines or None]
         self.tokenizer = BPETokenizer.train(lines, 1000)

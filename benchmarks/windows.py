@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from lab import corpora
-from lab.batches import IGNORE
+import lab.text as corpora
 from lab.bench import Timing, machine, measure_together
+from lab.data import POLICIES, LineWindows, join_lines
+from lab.data.batch import IGNORE
 from lab.files import write_atomic
-from lab.tokenize import CharTokenizer
-from lab.windows import POLICIES, LineWindows, join_lines
+from lab.text import CharTokenizer
 
 CONTEXT, BATCH_SIZE, BATCHES = 256, 64, 32  # a repeat is this many batches
 SPEED_LIMIT, SPEED_GOAL = 8, 20

@@ -6,9 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
-from lab.autopsy import (
+from autopsy import (
     CAUSES,
     CORRECTED,
     RECORDED,
@@ -23,16 +21,18 @@ from lab.autopsy import (
     run,
     table,
 )
-from lab.autopsy.faults import Size, variants
-from lab.autopsy.levels import entropy, frequency_reader, padding_share, tied_start
-from lab.autopsy.losses import batch_losses, masked, measure, padded, written_clm
-from lab.autopsy.predictions import predictions
-from lab.autopsy.rehearsal import make_model, make_optimizers_for, rate_factor, shuffled, update
-from lab.batches import IGNORE
+from autopsy.faults import Size, variants
+from autopsy.levels import entropy, frequency_reader, padding_share, tied_start
+from autopsy.losses import batch_losses, masked, measure, padded, written_clm
+from autopsy.predictions import predictions
+from autopsy.rehearsal import make_model, make_optimizers_for, rate_factor, shuffled, update
+from torch import nn
+
+from lab.chars.corruption import mask_characters
+from lab.chars.model import CharEncoding
 from lab.config import from_json, to_json
-from lab.corruption import mask_characters
-from lab.nn.char_encoder import CharEncoding
-from lab.tokenize import CharTokenizer
+from lab.data.batch import IGNORE
+from lab.text import CharTokenizer
 
 LINES = [
     "in the beginning was the word",

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.baselines import KneserNey, unigram_bits_per_char
-from lab.baselines.ngrams import FALLBACK, UNICODE, UNKNOWN
-from lab.corpora import load
-from lab.objectives import Score
+from lab.score import KneserNey, Score, unigram_bits_per_char
+from lab.score.ngrams import FALLBACK, UNICODE, UNKNOWN
+from lab.text import load
 
 BEGIN = "<s>"
 
@@ -195,5 +194,5 @@ def test_no_lines_are_refused():
 
 
 def test_examples_in_the_documentation():
-    failed, attempted = doctest.testmod(importlib.import_module("lab.baselines.ngrams"))
+    failed, attempted = doctest.testmod(importlib.import_module("lab.score.ngrams"))
     assert attempted and not failed

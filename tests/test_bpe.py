@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.tokenize import BPETokenizer, from_json
-from lab.tokenize.bpe_encode import NEVER, SHORT, Cache, apply_merges, merge_with_heap
-from lab.tokenize.bpe_train import MAX_VOCAB
-from lab.tokenize.pretokens import splitter
+from lab.text import BPETokenizer, tokenizer_from_json
+from lab.text.bpe_encode import NEVER, SHORT, Cache, apply_merges, merge_with_heap
+from lab.text.bpe_train import MAX_VOCAB
+from lab.text.pretokens import splitter
 
 FIRST_MERGE = 261
 # Words that share pieces, so that merges come in chains, and every way white space can stand between them.
@@ -132,7 +132,7 @@ def test_any_text_comes_back(tokenizer, text):
 @given(text=corpus_like)
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_encoding_equals_applying_merges_in_order(tokenizer, text):
-    fresh = from_json(tokenizer.to_json())
+    fresh = tokenizer_from_json(tokenizer.to_json())
     ids = plain_encode(text, tokenizer)
     assert fresh.encode(text) == ids
     assert fresh.encode(text) == ids, "with a warm cache"
@@ -201,7 +201,7 @@ def test_lone_surrogates_are_named(text):
 
 
 def test_caches_stay_small_and_out_of_sight(monkeypatch):
-    tokenizer = from_json(TRAINED["gpt4"].to_json())
+    tokenizer = tokenizer_from_json(TRAINED["gpt4"].to_json())
     monkeypatch.setattr(Cache, "MAX_ENTRIES", 10)
     text = " ".join(f"w{n:x}" for n in range(500)) + " " + "x" * 1000
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -221,7 +221,7 @@ def test_bad_vocab_sizes_are_named(vocab_size):
 )
 def test_merges_of_unknown_ids_are_named(merges):
     text = json.dumps({"kind": "bpe", "version": 1, "pattern": "gpt4", "merges": merges})
-    for make in (lambda: BPETokenizer(merges), lambda: from_json(text)):
+    for make in (lambda: BPETokenizer(merges), lambda: tokenizer_from_json(text)):
         with pytest.raises(ValueError, match="merge 0 is"):
             make()
 

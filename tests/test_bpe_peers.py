@@ -11,15 +11,15 @@ import tiktoken
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from lab.tokenize import (
+from lab.text import (
     BPETokenizer,
     from_huggingface,
-    from_json,
     from_tiktoken,
     to_huggingface,
     to_tiktoken,
+    tokenizer_from_json,
 )
-from lab.tokenize.pretokens import PATTERNS, SPELLINGS
+from lab.text.pretokens import PATTERNS, SPELLINGS
 
 CORPUS = [
     "In the beginning God created the heaven and the earth.",
@@ -145,7 +145,7 @@ def test_an_imported_tokenizer_keeps_its_ids(pre_tokenizer, pattern, ignore_merg
     ours = from_huggingface(theirs.to_str())
     assert ours.pattern == pattern and ours.vocab_size == theirs.get_vocab_size()
     assert (ours.bos_id, ours.eos_id, ours.unk_id, ours.mask_id) == (0, 0, 1, None)
-    again = from_json(ours.to_json())
+    again = tokenizer_from_json(ours.to_json())
     assert again == ours
     for text in [*texts(), "a<late>b<|endoftext|>"]:
         ids = theirs.encode(text).ids
@@ -176,7 +176,7 @@ def test_roles_are_found_or_given():
     text = their_tokenizer(pre_tokenizers.ByteLevel(add_prefix_space=False)).to_str()
     ours = from_huggingface(text, roles={"pad": "<late>", "bos": "<unk>"})
     assert (ours.pad_id, ours.bos_id) == (from_huggingface(text).encode("<late>", allow_special=True)[0], 1)
-    assert from_json(ours.to_json()).pad_id == ours.pad_id
+    assert tokenizer_from_json(ours.to_json()).pad_id == ours.pad_id
     with pytest.raises(ValueError, match="'<nosuch>'"):
         from_huggingface(text, roles={"pad": "<nosuch>"})
     file = json.loads(text) | {"added_tokens": []}
@@ -267,7 +267,7 @@ def test_ranks_of_tiktoken_keep_their_ids():
         assert ours.vocab_size == theirs.n_vocab == 401 and ours.eos_id == 400
         for text in [*texts(), "a\n ", "a \n"]:
             assert ours.encode(text) == theirs.encode_ordinary(text)
-        assert to_tiktoken(from_json(ours.to_json())) == ranks
+        assert to_tiktoken(tokenizer_from_json(ours.to_json())) == ranks
         with pytest.raises(ValueError, match="id 399"):
             ours.decode([399])
 
@@ -284,7 +284,7 @@ def test_bad_ranks_are_named():
     file = json.loads(out_of_order.to_json())
     file["layout"]["merged_ids"].reverse()
     with pytest.raises(ValueError, match="order of ids"):
-        to_tiktoken(from_json(json.dumps(file)))
+        to_tiktoken(tokenizer_from_json(json.dumps(file)))
 
 
 @pytest.mark.parametrize(
@@ -303,4 +303,4 @@ def test_bad_layouts_are_named(change, message):
     file = json.loads(from_tiktoken(ranks, {"</s>": 257}).to_json())
     file["layout"] |= change
     with pytest.raises(ValueError, match=message):
-        from_json(json.dumps(file))
+        tokenizer_from_json(json.dumps(file))

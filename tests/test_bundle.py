@@ -13,14 +13,14 @@ import torch
 
 from lab.bundle import Data, Experiment, Run, differences, load, restore_random, resume, save
 from lab.bundle.experiment import KINDS
+from lab.data import join_lines, random_windows
 from lab.decode.search import Sampling, generate
 from lab.files import sha256_bytes
 from lab.nn.recurrent import RecurrentConfig
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import next_token_loss
-from lab.tokenize import BPETokenizer, CharTokenizer, WordTokenizer
+from lab.score import next_token_loss
+from lab.text import BPETokenizer, CharTokenizer, WordTokenizer
 from lab.train import TrainConfig, TrainingState, train
-from lab.windows import join_lines, random_windows
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES = ["in the beginning", "the night and the light", "that it was good"] * 4
@@ -92,8 +92,8 @@ ELSEWHERE = """
 import json, os, sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from lab.bundle import load
-import lab.corpora
-lab.corpora.load = None  # it is not at hand
+import lab.text
+lab.text.load = None  # it is not at hand
 from test_bundle import sampled_text, weights_of
 run = load({path!r})
 tied = run.model.output.weight is run.model.embedding.token.weight

@@ -17,7 +17,7 @@ import lab.bundle.step_folder as step_folder
 from lab.bundle import BundleError, load, save
 from lab.bundle.step_folder import FILES, MANIFEST
 from lab.files import sha256_bytes
-from lab.tokenize import CharTokenizer
+from lab.text import CharTokenizer
 
 EVERY = (*FILES, MANIFEST)
 

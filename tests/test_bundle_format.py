@@ -11,7 +11,7 @@ import torch
 from test_bundle import LINES, batches_of, sampled_text, tiny_run, train_on, weights_of
 
 from lab.bundle import load, save
-from lab.objectives import next_token_loss
+from lab.score import next_token_loss
 
 FIXTURE = Path(__file__).parent / "fixtures" / "bundle_v1"
 

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lab import checks
+from lab.chars.bottleneck import Bottleneck, text_lengths, write_greedily
+from lab.chars.model import HEADS, CharEncoder, CharEncoderConfig
 from lab.config import from_json, to_json
-from lab.nn.bottleneck import Bottleneck, text_lengths, write_greedily
-from lab.nn.char_encoder import HEADS, CharEncoder, CharEncoderConfig
-from lab.optim import make_optimizers
+from lab.train.optim import make_optimizers
 
 V, T, PAD = 30, 12, 0
 CONFIG = CharEncoderConfig(

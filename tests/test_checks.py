@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lab import checks, masks
+from lab import checks
 from lab.checks.drawing import Cell, Drawing, tables
+from lab.data import masks
 
 
 def caught(report: checks.CheckReport) -> list[str]:

@@ -18,7 +18,7 @@ from lab import bundle, checks
 from lab.checks.checkpoint_cases import is_pickled
 from lab.files import sha256_bytes
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.tokenize import BPETokenizer
+from lab.text import BPETokenizer
 from lab.train import TrainConfig, TrainingState
 
 ANSWER, WEIGHTS = (
@@ -288,9 +288,9 @@ def test_a_checkpoint_may_be_a_file(tmp_path):
 
 
 def test_the_training_of_the_lab_passes(tmp_path):
-    from lab.objectives import next_token_loss
+    from lab.data import random_windows
+    from lab.score import next_token_loss
     from lab.train import train
-    from lab.windows import random_windows
 
     tokenizer = BPETokenizer.train(["the cat sat on the mat"], 262)
     model_config = TransformerConfig(tokenizer.vocab_size, 8, 8, 1, 2, 8, dropout=0.1)

@@ -7,7 +7,7 @@ from test_checks import caught
 from torch import nn
 
 from lab import checks
-from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
+from lab.chars.model import CharEncoder, CharEncoderConfig
 
 V, CONTEXT = 23, 12
 LATER, TOGETHER = "no later character moves the logits", "all later characters together do not move them"

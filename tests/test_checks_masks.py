@@ -5,7 +5,8 @@ import pytest
 import torch
 from test_checks import caught
 
-from lab import checks, masks
+from lab import checks
+from lab.data import masks
 
 
 def causal_in_loops(T):

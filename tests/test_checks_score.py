@@ -9,7 +9,7 @@ import torch
 from test_checks import caught
 
 from lab import checks
-from lab.objectives import score_lines
+from lab.score import score_lines
 
 ANSWER, BITS = (
     "the answer is one number, bits per character",

@@ -9,8 +9,8 @@ from test_checks import caught
 
 from lab import checks
 from lab.checks.tokenizers import NASTY_TEXTS
-from lab.tokenize import BPETokenizer, CharTokenizer, WordTokenizer
-from lab.tokenize.pretokens import splitter
+from lab.text import BPETokenizer, CharTokenizer, WordTokenizer
+from lab.text.pretokens import splitter
 
 
 def lab_bpe(lines, num_merges):

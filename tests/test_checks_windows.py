@@ -8,8 +8,8 @@ import torch
 from test_checks import caught, next_fit
 
 from lab import checks
-from lab.packing import pack
-from lab.windows import POLICIES, LineWindows
+from lab.data import POLICIES, LineWindows
+from lab.data.packing import pack
 
 POLICY_NAMES = sorted(POLICIES)
 

@@ -11,7 +11,7 @@ from lab import bundle, cli
 from lab.cli.training import pieces
 from lab.decode.search import Sampling, generate
 from lab.diffusion.writing import write_line
-from lab.tokenize import BPETokenizer
+from lab.text import BPETokenizer
 
 SMALL = {
     "--tokenizer": "char",

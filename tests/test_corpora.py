@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.corpora import NAMES, Corpus, CorpusError, load, named, python_docs
-from lab.corpora.download import RemoteFile
 from lab.files import sha256_bytes
+from lab.text import NAMES, Corpus, CorpusError, load, named, python_docs
+from lab.text.download import RemoteFile
 
 MIRROR = Path(os.environ.get("LAB_MIRROR") or Path(__file__).parents[2] / "shared" / "data")
 needs_mirror = pytest.mark.skipif(not (MIRROR / "kjv.txt").is_file(), reason="no LAB_MIRROR with kjv.txt")
@@ -257,5 +257,5 @@ def test_folders_without_texts_or_with_both_kinds_are_refused(tmp_path):
 
 @pytest.mark.parametrize("module", ["corpus", "named", "own", "python_docs", "pcfg", "grammar"])
 def test_the_worked_examples_are_right(module):
-    failed, attempted = doctest.testmod(importlib.import_module(f"lab.corpora.{module}"))
+    failed, attempted = doctest.testmod(importlib.import_module(f"lab.text.{module}"))
     assert attempted and not failed

@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lab.corpora import CorpusError, download
-from lab.corpora.download import RemoteFile, UnreachableError, fetch
 from lab.files import sha256_bytes
+from lab.text import CorpusError, download
+from lab.text.download import RemoteFile, UnreachableError, fetch
 
 TEXT = b"In the beginning\n" * 20_000
 BAD = b"<html>Please log in</html>"

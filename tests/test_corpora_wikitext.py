@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lab.corpora import NAMES, CorpusError, load, wikitext
-from lab.corpora.download import UnreachableError
 from lab.files import sha256_bytes
+from lab.text import NAMES, CorpusError, load, wikitext
+from lab.text.download import UnreachableError
 
 ROWS = [
     "",

@@ -9,9 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import corruption
-from lab.batches import IGNORE
-from lab.corruption import (
+from lab.chars import corruption
+from lab.chars.corruption import (
     Masked,
     character_ids,
     count_lost,
@@ -20,7 +19,8 @@ from lab.corruption import (
     restore_characters,
     special_ids,
 )
-from lab.tokenize import CharTokenizer
+from lab.data.batch import IGNORE
+from lab.text import CharTokenizer
 
 PAD, UNK, BOS, EOS, MASK = SPECIALS = range(5)
 SPACE, V = 5, 45

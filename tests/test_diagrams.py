@@ -22,7 +22,7 @@ from lab.show.diagrams.bpe import merge_steps
 from lab.show.diagrams.palette import INK, NOTE, PALETTE, PAPER, SHEET, contrast
 from lab.show.diagrams.render import GraphvizNotFound, quoted, to_svg
 from lab.show.diagrams.sketch import NAME_SIZE, NOTE_SIZE, SVG, labels, sketch
-from lab.tokenize import BPETokenizer
+from lab.text import BPETokenizer
 
 FIGURES = Path(__file__).parents[1] / "figures"
 CONFIG = TransformerConfig(vocab_size=321, context=40, width=48, num_layers=3, num_heads=4, feed_forward=100)

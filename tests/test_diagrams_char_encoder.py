@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
+from lab.chars.model import CharEncoder, CharEncoderConfig
 from lab.show.diagrams import char_encoder, report_char_encoder_shapes
 from lab.show.diagrams.sketch import labels
 

@@ -18,17 +18,17 @@ from test_diagrams_layout import assert_on_the_page, taken
 from torch import nn
 
 from lab import bundle
-from lab.batches import Batch
+from lab.data.batch import Batch
 from lab.nn.recurrent import CELLS, RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import next_token_loss
+from lab.score import next_token_loss
 from lab.show.diagrams import SKY, recurrence, report_recurrent_shapes, run, strokes
 from lab.show.diagrams.render import to_svg
 from lab.show.diagrams.run import PIECES
 from lab.show.diagrams.sketch import SVG, labels
-from lab.tokenize import BPETokenizer, CharTokenizer
+from lab.text import BPETokenizer, CharTokenizer
 from lab.train import TrainConfig, train
-from lab.training_state import TrainingState
+from lab.train.state import TrainingState
 
 CONFIGS = {
     **{

@@ -8,7 +8,7 @@ import torch
 from diffusion_toys import BLANK, ExactDenoiser
 from numpy.polynomial.legendre import leggauss
 
-from lab.batches import IGNORE, Batch
+from lab.data.batch import IGNORE, Batch
 from lab.diffusion import bound
 from lab.diffusion.bound import d3pm_nats, noised_nats, revealed_nats, score_bound, udlm_nats
 from lab.diffusion.codebook import Codebook
@@ -17,8 +17,8 @@ from lab.diffusion.heads import evidence, leave_one_out
 from lab.diffusion.lines import LineLengths, line_batches, line_windows, pad_windows
 from lab.diffusion.losses import diffusion_loss, random_spans
 from lab.diffusion.noise import SCHEDULES, Absorbing, Uniform
-from lab.objectives import score_lines
-from lab.tokenize import CharTokenizer
+from lab.score import score_lines
+from lab.text import CharTokenizer
 from lab.train import TrainConfig, train
 
 NODES, WEIGHTS = (torch.tensor(a) for a in leggauss(60))

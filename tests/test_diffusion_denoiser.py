@@ -6,11 +6,11 @@ from diffusion_toys import BLANK, toy_codebook
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.data.masks import padding
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.heads import evidence, leave_one_out, word_log_marginals
 from lab.diffusion.noise import Absorbing, Uniform
-from lab.masks import padding
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 V, N = 6, 4

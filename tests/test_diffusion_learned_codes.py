@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab import config
-from lab.batches import Batch
+from lab.data.batch import Batch
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.learned_codes import (
     Autoencoder,

@@ -191,8 +191,8 @@ ELSEWHERE = """
 import sys, torch
 sys.path[:0] = [{root!r}]
 from lab.bundle import load
-import lab.corpora
-lab.corpora.load = None  # it is not at hand
+import lab.text
+lab.text.load = None  # it is not at hand
 from lab.diffusion.writing import write_line
 run = load({path!r})
 generator = torch.Generator().manual_seed(2)

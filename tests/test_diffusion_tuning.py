@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab.batches import Batch
 from lab.config import from_json, to_json
+from lab.data.batch import Batch
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.lines import LineLengths

@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from lab.corpora import grammar, load
-from lab.corpora.pcfg import Grammar
+from lab.text import grammar, load
+from lab.text.pcfg import Grammar
 
 LINES = grammar.sample(20_000, seed=7)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab import masks
+from lab.data import masks
 from lab.nn.attention import MultiHeadAttention, attend
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 

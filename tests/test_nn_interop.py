@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.data.masks import causal, combine, padding
 from lab.decode.search import Sampling, generate
-from lab.masks import causal, combine, padding
 from lab.nn.interop import from_transformers, to_transformers
 from lab.nn.transformer import DecoderOnlyTransformer, EncoderOnlyTransformer, TransformerConfig
 

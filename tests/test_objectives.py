@@ -8,10 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lab.baselines import COMPRESSORS, compressed_bits_per_char, unigram_bits_per_char
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import Score, score_lines, scoring_windows
-from lab.tokenize import CharTokenizer
+from lab.score import (
+    COMPRESSORS,
+    Score,
+    compressed_bits_per_char,
+    score_lines,
+    scoring_windows,
+    unigram_bits_per_char,
+)
+from lab.text import CharTokenizer
 
 
 class Bigrams(nn.Module):

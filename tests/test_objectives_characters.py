@@ -12,13 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lab.batches import IGNORE
-from lab.config import from_json, to_json
-from lab.corruption import character_ids, mask_characters, remove_characters, special_ids
-from lab.decode.search import Sampling, generate
-from lab.nn.bottleneck import write_greedily
-from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
-from lab.objectives import (
+from lab.chars import (
     CharacterObjectives,
     Found,
     NextCharacter,
@@ -44,13 +38,19 @@ from lab.objectives import (
     restoration_score,
     running_rows,
     score_table,
-    seeded_by_batch,
     single_rows,
 )
-from lab.objectives.character_batches import pad_rows
-from lab.objectives.character_memory import _paired, _rows_and_memories
-from lab.tokenize import CharTokenizer
+from lab.chars.batches import pad_rows
+from lab.chars.bottleneck import write_greedily
+from lab.chars.corruption import character_ids, mask_characters, remove_characters, special_ids
+from lab.chars.memory import _paired, _rows_and_memories
+from lab.chars.model import CharEncoder, CharEncoderConfig
+from lab.config import from_json, to_json
+from lab.data.batch import IGNORE
+from lab.decode.search import Sampling, generate
+from lab.text import CharTokenizer
 from lab.train import TrainConfig, train
+from lab.train.draws import seeded_by_batch
 
 LINES = [
     "The cat sat, and ran.",

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import corpora
-from lab.batches import IGNORE
-from lab.packing import STRATEGIES, Packed, best_fit, pack
-from lab.windows import flatten
+import lab.text as corpora
+from lab.data import flatten
+from lab.data.batch import IGNORE
+from lab.data.packing import STRATEGIES, Packed, best_fit, pack
 
 LINES = [[2, 7, 8, 9, 3], [2, 3], [2, 5, 6, 7, 8, 9, 10, 11, 3], [2, 4, 3], [2, 6, 3]]
 PAD = 77

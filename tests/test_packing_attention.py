@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lab.batches import IGNORE
-from lab.masks import documents, to_blocked
+from lab.data.batch import IGNORE
+from lab.data.masks import documents, to_blocked
+from lab.data.packing import pack
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.packing import pack
 
 V, CONTEXT, HEADS = 30, 16, 2
 LINES = [

@@ -10,15 +10,14 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lab import masks
+from lab.data import LineWindows, Transcripts, masks
+from lab.data.packing import pack
 from lab.decode.search import Sampling, generate
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM, RecurrentState
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import next_token_loss, score_lines
-from lab.optim import Muon, make_optimizers
-from lab.packing import pack
-from lab.tokenize import CharTokenizer
-from lab.windows import LineWindows, Transcripts
+from lab.score import next_token_loss, score_lines
+from lab.text import CharTokenizer
+from lab.train.optim import Muon, make_optimizers
 
 CONFIG = RecurrentConfig(vocab_size=30, context=16, width=12, num_layers=2)
 CELLS = ("elman", "gru", "lstm")

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from lab import bundle, runs
-from lab.corpora import CorpusError
 from lab.nn.transformer import TransformerConfig
-from lab.objectives import score_lines
 from lab.runs import code as run_code
 from lab.runs import tasks
 from lab.runs.lock import locked
+from lab.score import score_lines
+from lab.text import CorpusError
 from lab.train import TrainConfig
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "tree", "and", "then", "slept"]

@@ -10,10 +10,7 @@ import pytest
 import torch
 
 from lab import bundle, cli, runs
-from lab.decode.search import Sampling, generate
-from lab.nn.char_encoder import CharEncoderConfig
-from lab.nn.transformer import TransformerConfig
-from lab.objectives import (
+from lab.chars import (
     CharacterObjectives,
     CharacterScores,
     NextCharacter,
@@ -21,6 +18,9 @@ from lab.objectives import (
     character_scores,
     clm_score,
 )
+from lab.chars.model import CharEncoderConfig
+from lab.decode.search import Sampling, generate
+from lab.nn.transformer import TransformerConfig
 from lab.train import TrainConfig
 
 WORDS = ["the", "cat,", "dog", "sat", "ran.", "on", "under", "a", "mat;", "tree", "and", "then", "slept!"]

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab import masks, scratch
+from lab import scratch
+from lab.data import masks
 from lab.scratch import Linear, MultiHeadAttention, ScaledDotProductAttention, Softmax
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)

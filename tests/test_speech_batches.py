@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.batches import IGNORE
+from lab.data.batch import IGNORE
 from lab.speech.augment import SpecAugment
 from lab.speech.batches import SpeechBatch, SpeechStream, Utterance, batches, collate
 from lab.speech.features import Normalizer
 from lab.speech.text import character_alphabet, encode
-from lab.tokenize import BPETokenizer, WordTokenizer
+from lab.text import BPETokenizer, WordTokenizer
 
 ALPHABET = character_alphabet()
 

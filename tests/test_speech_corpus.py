@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.config import from_json, to_json
-from lab.corpora import Corpus
 from lab.speech import espeak, store, synthetic, voices
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
@@ -24,6 +23,7 @@ from lab.speech.resample import resampled
 from lab.speech.score import edit_distance
 from lab.speech.script import SyntheticConfig, texts
 from lab.speech.text import TextError, character_alphabet, encode, plain
+from lab.text import Corpus
 
 MIRROR = Path(os.environ.get("LAB_MIRROR", "/nowhere"))
 ALPHABET = character_alphabet()

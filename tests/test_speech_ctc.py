@@ -12,13 +12,13 @@ import torch.nn.functional as nnf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.baselines import KneserNey
-from lab.batches import IGNORE
+from lab.data.batch import IGNORE
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.score import KneserNey
 from lab.speech import ctc
 from lab.speech.ctc_beam import prefix_beam
 from lab.speech.fusion import ModelScorer, NGramScorer
-from lab.tokenize.chars import CharTokenizer
+from lab.text.chars import CharTokenizer
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 

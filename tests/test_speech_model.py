@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab import checks
-from lab.batches import IGNORE
 from lab.config import from_json, to_json
+from lab.data.batch import IGNORE
 from lab.nn.config import TransformerConfig
 from lab.speech.batches import SpeechBatch, Utterance, collate
 from lab.speech.ctc import ctc_nats

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import tokenize
-from lab.tokenize import SPECIAL_TOKENS, BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
-from lab.tokenize.protocol import JSON_VERSION
+import lab.text as tokenize
+from lab.text import SPECIAL_TOKENS, BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from lab.text.protocol import JSON_VERSION
 
 LINES = [
     "In the beginning God created the heaven and the earth.",
@@ -55,7 +55,7 @@ def test_encode_lines_frames_each_line(tokenizer):
 
 @every_kind
 def test_json_makes_an_equal_tokenizer(tokenizer):
-    again = tokenize.from_json(tokenizer.to_json())
+    again = tokenize.tokenizer_from_json(tokenizer.to_json())
     assert again == tokenizer and again is not tokenizer and hash(again) == hash(tokenizer)
     assert again.vocab_size == tokenizer.vocab_size
     text = "And God created zebras, \u00e9 \n void;"
@@ -104,7 +104,7 @@ def test_ids_may_be_numpy_integers(tokenizer):
 def test_json_of_another_make_is_refused(tokenizer, change, message):
     text = json.dumps(json.loads(tokenizer.to_json()) | change)
     with pytest.raises(ValueError, match=message):
-        tokenize.from_json(text)
+        tokenize.tokenizer_from_json(text)
     with pytest.raises(ValueError, match=r"version|kind|unknown keys"):
         type(tokenizer).from_json(text)
 
@@ -112,7 +112,7 @@ def test_json_of_another_make_is_refused(tokenizer, change, message):
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"bpe"', '{"kind": "char", "version": 1}'])
 def test_what_is_no_tokenizer_json_is_refused(text):
     with pytest.raises(ValueError, match="tokenizer"):
-        tokenize.from_json(text)
+        tokenize.tokenizer_from_json(text)
 
 
 @pytest.mark.parametrize("kind", [CharTokenizer, WordTokenizer])

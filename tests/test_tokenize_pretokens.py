@@ -7,7 +7,7 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lab.tokenize.pretokens import (
+from lab.text.pretokens import (
     HAS_SAFE_CUTS,
     PATTERNS,
     SPELLINGS,
@@ -65,7 +65,7 @@ def fast_cut(text: str, pattern: str) -> list[str]:
 @settings(max_examples=600, deadline=None, derandomize=True)
 def test_fast_cut_equals_the_pattern(pattern, text):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lab.tokenize.pretokens.BLOCK", 2)
+        patch.setattr("lab.text.pretokens.BLOCK", 2)
         assert fast_cut(text, pattern) == regex.findall(PATTERNS[pattern], text)
     assert fast_cut(text, pattern) == regex.findall(PATTERNS[pattern], text)
 
@@ -94,7 +94,7 @@ def test_other_spellings_mean_the_same(spelling, text):
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_counting_blocks_of_lines_equals_counting_each(pattern, monkeypatch):
-    monkeypatch.setattr("lab.tokenize.pretokens.LINES_AT_ONCE", 3)
+    monkeypatch.setattr("lab.text.pretokens.LINES_AT_ONCE", 3)
     rng = random.Random(0)
     for _ in range(300):
         tame, wild = [" ", " b"], [*WHITE, " b", ".", " 's"]

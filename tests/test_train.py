@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from lab.batches import IGNORE, Batch
+from lab.data import join_lines, random_windows
+from lab.data.batch import IGNORE, Batch
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import next_token_loss
-from lab.optim import Muon, learning_rate_factor, make_optimizers, orthogonalise, set_learning_rate
+from lab.score import next_token_loss
 from lab.train import TrainConfig, train
-from lab.windows import join_lines, random_windows
+from lab.train.optim import Muon, learning_rate_factor, make_optimizers, orthogonalise, set_learning_rate
 
 CONFIG = TransformerConfig(vocab_size=20, context=8, width=16, num_layers=2, num_heads=2, feed_forward=32)
 TEXT = torch.tensor([2, 7, 8, 9, 10, 11, 3] * 40)

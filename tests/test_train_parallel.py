@@ -9,9 +9,9 @@ import pytest
 import torch
 from test_bundle import LINES, tiny_run, train_on
 
-from lab import parallel
-from lab.batches import IGNORE, Batch
 from lab.bundle import load
+from lab.data.batch import IGNORE, Batch
+from lab.train import parallel
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,11 +8,11 @@ from itertools import chain, repeat
 import pytest
 import torch
 
-from lab.batches import IGNORE, Batch
+from lab.data import random_windows
+from lab.data.batch import IGNORE, Batch
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import next_token_loss
+from lab.score import next_token_loss
 from lab.train import TrainConfig, TrainingDiverged, TrainingState, train
-from lab.windows import random_windows
 
 CONFIG = TransformerConfig(
     vocab_size=20, context=8, width=16, num_layers=2, num_heads=2, feed_forward=32, dropout=0.2

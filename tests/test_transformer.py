@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lab import masks
+from lab.data import masks
 from lab.nn.blocks import EncoderLayer
 from lab.nn.transformer import (
     DecoderOnlyTransformer,

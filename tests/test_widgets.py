@@ -16,7 +16,7 @@ from lab.show.widgets.mask_explorer import MaskState, build, document_ids, parse
 from lab.show.widgets.mask_explorer import render as render_mask
 from lab.show.widgets.parts import alert, class_name
 from lab.show.widgets.stream import Stream
-from lab.tokenize import BPETokenizer, CharTokenizer
+from lab.text import BPETokenizer, CharTokenizer
 
 LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
 

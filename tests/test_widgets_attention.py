@@ -14,7 +14,7 @@ from lab.nn.transformer import DecoderOnlyTransformer, EncoderOnlyTransformer, T
 from lab.show.attention import LONGEST, attention_html, heads_figure, settle_maps, strongest, told
 from lab.show.widgets import AttentionExplorer
 from lab.show.widgets.attention_explorer import AttentionState, Reading, chosen, read, render
-from lab.tokenize import BPETokenizer, CharTokenizer
+from lab.text import BPETokenizer, CharTokenizer
 
 LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
 SENTENCE = "the heaven and the earth"

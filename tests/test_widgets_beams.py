@@ -15,7 +15,7 @@ from lab.show.colours import PAPER
 from lab.show.diagrams.palette import contrast
 from lab.show.widgets import BeamViewer
 from lab.show.widgets.beam_viewer import BeamSettings, render, search
-from lab.tokenize import CharTokenizer
+from lab.text import CharTokenizer
 
 LINES = ["the heaven & the earth", "the earth was without form", "and <b> is"] * 4
 

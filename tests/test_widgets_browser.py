@@ -31,7 +31,7 @@ from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.widgets import *
 from lab.speech.model import SpeechConfig, SpeechTransformer
 from lab.speech.text import character_alphabet
-from lab.tokenize import BPETokenizer, CharTokenizer
+from lab.text import BPETokenizer, CharTokenizer
 
 lines = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
 characters, tokenizer = CharTokenizer.train(lines), BPETokenizer.train(lines, vocab_size=280)

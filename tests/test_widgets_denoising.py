@@ -14,7 +14,7 @@ from lab.diffusion.sampler import denoise
 from lab.show.token_grids import read_words
 from lab.show.widgets import DenoisingViewer
 from lab.show.widgets.denoising import DenoisingSettings, line_to_write, render, text_at, write
-from lab.tokenize import BPETokenizer, CharTokenizer
+from lab.text import BPETokenizer, CharTokenizer
 
 LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
 TEXT = "the heaven _ the * earth"

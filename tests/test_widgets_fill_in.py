@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
+from lab.chars.model import CharEncoder, CharEncoderConfig
 from lab.show.fill_in import guess, holes, strip_and_restore
 from lab.show.widgets.fill_in import FillIn
-from lab.tokenize import CharTokenizer
+from lab.text import CharTokenizer
 
 LINE = "and God said, Let there be light."
 TOKENIZER = CharTokenizer.train([LINE])

@@ -13,7 +13,7 @@ from lab.show.diagrams.palette import contrast
 from lab.show.token_grids import cell_colours
 from lab.show.widgets import GridEditor
 from lab.show.widgets.grid_editor import compared, find, find_word, render
-from lab.tokenize import BPETokenizer
+from lab.text import BPETokenizer
 
 LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
 

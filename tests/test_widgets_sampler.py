@@ -19,7 +19,7 @@ from lab.show.widgets.sampler_controls import USED, copy_button
 from lab.show.widgets.token_strip import TokenStrip, words
 from lab.show.widgets.voices import GIVEN
 from lab.show.widgets.writing import STRATEGIES, Draft
-from lab.tokenize import BPETokenizer, CharTokenizer
+from lab.text import BPETokenizer, CharTokenizer
 
 LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
 

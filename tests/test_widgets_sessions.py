@@ -14,7 +14,7 @@ from lab.show.widgets import Sampler
 from lab.show.widgets.sampler import draw
 from lab.show.widgets.sessions import Session, load, save
 from lab.show.widgets.voices import GIVEN, Voices
-from lab.tokenize import BPETokenizer
+from lab.text import BPETokenizer
 from lab.train import TrainConfig
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, random_split
 
-from lab import corpora
-from lab.batches import IGNORE
-from lab.windows import POLICIES, LineWindows, flatten, random_windows
+import lab.text as corpora
+from lab.data import POLICIES, LineWindows, flatten, random_windows
+from lab.data.batch import IGNORE
 
 LINE_POLICIES = [policy for policy in POLICIES if policy != "continuous"]
 PAD = 99

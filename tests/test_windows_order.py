@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.windows.loader import CHUNK, in_order, shuffled
+from lab.data.loader import CHUNK, in_order, shuffled
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 1000, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1, 300_001])

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lab.batches import IGNORE
+from lab.data import Transcripts
+from lab.data.batch import IGNORE
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.objectives import next_token_loss, score_lines
-from lab.tokenize import BPETokenizer, CharTokenizer
-from lab.windows import Transcripts
+from lab.score import next_token_loss, score_lines
+from lab.text import BPETokenizer, CharTokenizer
 
 TEXTS = ["THE CAT", "A", "SAT DOWN"]
 TOKENIZER = CharTokenizer.train(TEXTS)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from lab import parallel
 from lab.bundle.contents import Run, pack, restore_random, unpack
 from lab.bundle.experiment import Experiment, differences
 from lab.bundle.run_folder import best as best_bundle
 from lab.bundle.run_folder import newest, prune, step_name, step_of, steps, sweep
 from lab.bundle.step_folder import MANIFEST, BundleError, read_step, write_step
+from lab.train import parallel
 
 
 def save(folder: str | os.PathLike, run: Run, keep_last: int = 2, best: bool = False) -> Path:

@@ -14,12 +14,11 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from lab import parallel
 from lab.bundle.experiment import KINDS, Experiment
 from lab.bundle.step_folder import BundleError
-from lab.tokenize import Tokenizer
-from lab.tokenize import from_json as tokenizer_from_json
-from lab.training_state import TrainingState
+from lab.text import Tokenizer, tokenizer_from_json
+from lab.train import parallel
+from lab.train.state import TrainingState
 
 OPTIMIZER, RANDOM = "optimizer/", "random/"  # what the names in training.safetensors begin with
 

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+from lab.chars import CharacterObjectives
+from lab.chars.model import CharEncoder, CharEncoderConfig
 from lab.config import from_json, to_json
 from lab.diffusion.stages import Diffusion, Reconstruction, Tuning
 from lab.diffusion.visual import VisualDiffusion, VisualDiffusionConfig
-from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, EncoderOnlyTransformer, TransformerConfig
-from lab.objectives import CharacterObjectives
 from lab.speech.model import SpeechConfig, SpeechTransformer
 from lab.speech.recognition import Recognition
-from lab.training_state import TrainConfig
+from lab.train.state import TrainConfig
 
 # Each kind of model that a bundle can hold: its config, and what the config is given to. A new kind is a new line here.
 KINDS = {
@@ -27,7 +27,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class NextToken:
-    """To predict each token from those before it: `lab.objectives.next_token_loss`."""
+    """To predict each token from those before it: `lab.score.next_token_loss`."""
 
 
 # What a model of each kind can be trained to do. A new objective is a record and a name below, twice.

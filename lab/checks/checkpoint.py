@@ -25,7 +25,7 @@ def checkpoint_roundtrip(save: Callable, load: Callable) -> CheckReport:
     """Does what `save(folder, model, tokenizer, optimizer, step)` wrote come back whole from `load(folder)`?
 
     The model is a `lab.nn.transformer.DecoderOnlyTransformer`, which knows its `config`; the tokenizer a
-    `lab.tokenize.BPETokenizer`; the optimizer a `torch.optim.AdamW` over `model.parameters()`, with settings of its
+    `lab.text.BPETokenizer`; the optimizer a `torch.optim.AdamW` over `model.parameters()`, with settings of its
     own, which has taken some steps. `load` gets a folder and nothing else, and gives all four back as a tuple. To
     notice a flipped byte it needs checksums. What fails too: a folder that must stay where it was written, and
     anything pickled (`torch.save`).

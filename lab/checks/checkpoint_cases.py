@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.tokenize import BPETokenizer
+from lab.text import BPETokenizer
 
 TEXTS = ("the cat sat on the mat", "Ünïcödé, 2026 and the rest\tof it")
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lab.batches import IGNORE
 from lab.checks.drawing import sentence
 from lab.checks.numbers import Asked, differing
 from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array
+from lab.data.batch import IGNORE
 
 NAMES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 PAD, UNK, BOS, EOS, MASK, SPACE, LETTER = range(7)  # LETTER is the first of them

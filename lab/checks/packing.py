@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab.batches import IGNORE
 from lab.checks.drawing import tables
 from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array, ask, judge
+from lab.data.batch import IGNORE
 
 PAD, BOS, EOS, NO_DOCUMENT = 0, 2, 3, -1
 FIELDS = ("ids", "targets", "document_ids", "positions")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lab.checks.drawing import sentence, shorten
 from lab.checks.numbers import Asked, close, differing, real_numbers
 from lab.checks.report import Case, CheckReport, Example
-from lab.tokenize import BPETokenizer, CharTokenizer
+from lab.text import BPETokenizer, CharTokenizer
 
 RARE = 1e-30  # the probability of what is as good as impossible
 
@@ -58,7 +58,7 @@ def score(fn: Callable) -> CheckReport:
     in training or evaluation, but have no cache. The tokenizers are a `CharTokenizer` and a `BPETokenizer`, with
     `encode_lines`, `pad_id`, `bos_id`, `eos_id`.
 
-    >>> from lab.objectives import score_lines
+    >>> from lab.chars import score_lines
     >>> bool(score(lambda model, tokenizer, lines: score_lines(model, tokenizer, lines).bits_per_char))
     True
     """

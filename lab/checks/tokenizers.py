@@ -8,8 +8,8 @@ import regex
 
 from lab.checks.drawing import sentence, tables
 from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array, ask, judge
-from lab.tokenize.bpe_layout import FIRST_BYTE, FIRST_MERGE
-from lab.tokenize.pretokens import PATTERNS
+from lab.text.bpe_layout import FIRST_BYTE, FIRST_MERGE
+from lab.text.pretokens import PATTERNS
 
 Merges = list[tuple[int, int]]
 
@@ -40,7 +40,7 @@ def bpe_train(fn: Callable) -> CheckReport:
 
     `fn` returns a list of pairs of ids `(left, right)`, in the order in which they were merged. Ids 0 to 4
     are special tokens, byte b has 5 + b, merge i makes 261 + i. Each line is a text of its own, cut into
-    pre-tokens by GPT-4's pattern (`lab.tokenize.pretokens.PATTERNS["gpt4"]`, for the library `regex`). The
+    pre-tokens by GPT-4's pattern (`lab.text.pretokens.PATTERNS["gpt4"]`, for the library `regex`). The
     most frequent pair is merged next, of equally frequent ones the smallest (left, right), in every word
     from left to right; 'aaa' holds 'aa' twice. It stops early where no pair occurs twice.
 
@@ -108,7 +108,7 @@ def tokenizer(tok: object, texts: Sequence[str] = NASTY_TEXTS) -> CheckReport:
     first to the last; the default is nasty: white space, emoji, combining marks, every byte, the names of
     special tokens. Give texts within its vocabulary to a tokenizer that has a limited one.
 
-    >>> from lab.tokenize import BPETokenizer
+    >>> from lab.text import BPETokenizer
     >>> bool(tokenizer(BPETokenizer([])))
     True
     """

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 
-from lab.batches import IGNORE
 from lab.checks.drawing import tables
 from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array, ask, judge
+from lab.data.batch import IGNORE
 
 PAD = 0
 

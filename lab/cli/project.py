@@ -107,7 +107,7 @@ def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
     Args:
         name: a corpus name, or the path of your own text.
     """
-    from lab.corpora import NAMES, CorpusError, load
+    from lab.text import NAMES, CorpusError, load
 
     if name is None:
         print("\n".join(f"{known:<14}{what}" for known, what in NAMES.items()))

@@ -60,10 +60,10 @@ def transcribe(
 
 
 def _scorer(name: str, tokenizer):
-    from lab.baselines import KneserNey
-    from lab.corpora import load
+    from lab.score import KneserNey
     from lab.speech.fusion import NGramScorer
     from lab.speech.text import plain
+    from lab.text import load
 
     lines = [line for line in map(plain, load(name).lines) if line]
     return NGramScorer(KneserNey(lines, order=6), tokenizer)

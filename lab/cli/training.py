@@ -45,8 +45,8 @@ def train(given: list[str]) -> Callable[..., None]:
         save_seconds: float = 60.0,
     ) -> None:
         with errors_told():
-            from lab import parallel
             from lab.runs import get_or_train
+            from lab.train import parallel
 
             if stage and model != "visual-diffusion":
                 raise ValueError(
@@ -183,12 +183,12 @@ def pieces(tokenizer, tokens: Iterable[int]) -> Iterator[str]:
 def _usual(model: str, stage: str | None):
     """The plan whose fields are the flags and their defaults."""
     from lab.bundle import NextToken
+    from lab.chars import CharacterObjectives
+    from lab.chars.model import CharEncoderConfig
     from lab.diffusion.stages import Diffusion, Reconstruction, Tuning
     from lab.diffusion.visual import VisualDiffusionConfig
-    from lab.nn.char_encoder import CharEncoderConfig
     from lab.nn.recurrent import RecurrentConfig
     from lab.nn.transformer import TransformerConfig
-    from lab.objectives import CharacterObjectives
     from lab.runs import Plan
     from lab.train import TrainConfig
 
@@ -218,8 +218,8 @@ def _asked(given: list[str], flag: str, choices) -> str | None:
 
 
 def _continue(loaded, prompt: str, max_new_tokens: int, strategy, generator, cut_prompt: bool) -> None:
+    from lab.chars import NextCharacter
     from lab.decode.search import generate
-    from lab.objectives import NextCharacter
 
     tokenizer = loaded.tokenizer
     drawn = generate(

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lab.batches import IGNORE, Batch
+from lab.data.batch import IGNORE, Batch
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import SMALLEST, evidence, leave_one_out
 from lab.diffusion.lines import LineLengths, line_windows, pad_windows
 from lab.diffusion.noise import GRANULARITIES, Absorbing, Uniform
-from lab.objectives import Score
+from lab.score import Score
 
 POINTS = 4  # times of one set, a quarter apart: antithetic, so that a set varies little
 # Where the integrand is large: 90 % of the times go there, the rest anywhere, weighed back in.
@@ -73,7 +73,7 @@ def score_bound(
     generator: torch.Generator | None = None,
     batch_size: int = 64,
 ) -> Score:
-    """At most how many bits a character: of exactly the tokens of `lab.objectives.score_lines`, each line alone.
+    """At most how many bits a character: of exactly the tokens of `lab.score.score_lines`, each line alone.
 
     A line's length is paid for by `lengths`, then `<s>` and `</s>` are given (see `lab.diffusion.lines`); longer lines
     are read in overlapping windows, each token predicted once. `steps` None: continuous time. `steps` T: the bound of

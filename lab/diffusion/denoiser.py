@@ -228,7 +228,7 @@ class Denoiser(nn.Module):
         if mask is not None:
             if mask.shape[-2] != 1 or mask.dim() != 4:
                 raise ValueError(
-                    f"neighbours need a mask that says which tokens are real, (B, 1, 1, T) as lab.masks.padding gives; "
+                    f"neighbours need a mask that says which tokens are real, (B, 1, 1, T) as masks.padding gives; "
                     f"got {tuple(mask.shape)}"
                 )
             x = x * mask[:, 0, 0, :, None]

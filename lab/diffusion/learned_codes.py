@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.batches import IGNORE, Batch
+from lab.data.batch import IGNORE, Batch
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.codes import check_sizes, collision_report, one_hot
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from lab.batches import IGNORE, Batch
-from lab.masks import padding
-from lab.objectives import scoring_windows
+from lab.data.batch import IGNORE, Batch
+from lab.data.masks import padding
+from lab.score import scoring_windows
 
 
 @dataclass(frozen=True)

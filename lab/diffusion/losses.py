@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lab.batches import IGNORE, Batch
+from lab.data.batch import IGNORE, Batch
 from lab.diffusion.bound import udlm_nats
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import leave_one_out

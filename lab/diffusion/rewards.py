@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.diffusion.codebook import Codebook
-from lab.objectives import scoring_windows
+from lab.score import scoring_windows
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Judge:
 def line_log_probabilities(model: nn.Module, lines: Sequence[Sequence[int]], rows: int = 64) -> list[Tensor]:
     """log p of each token but the first, given those before it: float64 `(length - 1,)` for each line.
 
-    A line longer than the model's context is read in overlapping windows, as in `lab.objectives.score_lines`; `rows`
+    A line longer than the model's context is read in overlapping windows, as in `lab.score.score_lines`; `rows`
     windows are read at once. The model is left in the mode it was in.
     """
     found = [torch.zeros(max(0, len(ids) - 1), dtype=torch.float64) for ids in lines]

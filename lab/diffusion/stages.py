@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 import torch
 from torch import Tensor
 
-from lab.batches import Batch
+from lab.data.batch import Batch
 from lab.diffusion.bound import POINTS, score_bound
 from lab.diffusion.codes import collision_report, minimum_distance
 from lab.diffusion.denoiser import Denoiser
@@ -32,8 +32,8 @@ from lab.diffusion.tuning import (
 )
 from lab.diffusion.visual import VisualDiffusion, VisualDiffusionConfig, straight_through
 from lab.nn.config import check_whole
-from lab.objectives import Score
-from lab.objectives.draws import seeded_by_batch
+from lab.score import Score
+from lab.train.draws import seeded_by_batch
 
 Loss = Callable[[VisualDiffusion, Batch], tuple[Tensor, int]]
 

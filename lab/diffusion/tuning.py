@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lab.batches import Batch
+from lab.data.batch import Batch
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.lines import LineLengths

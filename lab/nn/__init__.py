@@ -1,1 +1,19 @@
-"""Neural networks: they see ids and tensors only; no text, no tokenizer, no loss, no sampling."""
+"""Attention, positions, transformers, recurrent models."""
+
+from lab.nn.attention import MultiHeadAttention, attend, attention_weights
+from lab.nn.config import TransformerConfig
+from lab.nn.recurrence import RecurrentConfig
+from lab.nn.recurrent import RecurrentLM
+from lab.nn.transformer import DecoderOnlyTransformer, EncoderDecoderTransformer, EncoderOnlyTransformer
+
+__all__ = [
+    "DecoderOnlyTransformer",
+    "EncoderDecoderTransformer",
+    "EncoderOnlyTransformer",
+    "MultiHeadAttention",
+    "RecurrentConfig",
+    "RecurrentLM",
+    "TransformerConfig",
+    "attend",
+    "attention_weights",
+]

@@ -36,7 +36,7 @@ def settle_mask(mask: Tensor, B: int, T: int, S: int) -> SettledMask:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         given = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(
-            f"a mask must be bool, True = may attend; got {given} (lab.masks converts other conventions)"
+            f"a mask must be bool, True = may attend; got {given} (lab.data.masks converts other conventions)"
         )
     shape = (1,) * (4 - mask.dim()) + tuple(mask.shape)
     if len(shape) > 4 or any(m not in (1, w) for m, w in zip(shape, (B, 1, T, S), strict=True)):

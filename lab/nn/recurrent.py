@@ -51,7 +51,7 @@ class RecurrentLM(nn.Module):
     to window, let row b of each batch continue row b of the last, keep the state, and detach it: gradients
     then end at the window (truncated backpropagation through time; Williams and Peng 1990).
 
-    >>> from lab.windows import LineWindows
+    >>> from lab.data import LineWindows
     >>> windows = LineWindows([[2, 7, 8, 3], [2, 9, 8, 9, 3]], context=2, policy="continuous", stride=2)
     >>> rows, steps = 2, len(windows) // 2
     >>> state = model.init_hidden(rows)
@@ -67,7 +67,7 @@ class RecurrentLM(nn.Module):
         super().__init__()
         c = self.config = config
         self.embedding = TokenEmbedding(c)
-        # Of this name, lab.optim gives the matrices to Muon: fewer bits after equally many steps than AdamW,
+        # Of this name, lab.train.optim gives the matrices to Muon: fewer bits after equally many steps than AdamW,
         # for all three cells, although gates are stacked in one matrix.
         self.blocks = RecurrentStack(c) if c.feed_forward else _stacked_cells(c)
         self.dropout = nn.Dropout(c.dropout) if c.dropout else nn.Identity()
@@ -84,7 +84,7 @@ class RecurrentLM(nn.Module):
         """`ids` `(B, T)` -> logits `(B, T, V)`; with a `cache`, on from that state, which is updated in place.
 
         Where a document begins, the state is zeros again: at each position 0 of `positions` `(T,)` or `(B, T)`,
-        and where `mask` says so. A mask, bool, broadcastable to `(B, 1, T, S)`, may say what `lab.masks.documents`
+        and where `mask` says so. A mask, bool, broadcastable to `(B, 1, T, S)`, may say what `lab.data.masks.documents`
         and `combine(causal, padding)` say: each token sees all of its document up to itself. A token that does
         not see itself is padding: it leaves the state untouched, and its logits mean nothing. Without a mask
         padding is text like any other, which is harmless at the right of a row whose state is not used again.
@@ -189,6 +189,6 @@ def _read_mask(mask: Tensor, B: int, T: int, past: int) -> tuple[Tensor, Tensor]
         row, t = wrong.nonzero()[0].tolist()
         raise ValueError(
             f"a recurrent model cannot honour this mask: in row {row}, token {t} does not see just its document up to "
-            "itself. It takes lab.masks.causal, documents, and causal combined with padding; not windows or prefixes"
+            "itself. It takes masks.causal, documents, and causal combined with padding; not windows or prefixes"
         )
     return real, starts

@@ -118,7 +118,7 @@ class EncoderDecoderTransformer(nn.Module):
     ) -> Tensor:
         """`source` `(B, S)`, `ids` `(B, T)` -> logits `(B, T, V)`.
 
-        `source_mask` `(B, 1, 1, S)`: which source tokens may be attended to (`lab.masks.padding`); `mask` as in the
+        `source_mask` `(B, 1, 1, S)`: which source tokens may be attended to (`masks.padding`); `mask` as in the
         decoder-only model.
         """
         return self.decode(ids, self.encode(source, mask=source_mask), memory_mask=source_mask, mask=mask)

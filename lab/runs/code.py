@@ -10,12 +10,11 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # All that the numbers of a run depend on, given the text: a change elsewhere trains nothing again.
 MORE = {  # beside PARTS, for runs of these kinds
     "visual-diffusion": ("decode", "diffusion"),
-    "char-encoder": ("corruption.py", "objectives"),
+    "char-encoder": ("chars",),
     "speech": ("decode", "speech"),
 }
 PARTS = (
-    "batches.py", "corpora", "masks.py", "nn", "objectives/language.py", "optim.py", "parallel.py", "tokenize",
-    "train.py", "training_state.py", "windows",
+    "data", "nn", "score/lines.py", "text", "train",
 )  # fmt: skip
 
 

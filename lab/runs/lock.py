@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import parallel
+from lab.train import parallel
 
 try:
     import fcntl

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import torch
 from tqdm import tqdm
 
-from lab import bundle, parallel
+from lab import bundle
 from lab.bundle import BundleError, Experiment, Run
 from lab.bundle.run_folder import newest
 from lab.bundle.step_folder import read_manifest
@@ -23,7 +23,7 @@ from lab.runs.lock import interrupt_held, locked
 from lab.runs.prepared import Plan, Prepared, prepare
 from lab.runs.tables import OUTCOMES, outcome
 from lab.runs.tasks import begin_from, task
-from lab.train import Step, TrainingState, train
+from lab.train import Step, TrainingState, parallel, train
 
 
 def training(

@@ -10,30 +10,28 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lab.batches import Batch
 from lab.bundle import KINDS, Data, Experiment, NextToken, Start
 from lab.bundle.experiment import Objective
 from lab.bundle.run_folder import newest, step_of
 from lab.bundle.step_folder import read_manifest
-from lab.corpora import NAMES, Corpus, CorpusError, Splits, load
+from lab.chars import CharacterObjectives, character_batches, passages, running_rows, single_rows
+from lab.chars.model import CharEncoderConfig
+from lab.data import join_lines, random_windows
+from lab.data.batch import Batch
 from lab.diffusion.learned_codes import vocabulary_batches
 from lab.diffusion.lines import LineLengths, line_batches
 from lab.diffusion.stages import Diffusion, Reconstruction, Tuning
 from lab.diffusion.visual import VisualDiffusionConfig
-from lab.nn.char_encoder import CharEncoderConfig
 from lab.nn.recurrent import RecurrentConfig
 from lab.nn.transformer import TransformerConfig
-from lab.objectives import CharacterObjectives, character_batches, passages, running_rows, single_rows
 from lab.runs.folder import default_folder, find
 from lab.runs.spoken import spoken, tokenizer_of, transcripts
 from lab.speech.batches import SpeechBatch, SpeechStream
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.model import SpeechConfig
 from lab.speech.recognition import Recognition, fitting
-from lab.tokenize import KINDS as TOKENIZERS
-from lab.tokenize import Tokenizer
+from lab.text import NAMES, TOKENIZERS, Corpus, CorpusError, Splits, Tokenizer, load
 from lab.train import TrainConfig
-from lab.windows import join_lines, random_windows
 
 VOCABULARY_SETTING = {"bpe": "vocab_size", "word": "max_vocab", "char": None}
 

@@ -4,21 +4,19 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from lab.corpora import Corpus, Splits, load
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.folders import folder_corpus, read_audio_folder, read_fbank
 from lab.speech.recognition import Recognition
 from lab.speech.script import SyntheticConfig
 from lab.speech.synthetic import synthetic
 from lab.speech.text import character_alphabet
-from lab.tokenize import KINDS as TOKENIZERS
-from lab.tokenize import Tokenizer
+from lab.text import TOKENIZERS, Corpus, Splits, Tokenizer, load
 
 
 def spoken(objective: Recognition, corpus: str) -> tuple[Corpus, SpeechCorpus]:
     """The speech, and its transcripts as a corpus that bears the name of the text they are from.
 
-    `corpus` names that text, or, without a material, is a folder of speech. Raises what `lab.corpora.load`,
+    `corpus` names that text, or, without a material, is a folder of speech. Raises what `lab.text.load`,
     `lab.speech.synthetic.synthetic` and `lab.speech.folders` raise.
     """
     return _spoken(objective.material, corpus)

@@ -10,10 +10,11 @@ import pandas as pd
 from lab.bundle import BundleError, Run
 from lab.bundle.run_folder import newest
 from lab.bundle.step_folder import read_manifest
+from lab.chars import CharacterScores
 from lab.config import from_json
 from lab.diffusion.stages import Recovered
-from lab.objectives import CharacterScores, Score
 from lab.runs.folder import ABOUT, open_runs, run_folders, trained_by
+from lab.score import Score
 from lab.speech.recognition import Transcribed
 
 AVERAGED = 20  # the last steps whose mean loss is the final one

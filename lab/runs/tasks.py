@@ -8,11 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lab import bundle, parallel
-from lab.batches import Batch
+from lab import bundle
 from lab.bundle import BundleError, NextToken, Run
 from lab.bundle.run_folder import newest, step_of
 from lab.bundle.step_folder import read_manifest
+from lab.chars import CharacterObjectives, character_loss, character_rows, character_scores, in_order
+from lab.data.batch import Batch
 from lab.diffusion.rewards import Judge
 from lab.diffusion.stages import (
     Diffusion,
@@ -24,22 +25,15 @@ from lab.diffusion.stages import (
     recovered,
     tuning_stage,
 )
-from lab.objectives import (
-    CharacterObjectives,
-    character_loss,
-    character_rows,
-    character_scores,
-    in_order,
-    next_token_loss,
-    score_lines,
-    seeded_by_batch,
-)
 from lab.runs.folder import find
 from lab.runs.prepared import Prepared
 from lab.runs.tables import Outcome, outcome
+from lab.score import next_token_loss, score_lines
 from lab.speech.recognition import Recognition, recognition_loss
 from lab.speech.transcribe import transcribed
-from lab.train import LossFunction, TrainingState
+from lab.train import TrainingState, parallel
+from lab.train.draws import seeded_by_batch
+from lab.train.loop import LossFunction
 
 EVALUATED_LINES = 200  # validation lines that `evaluate_every` looks at; the score at the end takes more
 EVALUATED_UTTERANCES = 100

@@ -9,7 +9,7 @@
 | `multi_head` | several attentions side by side, section 3.2.2 |
 | `gradient_check` | any backward against central differences |
 
-Every mask is bool, `True` = may attend, as in `lab.masks` (whose masks come here by `.numpy()`).
+Every mask is bool, `True` = may attend, as in `lab.data.masks` (whose masks come here by `.numpy()`).
 
 >>> import numpy as np
 >>> rng = np.random.default_rng(0)

@@ -158,6 +158,6 @@ def _require_mask_of(name: str, mask: ndarray, allowed: dict[str, tuple[int, ...
     if mask.shape not in allowed.values():
         wanted = " or ".join(f"{letters} = {shape}" for letters, shape in allowed.items())
         raise ValueError(
-            f"{name} has shape {mask.shape}, expected {wanted}: a mask (N, 1, L, S) of `lab.masks` fits as "
+            f"{name} has shape {mask.shape}, expected {wanted}: a mask (N, 1, L, S) of `lab.data.masks` fits as "
             "mask[:, 0], a mask that differs from head to head goes to ScaledDotProductAttention"
         )

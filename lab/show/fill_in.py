@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
-from lab.corruption import character_ids, remove_characters, restore_characters
-from lab.nn.char_encoder import CharEncoder
+from lab.chars.corruption import character_ids, remove_characters, restore_characters
+from lab.chars.model import CharEncoder
 from lab.show.colours import FAINT
 from lab.show.tokens import Token, by_probability, tokens_html, visible
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
 
 HOLE = "▢"
 

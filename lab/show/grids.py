@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
-from lab.batches import IGNORE
+from lab.data.batch import IGNORE
 from lab.show.colours import BLUE, FAINT, GREY, INK, ORANGE, PAPER, TINTS
 from lab.show.plots import figure
 

@@ -17,7 +17,7 @@ from lab.speech.features import log_mel
 from lab.speech.model import SpeechTransformer
 from lab.speech.resample import resampled
 from lab.speech.transcribe import Reading, listen, read
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)

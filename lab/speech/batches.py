@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lab.batches import IGNORE
+from lab.data.batch import IGNORE
 from lab.speech.augment import SpecAugment, spec_augment
 from lab.speech.features import FeatureError, Normalizer
 from lab.speech.text import TextError, encode
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
 
 JITTER = (
     0.1  # utterances are ordered by a length changed by up to this share, so that batches differ each pass

@@ -10,7 +10,7 @@ from lab.speech.fusion import Scorer
 from lab.speech.model import Heard, SpeechTransformer
 from lab.speech.score import ErrorRate, cer, wer
 from lab.speech.transcribe import Reading, listen, read
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
 
 WEIGHTS = (0.0, 0.3, 0.6, 0.9)
 BONUSES = (0.0, 0.5, 1.0)

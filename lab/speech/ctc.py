@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lab.batches import IGNORE
+from lab.data.batch import IGNORE
 
 BLANK = 0  # `<pad>`, which no transcript holds
 NEVER = -1e30  # log 0 with which one can calculate: of -inf logsumexp has no gradient

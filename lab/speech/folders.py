@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lab.corpora.download import cache_folder
 from lab.speech.audio import AudioError, read_audio
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.features import FeatureError, FeatureSpec, check_features, log_mel
 from lab.speech.text import TextError, character_alphabet, encode, plain
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
+from lab.text.download import cache_folder
 
 # How the filter banks were made that come with courses on LibriSpeech: librosa's, in decibels below each one's maximum.
 SAMPLE_SPEC = FeatureSpec(rate=16_000, n_fft=512, hop=128, bands=80, mel="slaney", scale="db")
@@ -46,7 +46,7 @@ def read_fbank(
 ) -> Found:
     """Features from `fbank/*.npy`, each `(F, T)`, and transcripts from `text/*.npy` of the same names.
 
-    A transcript is one string or a row of characters, as in `lab.corpora`; it is spelled as `plain` has it and must
+    A transcript is one string or a row of characters, as in `lab.text`; it is spelled as `plain` has it and must
     be in `tokenizer`'s words, by default the character alphabet. Left out and counted are features without
     transcript, transcripts that cannot be encoded, and features with NaN. Nothing is unpickled.
 

@@ -7,9 +7,9 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from lab.baselines import KneserNey
-from lab.baselines.ngrams import UNICODE, UNKNOWN
-from lab.tokenize import Tokenizer
+from lab.score import KneserNey
+from lab.score.ngrams import UNICODE, UNKNOWN
+from lab.text import Tokenizer
 
 ROWS = 64  # beginnings that a model reads at once, at most
 
@@ -25,7 +25,7 @@ class Scorer(Protocol):
 class NGramScorer:
     """A Kneser-Ney model of characters, for a tokenizer of which every token is one character.
 
-    >>> from lab.tokenize.chars import CharTokenizer
+    >>> from lab.text.chars import CharTokenizer
     >>> tokenizer = CharTokenizer.train(["ab"])
     >>> scorer = NGramScorer(KneserNey(["abab", "abba"], order=3), tokenizer)
     >>> [round(math.exp(p), 2) for p in scorer([(5,)])[0]]  # after "a": </s>, a and b are possible

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lab.corpora import Corpus
 from lab.speech.text import plain
+from lab.text import Corpus
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLAUSE_ENDS = re.compile(r"[.,;:?!()\[\]]")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lab import masks
+from lab.data import masks
 from lab.nn.attention import settle_mask
 from lab.nn.cache import KeyValueCache
 from lab.nn.config import TransformerConfig, check_whole

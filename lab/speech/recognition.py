@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from lab.batches import IGNORE
+from lab.data.batch import IGNORE
 from lab.speech.augment import SpecAugment
 from lab.speech.batches import SpeechBatch, Utterance
 from lab.speech.corpus import SpeechCorpus
@@ -14,7 +14,7 @@ from lab.speech.ctc import ctc_loss, frames_needed
 from lab.speech.model import SpeechConfig
 from lab.speech.script import SyntheticConfig
 from lab.speech.text import TextError, encode
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
 
 
 @dataclass(frozen=True)

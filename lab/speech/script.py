@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from lab.corpora import Corpus, Splits
 from lab.speech import espeak, materials, voices
 from lab.speech.features import FeatureSpec
+from lab.text import Corpus, Splits
 
 PARTS = ("train", "validation", "test")
 DIGIT_ROWS = 20_000  # of which as many are held out as are asked for
@@ -68,7 +68,7 @@ def texts(config: SyntheticConfig, corpus: Corpus | None = None) -> Splits:
         found = materials.digits(DIGIT_ROWS, config.seed)
     elif corpus is None:
         raise ValueError(
-            f"the material {config.material!r} is taken from a text: pass corpus=lab.corpora.load(...)"
+            f"the material {config.material!r} is taken from a text: pass corpus=lab.text.load(...)"
         )
     else:
         found = getattr(materials, config.material)(corpus)

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from lab.config import to_json
-from lab.corpora import Corpus
-from lab.corpora.download import cache_folder
 from lab.files import sha256_bytes
 from lab.speech import espeak, materials, store, voices
 from lab.speech.audio import AudioError
@@ -22,6 +20,8 @@ from lab.speech.features import log_mel
 from lab.speech.resample import resampled
 from lab.speech.script import SyntheticConfig, texts
 from lab.speech.whistle import whistled
+from lab.text import Corpus
+from lab.text.download import cache_folder
 
 VOICES = {"train": voices.TRAIN, "validation": voices.VALIDATION, "test": voices.TEST}
 VERSION = 1  # of what is made of a config; raised when the same config gives other speech

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from string import ascii_lowercase
 
-from lab.tokenize import CharTokenizer, Tokenizer
+from lab.text import CharTokenizer, Tokenizer
 
 ASCII_PUNCTUATION = re.compile(r"[^a-z0-9']+")  # of small letters
 

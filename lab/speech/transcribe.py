@@ -18,7 +18,7 @@ from lab.speech.model import Heard, SpeechTransformer
 from lab.speech.recognition import Transcribed
 from lab.speech.score import cer, wer
 from lab.speech.writing import attention_log_probs, write
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
 
 METHODS = ("ctc", "ctc beam", "attention", "attention beam", "both")
 PADDED_FRAMES = 6000  # that are read at once

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from lab.batches import IGNORE
+from lab.data.batch import IGNORE
 from lab.decode.search import BeamSearch, Sampling, generate
 from lab.nn.cache import KeyValueCache
 from lab.speech.model import Heard, SpeechTransformer
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
 
 
 class Writer(nn.Module):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
+from lab.chars.model import CharEncoder, CharEncoderConfig
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.noise import Absorbing
 from lab.files import write_atomic
-from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.diagrams.attention_backward import attention_backward
@@ -31,7 +31,7 @@ from lab.show.diagrams.speech import report_speech_shapes, speech
 from lab.show.diagrams.text_to_verse import count_parameters, text_to_verse
 from lab.show.diagrams.visual_tokens import visual_tokens
 from lab.speech.model import SpeechConfig, SpeechTransformer
-from lab.tokenize import BPETokenizer
+from lab.text import BPETokenizer
 
 # A few sentences about the sky, so that the picture of a merge needs no corpus.
 SKY = (

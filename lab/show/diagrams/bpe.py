@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from lab.show.diagrams.render import quoted, to_svg
 from lab.show.diagrams.sketch import sketch
-from lab.tokenize import BPETokenizer
-from lab.tokenize.pretokens import splitter
+from lab.text import BPETokenizer
+from lab.text.pretokens import splitter
 
 DESCRIPTION = (
     "Downwards: a text is split into pre-tokens, one of them becomes bytes, and the merges of the table that "

@@ -5,7 +5,7 @@ Letters: B lines, T characters, C channels, K latents of W numbers, M memory vec
 
 import torch
 
-from lab.nn.char_encoder import CharEncoder, CharEncoderConfig
+from lab.chars.model import CharEncoder, CharEncoderConfig
 from lab.show.diagrams.render import to_svg
 from lab.show.diagrams.shapes import Shapes, _text
 from lab.show.diagrams.sketch import sketch

@@ -151,7 +151,7 @@ class AttentionExplorer(MapsExplorer):
     """A sentence, and what a model attends to while reading it.
 
     `model` has `attention_maps(ids (1, T))`, which gives one `(1, H, T, T)` a layer; the tokenizer is of
-    `lab.tokenize`'s protocol. `encode` says how a sentence becomes ids, by default `<s>` and its tokens.
+    `lab.text`'s protocol. `encode` says how a sentence becomes ids, by default `<s>` and its tokens.
 
     >>> AttentionExplorer(model, tokenizer, "And God said")  # doctest: +SKIP
     >>> AttentionExplorer.from_maps(my_maps, ["the", "cat", "sat"])  # doctest: +SKIP

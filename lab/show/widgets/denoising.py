@@ -20,7 +20,7 @@ from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
 from lab.show.widgets.debounce import Debounced
 from lab.show.widgets.parts import LETTERS, alert, in_row, named, page, wide
 from lab.show.widgets.still import Still
-from lab.tokenize.protocol import REPLACEMENT
+from lab.text.protocol import REPLACEMENT
 
 ONE, MANY = "_", "*"  # in the text: one token to write, and as many as `gap` says
 MOST_STEPS = 64

@@ -6,13 +6,13 @@ import string
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
-from lab.nn.char_encoder import CharEncoder
+from lab.chars.model import CharEncoder
 from lab.show.fill_in import guess, guessed_tokens, holes, render_guesses, strip_and_restore
 from lab.show.tokens import Token, tokens_figure, tokens_html, visible
 from lab.show.widgets.debounce import Debounced
 from lab.show.widgets.parts import alert, in_row, named, page, wide
 from lab.show.widgets.still import Still
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
 
 SHARE_HIDDEN = 0.2
 REMOVED = {"punctuation": string.punctuation, "spaces": " "}

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lab import masks
+from lab.data import masks
 from lab.show.grids import mask_html, masks_figure
 from lab.show.widgets.debounce import Debounced
 from lab.show.widgets.parts import alert, in_row, named, page

@@ -14,7 +14,7 @@ from lab.speech.audio import Audio, read_audio, wav_bytes
 from lab.speech.model import SpeechTransformer
 from lab.speech.whistle import VOICES as WHISTLES
 from lab.speech.whistle import whistle
-from lab.tokenize import Tokenizer
+from lab.text import Tokenizer
 
 
 def speakers() -> dict[str, Callable[[str], Audio]]:

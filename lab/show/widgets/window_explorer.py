@@ -5,14 +5,14 @@ import html
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
-from lab.batches import IGNORE
+from lab.data import LineWindows
+from lab.data.batch import IGNORE
+from lab.data.policies import POLICIES
 from lab.show.colours import FAINT, GREY, TINTS
 from lab.show.tokens import Token, tokens_figure, tokens_html
 from lab.show.widgets.debounce import Debounced
 from lab.show.widgets.parts import alert, in_row, named, page, wide
 from lab.show.widgets.still import Still
-from lab.windows import LineWindows
-from lab.windows.policies import POLICIES
 
 
 def slots(windows: LineWindows, tokenizer, index: int) -> dict[str, list[Token]]:

@@ -1,0 +1,140 @@
+"""What the memory of earlier lines is worth: the same held-out lines with it and without it, line by line.
+
+Letters: B rows, T characters a row, M rows of memory before each.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lab.chars.batches import Row, character_rows, pad_rows
+from lab.chars.corruption import mask_characters, special_ids
+from lab.chars.model import CharEncoder
+from lab.data.batch import IGNORE
+
+BATCH = 64  # rows scored at once
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Nats a character of the same characters `without` and `with_memory`; `error` is that of their difference.
+
+    `chars` characters in `rows` rows. The standard error takes rows as independent, not their characters.
+    """
+
+    without: float
+    with_memory: float
+    error: float
+    chars: int
+    rows: int
+
+    @property
+    def saved(self) -> float:
+        """Nats a character by which the memory lowers the loss; negative where it does harm."""
+        return self.without - self.with_memory
+
+    def __str__(self) -> str:
+        return (
+            f"{self.without:.4f} nats without, {self.with_memory:.4f} with memory: "
+            f"{self.saved:+.4f} ± {self.error:.4f} saved over {self.chars:,} characters"
+        )
+
+
+@dataclass(frozen=True)
+class MemoryEffect:
+    """The effect of the memory on both losses; `clm` is None where the decoder does not read it."""
+
+    mlm: Paired
+    clm: Paired | None
+
+
+@torch.inference_mode()
+def memory_effect(
+    model: CharEncoder,
+    tokenizer,
+    text: Sequence[str],
+    lines: Sequence[str],
+    *,
+    memory: int = 1,
+    rate: float = 0.2,
+    seed: int = 0,
+) -> MemoryEffect:
+    """Read the `lines`, wherever in `text` they follow `memory` others, with those as memory and without.
+
+    `text` is running text, in order; the lines before a held-out one may have been trained on, it was not. Masks are
+    the same for both, and only characters shown as `<mask>` count. The memory is of rows read without a memory.
+
+    Raises ValueError when none of the lines follows so many others.
+    """
+    pairs = _rows_and_memories(tokenizer, text, set(lines), model.config.context, memory)
+    if not pairs:
+        raise ValueError(f"none of these {len(lines)} lines follows {memory} others in the text")
+    pairs.sort(key=lambda pair: len(pair[0][0]))
+    device, was_training = next(model.parameters()).device, model.training
+    generator, pad_id = torch.Generator().manual_seed(seed), model.config.pad_id
+    reads = model.config.cross_attention == "memory"
+    model.eval()
+    found: dict[str, list[Tensor]] = {"mlm": [], "clm": []}
+    for i in range(0, len(pairs), BATCH):
+        some = pairs[i : i + BATCH]
+        batch = pad_rows([row for row, _ in some], pad_id).to(device)
+        before = pad_rows([row for _, rows in some for row in rows], pad_id).to(device).ids
+        vectors = model.pool(model.encode(before), before != pad_id).view(len(some), memory, -1)
+        masked = mask_characters(
+            batch.ids,
+            rate=rate,
+            vocab_size=tokenizer.vocab_size,
+            mask_id=tokenizer.mask_id,
+            specials=special_ids(tokenizer),
+            generator=generator,
+        )
+        shown = torch.where(masked.ids == tokenizer.mask_id, masked.targets, IGNORE)
+        logits = (model.heads["mlm"](model.encode(masked.ids, memory=m)) for m in (None, vectors))
+        found["mlm"].append(_paired_nats(*logits, shown))
+        if reads:
+            logits = (model.decode(batch.ids, memory=m) for m in (None, vectors))
+            found["clm"].append(_paired_nats(*logits, batch.targets))
+    model.train(was_training)
+    return MemoryEffect(_paired(found["mlm"]), _paired(found["clm"]) if reads else None)
+
+
+def _rows_and_memories(
+    tokenizer, text: Sequence[str], lines: set[str], context: int, memory: int
+) -> list[tuple[Row, list[Row]]]:
+    """Each row of each of the lines in the text, and the `memory` rows before it."""
+
+    def rows_of(line: str) -> list[Row]:
+        return character_rows(tokenizer.encode_lines([line])[0], context)
+
+    pairs = []
+    for n, line in enumerate(text):
+        if line in lines:
+            # A line has one row at least, so this many lines are enough.
+            rows = [row for earlier in text[max(0, n - memory) : n] for row in rows_of(earlier)]
+            for row in rows_of(line):
+                if len(rows) >= memory:
+                    pairs.append((row, rows[-memory:]))
+                rows.append(row)
+    return pairs
+
+
+def _paired_nats(without: Tensor, with_memory: Tensor, targets: Tensor) -> Tensor:
+    """For each row the nats of its targets both ways, and how many there are: `(B, 3)`."""
+    nats = [
+        F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORE, reduction="none").sum(1)
+        for logits in (without, with_memory)
+    ]
+    return torch.stack([*nats, (targets != IGNORE).sum(1)], dim=1).double().cpu()
+
+
+def _paired(found: list[Tensor]) -> Paired:
+    rows = torch.cat(found)
+    without, with_memory, chars = rows.sum(0).tolist()
+    # The standard error of a ratio of sums over rows.
+    saved = (rows[:, 0] - rows[:, 1]) - (without - with_memory) / chars * rows[:, 2]
+    error = math.sqrt(len(rows) / max(1, len(rows) - 1) * float(saved.square().sum())) / chars
+    return Paired(without / chars, with_memory / chars, error, int(chars), len(rows))

@@ -1,0 +1,25 @@
+"""An endless stream of windows at random places, for training by steps."""
+
+from collections.abc import Iterator
+
+import torch
+
+from lab.data.batch import Batch
+from lab.data.lines import LineWindows
+
+
+def random_windows(
+    ids: torch.Tensor, context: int, batch_size: int, generator: torch.Generator
+) -> Iterator[Batch]:
+    """Batches without end: `batch_size` windows of `context` tokens, each begun at a random place.
+
+    `ids` is int64 `(N,)`; a window's targets are the same tokens one place later, so every
+    position of every row is a prediction. The same generator state gives the same batches.
+
+    Raises ValueError when the stream is too short for one window.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    windows = LineWindows.from_flat(ids.numpy(), [0, len(ids)], context, "continuous")
+    while True:
+        yield windows.batch(torch.randint(len(windows), (batch_size, 1), generator=generator).flatten())

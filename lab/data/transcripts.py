@@ -1,0 +1,86 @@
+"""Whole transcripts, one a row: what sequence-to-sequence models train on."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+import lab.text
+from lab.data.batch import IGNORE, Batch
+from lab.data.flat import flatten
+from lab.data.loader import Loader
+
+
+class Transcripts(Dataset):
+    """Pairs `(shifted, golden)` of whole texts: `<s> t1 ... tn` and `t1 ... tn </s>`, int64 `(n + 1,)`.
+
+    `source` is a folder of `.npy` transcripts (each one string or a row of characters; read in the order
+    of their names, never unpickled) or of `.txt` files, or the texts themselves. Texts of nothing but
+    white space are left out of a folder, an empty one among texts is `<s> </s>`.
+
+    `num_chars` and `num_tokens` are what a score is divided by, counted as `lab.score.score_lines` does: one
+    newline and one `</s>` a text.
+
+    >>> from lab.text import CharTokenizer
+    >>> texts = ["AB", "B"]
+    >>> transcripts = Transcripts(texts, CharTokenizer.train(texts))
+    >>> shifted, golden = transcripts[0]
+    >>> shifted.tolist(), golden.tolist()
+    ([2, 5, 6], [5, 6, 3])
+    >>> transcripts.collate_fn([transcripts[0], transcripts[1]]).targets.tolist()
+    [[5, 6, 3], [6, 3, -100]]
+    >>> transcripts.num_chars, transcripts.num_tokens
+    (5, 5)
+
+    Raises ValueError where there is no text.
+    """
+
+    def __init__(self, source: str | os.PathLike | Iterable[str], tokenizer):
+        is_path = isinstance(source, str | os.PathLike)
+        self.texts = tuple(lab.text.load(source).lines if is_path else source)
+        if not self.texts:
+            raise ValueError("there are no transcripts: give a folder that has some, or at least one text")
+        self.pad_id = tokenizer.pad_id or 0  # an imported tokenizer may have none; any id will do, unread
+        self._ids, self._offsets = flatten(tokenizer.encode_lines(self.texts))
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def num_chars(self) -> int:
+        """All characters, and one newline a text."""
+        return sum(map(len, self.texts)) + len(self.texts)
+
+    @property
+    def num_tokens(self) -> int:
+        """All that is to be predicted: every token but `<s>`."""
+        return len(self._ids) - len(self)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """What the model reads, begun by `<s>`, and what it should say, ended by `</s>`."""
+        index = range(len(self))[index]  # counts negative indices from the end, refuses those out of range
+        ids = self._ids[self._offsets[index] : self._offsets[index + 1]].astype(np.int64)
+        return torch.from_numpy(ids[:-1]), torch.from_numpy(ids[1:])
+
+    def collate_fn(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Batch:
+        """One batch of pairs, padded on the right to the longest: `pad_id` in ids, -100 in targets."""
+        shifted, golden = zip(*pairs, strict=True)
+        return Batch(
+            pad_sequence(shifted, batch_first=True, padding_value=self.pad_id),
+            pad_sequence(golden, batch_first=True, padding_value=IGNORE),
+        )
+
+    def loader(
+        self,
+        batch_size: int,
+        shuffle: bool = False,
+        generator: torch.Generator | None = None,
+        drop_last: bool = False,
+    ) -> Loader:
+        """Every transcript once, in batches, each as wide as its longest."""
+        make_batch = lambda indices: self.collate_fn([self[i] for i in indices])  # noqa: E731
+        return Loader(make_batch, len(self), batch_size, shuffle, generator, drop_last)

@@ -1,0 +1,16 @@
+"""What lines of text cost a model, and what a model must beat: frequencies, compressors, n-grams."""
+
+from lab.score.lines import Score, next_token_loss, score_lines, scoring_windows
+from lab.score.ngrams import KneserNey
+from lab.score.simple import COMPRESSORS, compressed_bits_per_char, unigram_bits_per_char
+
+__all__ = [
+    "COMPRESSORS",
+    "KneserNey",
+    "Score",
+    "compressed_bits_per_char",
+    "next_token_loss",
+    "score_lines",
+    "scoring_windows",
+    "unigram_bits_per_char",
+]

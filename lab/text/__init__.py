@@ -1,0 +1,41 @@
+"""Text: corpora by name, your own and generated ones, and the tokenizers that cut it, with foreign formats."""
+
+from lab.text.bpe import BPETokenizer
+from lab.text.chars import CharTokenizer
+from lab.text.corpus import Corpus, CorpusError, Splits
+from lab.text.interop import from_huggingface, from_tiktoken, to_huggingface, to_tiktoken
+from lab.text.named import NAMES, load
+from lab.text.protocol import SPECIAL_TOKENS, Tokenizer, parse_object
+from lab.text.words import WordTokenizer
+
+__all__ = [
+    "NAMES",
+    "SPECIAL_TOKENS",
+    "TOKENIZERS",
+    "BPETokenizer",
+    "CharTokenizer",
+    "Corpus",
+    "CorpusError",
+    "Splits",
+    "Tokenizer",
+    "WordTokenizer",
+    "from_huggingface",
+    "from_tiktoken",
+    "load",
+    "to_huggingface",
+    "to_tiktoken",
+    "tokenizer_from_json",
+]
+
+TOKENIZERS = {"char": CharTokenizer, "word": WordTokenizer, "bpe": BPETokenizer}
+
+
+def tokenizer_from_json(text: str) -> Tokenizer:
+    """The tokenizer, of whichever kind, that some `to_json` wrote.
+
+    Raises ValueError for an unknown kind, another version, or unknown keys.
+    """
+    kind = parse_object(text).get("kind")
+    if not isinstance(kind, str) or kind not in TOKENIZERS:
+        raise ValueError(f"unknown tokenizer kind {kind!r}; expected one of {sorted(TOKENIZERS)}")
+    return TOKENIZERS[kind].from_json(text)

@@ -1,0 +1,99 @@
+"""Which id stands for what in a BPE vocabulary: ours, or that of an imported file."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Self
+
+from lab.text.protocol import SPECIAL_TOKENS
+
+FIRST_BYTE = len(SPECIAL_TOKENS)
+FIRST_MERGE = FIRST_BYTE + 256
+ROLES = ("pad", "unk", "bos", "eos", "mask")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The ids of a BPE vocabulary, JSON in and out.
+
+    special      the special tokens by name
+    roles        which of them is pad, unk, bos, eos and mask; some may be absent
+    byte_ids     the id of each of the 256 bytes, None where the alphabet lacks it
+    merged_ids   the id that each merge makes
+    extra        the ids of tokens that neither a byte nor a merge makes, by their bytes in hex
+    whole_words  whether a pre-token that is itself in the vocabulary becomes that token at once, as in
+                 tiktoken and in files with "ignore_merges"
+
+    Training here gives tokenizers for which `whole_words` is a shortcut and no more: a token was made
+    inside some word by merges that all kept within its bytes, so the same merges make it of its bytes alone.
+    """
+
+    special: dict[str, int]
+    roles: dict[str, int]
+    byte_ids: tuple[int | None, ...]
+    merged_ids: tuple[int, ...]
+    extra: dict[str, int] = field(default_factory=dict)
+    whole_words: bool = False
+
+    @classmethod
+    def native(cls, num_merges: int) -> Self:
+        """The layout of every tokenizer trained here: special tokens, bytes in order, merges in order."""
+        return cls(
+            special={name: i for i, name in enumerate(SPECIAL_TOKENS)},
+            roles=dict(zip(ROLES, range(FIRST_BYTE), strict=True)),
+            byte_ids=tuple(range(FIRST_BYTE, FIRST_MERGE)),
+            merged_ids=tuple(range(FIRST_MERGE, FIRST_MERGE + num_merges)),
+            whole_words=True,
+        )
+
+    @classmethod
+    def from_dict(cls, given: dict) -> Self:
+        """The layout that `to_dict` wrote. Raises ValueError for missing or unknown keys."""
+        names = {f.name for f in fields(cls)}
+        if not isinstance(given, dict) or given.keys() != names:
+            found = sorted(given) if isinstance(given, dict) else given
+            raise ValueError(f"a tokenizer's layout has the keys {sorted(names)}, got {found!r}")
+        return cls(**given | {"byte_ids": tuple(given["byte_ids"]), "merged_ids": tuple(given["merged_ids"])})
+
+    def spell_out(self, merges: list[tuple[int, int]]) -> dict[int, bytes]:
+        """The bytes of every id but the special tokens'. Raises ValueError for merges of unknown ids."""
+        if len(merges) != len(self.merged_ids):
+            raise ValueError(f"a layout for {len(self.merged_ids)} merges cannot hold {len(merges)}")
+        spelled = {i: bytes([byte]) for byte, i in enumerate(self.byte_ids) if i is not None}
+        spelled |= {i: bytes.fromhex(data) for data, i in self.extra.items()}
+        for n, (pair, merged) in enumerate(zip(merges, self.merged_ids, strict=True)):
+            if len(pair) != 2 or any(type(i) is not int or i not in spelled for i in pair):
+                raise ValueError(f"merge {n} is {pair}; expected (left, right), ids of tokens made before it")
+            spelled[merged] = spelled[pair[0]] + spelled[pair[1]]
+        return spelled
+
+    def byte_to_id(self, data: bytes) -> list[int]:
+        """The ids of bytes one by one. Raises ValueError where one has none and there is no `<unk>`."""
+        ids = list(map(self.byte_ids.__getitem__, data))
+        if None not in ids:
+            return ids
+        if "unk" not in self.roles:
+            raise ValueError(
+                f"byte 0x{data[ids.index(None)]:02x} of {data!r} is not in the alphabet of this imported "
+                "tokenizer, which has no <unk> to put in its place; leave it out of the text"
+            )
+        return [self.roles["unk"] if i is None else i for i in ids]
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def __post_init__(self):
+        if len(self.byte_ids) != 256:
+            raise ValueError(f"a layout gives 256 bytes an id or None, got {len(self.byte_ids)} entries")
+        ids = [*self.special.values(), *self.byte_ids, *self.merged_ids, *self.extra.values()]
+        wrong = [i for i in ids if i is not None and (not isinstance(i, int) or i < 0)]
+        if wrong:
+            raise ValueError(f"ids are whole numbers from 0 up, got {wrong[0]!r}")
+        fixed = [*self.special.values(), *self.extra.values(), *(i for i in self.byte_ids if i is not None)]
+        if len(set(fixed)) < len(fixed):
+            raise ValueError(
+                "special tokens, bytes and extra tokens have ids of their own, but some of these agree"
+            )
+        if unknown := self.roles.keys() - set(ROLES):
+            raise ValueError(f"unknown roles {sorted(unknown)}; expected some of {ROLES}")
+        if strays := set(self.roles.values()) - set(self.special.values()):
+            raise ValueError(f"roles name the ids {sorted(strays)}, which are not special tokens")

@@ -1,0 +1,111 @@
+"""The names that `load` knows, and what stands behind each."""
+
+import difflib
+import os
+from pathlib import Path
+
+from lab.text import grammar, own, python_docs, wikitext
+from lab.text.corpus import Corpus, CorpusError
+from lab.text.download import RemoteFile, UnreachableError, fetch
+
+NAMES = {
+    "auto": "kjv where it can be had, else python-docs; the corpus's note says which",
+    "kjv": "King James Bible, 31,102 verses, one a line",
+    "kjv-booked": "the same verses, each led by its book, chapter and verse",
+    "shakespeare": "the 1.1 MB of Shakespeare known from char-rnn",
+    "python-docs": "the language reference that every CPython carries; offline",
+    "grammar": "sentences of a small probabilistic grammar of exactly known entropy; offline, generated",
+    "wikitext-103": "short ASCII lines of good Wikipedia articles; needs the extra `wikitext`, a download of 300 MB",
+}
+
+_KJV_AT = "https://raw.githubusercontent.com/natureframework/data/7b65f87c86248918f54c1dbc90134c0cccfe78bc"
+_CHAR_RNN_AT = "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
+
+KJV = RemoteFile(
+    name="kjv.txt",
+    address=f"{_KJV_AT}/kjv.txt",
+    sha256="908ea6f8d3c9318b204f18c27cc66d186b13575ef3b5fcf07891b345f67a8416",
+)
+KJV_REFS = RemoteFile(
+    name="kjv-refs.txt",
+    address=f"{_KJV_AT}/kjv-refs.txt",
+    sha256="9ede85996a21f6c6c188ca85302e359195677771ad7d6754b618ec312c58b524",
+)
+SHAKESPEARE = RemoteFile(
+    name="shakespeare.txt",
+    address=f"{_CHAR_RNN_AT}/data/tinyshakespeare/input.txt",
+    sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+)
+
+KJV_LICENCE = "public domain (in the United Kingdom under Crown patent)"
+
+
+def load(name_or_path: str | os.PathLike = "auto") -> Corpus:
+    """The corpus of that name (see `NAMES`), or your own text at that path (see `lab.text.own`).
+
+    A name wins over a file of the same name; write `./kjv` for the file. Raises CorpusError when the
+    corpus cannot be had or is not what it should be.
+
+    >>> load("grammar").name
+    'grammar'
+    """
+    match name_or_path:
+        case "auto":
+            return _auto()
+        case "kjv":
+            return _from_file("kjv", KJV, KJV_LICENCE)
+        case "kjv-booked":
+            return _kjv_booked()
+        case "shakespeare":
+            return _from_file("shakespeare", SHAKESPEARE, "public domain")
+        case "python-docs":
+            return python_docs.corpus()
+        case "grammar":
+            return grammar.corpus()
+        case "wikitext-103":
+            return wikitext.corpus()
+    if not os.fspath(name_or_path) or not Path(name_or_path).exists():  # Path("") would be the current folder
+        raise CorpusError(_not_found(os.fspath(name_or_path)))
+    return own.read(Path(name_or_path))
+
+
+def _from_file(name: str, file: RemoteFile, licence: str) -> Corpus:
+    lines, dropped = _lines(file)
+    note = f"{dropped:,} empty lines dropped" if dropped else ""
+    return Corpus(name, lines, licence, file.sha256, note)
+
+
+def _lines(file: RemoteFile) -> tuple[list[str], int]:
+    return own.split_lines(own.decode(fetch(file), file.name))
+
+
+def _kjv_booked() -> Corpus:
+    """`song of solomon 1 1` and the verse beside it become `Song of Solomon 1:1 The song of songs, ...`."""
+    references, _ = _lines(KJV_REFS)
+    verses, _ = _lines(KJV)
+    lines = []
+    for reference, verse in zip(references, verses, strict=True):
+        book, chapter, number = reference.rsplit(" ", 2)
+        lines.append(f"{book.title().replace(' Of ', ' of ')} {chapter}:{number} {verse}")
+    return Corpus("kjv-booked", lines, KJV_LICENCE)
+
+
+def _auto() -> Corpus:
+    try:
+        chosen = load("kjv")
+        reason = "auto chose kjv"
+    except UnreachableError as error:
+        chosen = load("python-docs")
+        # The first line of the message is the reason; the rest is advice on getting the file.
+        reason = f"auto chose python-docs because {str(error).splitlines()[0]}"
+    note = "; ".join(part for part in (reason, chosen.note) if part)
+    return Corpus(chosen.name, chosen.lines, chosen.licence, chosen.sha256, note)
+
+
+def _not_found(given: str) -> str:
+    close = difflib.get_close_matches(given, NAMES, n=2, cutoff=0.5)
+    guess = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return (
+        f"no corpus is named {given!r}, and no file or folder lies there (looked in {Path.cwd()}).{guess} "
+        f"Known names: {', '.join(NAMES)}; or give the path of a text file or a folder."
+    )

@@ -1,0 +1,184 @@
+"""The training loop: a generator that takes a step each time it is asked, and tells what happened."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lab.data.batch import Batch
+from lab.train import parallel
+from lab.train.optim import learning_rate_factor, set_learning_rate
+from lab.train.state import TrainConfig, TrainingState
+
+__all__ = ["Step", "TrainConfig", "TrainingDiverged", "TrainingState", "train"]
+
+LossFunction = Callable[[nn.Module, Batch], tuple[Tensor, int]]
+
+
+class TrainingDiverged(FloatingPointError):
+    """A loss, gradient or validation that is not a finite number; the message says when, on what, what to do."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: `loss` in nats a target, before the step; `seconds` since training began.
+
+    `validation` is what `evaluate` measured after the step, None where it was not asked.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    validation: float | None = None
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss: LossFunction,
+    config: TrainConfig,
+    *,
+    state: TrainingState | None = None,
+    evaluate: Callable[[nn.Module], float] | None = None,
+) -> Iterator[Step]:
+    """Train `model` in place on `batches`, one `Step` at a time; stop any time by leaving the loop.
+
+    `loss(model, batch) -> (summed nats, count)`: the gradient is that of the mean over the count, taken over all
+    batches of a step and all processes. `evaluate(model)` is a number, lower is better, asked every
+    `config.evaluate_every` steps, in evaluation mode and without gradients.
+
+    With a `state`, training goes on where that stands: `batches` is then the same stream made anew, of which the first
+    `state.batches_taken` are passed over. After each step the state fits the weights: save both inside the loop.
+
+    >>> for step in train(model, batches, next_token_loss, TrainConfig(steps=100)):  # doctest: +SKIP
+    ...     print(step.step, step.loss)
+
+    Raises ValueError when the batches run out early, and TrainingDiverged, a FloatingPointError, when a loss or
+    gradient is no longer finite; the weights are then those of the step before.
+    """
+    state = state or TrainingState(model, config)
+    _check(model, config, state, evaluate)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    parallel.share_weights(parameters)
+    device = parameters[0].device
+    compiled = torch.compile(model) if config.compile else model
+    batches = state.remaining(batches)
+    start = time.perf_counter() - state.seconds
+    model.zero_grad()  # an earlier training that was interrupted in the middle of a step leaves a part of a gradient
+
+    while not state.stopped:
+        model.train()
+        nats, count, suspect = 0.0, 0, None
+        for taken in range(config.accumulate):
+            batch = next(batches, None)
+            if batch is None:
+                raise ValueError(_ran_out(state, taken, config))
+            batch = parallel.shard(batch.to(device))
+            if len(batch.ids) == 0:  # fewer rows than processes
+                continue
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                batch_nats, batch_count = loss(compiled, batch)
+            batch_nats.backward()
+            nats, count = nats + batch_nats.item(), count + batch_count
+            if suspect is None and not math.isfinite(nats):
+                suspect = batch
+
+        nats, count = parallel.total(nats, count)
+        if count == 0:
+            raise ValueError(f"the batch of step {state.step} has no targets: every target is padding")
+        mean = nats / count
+        if not math.isfinite(mean):
+            raise _diverged("loss", mean, state, suspect)
+        parallel.sum_gradients(parameters, count)
+        grad_norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm).item()
+        if not math.isfinite(grad_norm):
+            raise _diverged("norm of the gradient", grad_norm, state, batch)
+        factor = learning_rate_factor(state.step, config.steps, config.warmup, config.schedule)
+        set_learning_rate(state.optimizers, factor)
+        for optimizer in state.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+        state.step += 1
+        state.batches_taken += config.accumulate
+        state.tokens += int(count)
+        state.validation = None
+        if config.evaluate_every and state.step % config.evaluate_every == 0:
+            state.record(_evaluated(model, evaluate, state))
+        state.seconds = time.perf_counter() - start
+        yield Step(
+            state.step - 1,
+            mean,
+            config.other_lr * factor,
+            grad_norm,
+            int(count),
+            state.seconds,
+            state.tokens / state.seconds,
+            state.validation,
+        )
+
+
+def _check(model: nn.Module, config: TrainConfig, state: TrainingState, evaluate) -> None:
+    if state.model is not model:
+        raise ValueError("this state belongs to another model: make TrainingState(model, config)")
+    if state.config != config:
+        raise ValueError(
+            "this state was made for another config: to go on with a changed one, make "
+            "new = TrainingState(model, config) and new.load(state.tensors(), state.values())"
+        )
+    if (evaluate is None) != (config.evaluate_every == 0):
+        raise ValueError(
+            f"evaluate and evaluate_every go together: got evaluate={evaluate!r} and evaluate_every="
+            f"{config.evaluate_every}"
+        )
+    device = next(model.parameters()).device
+    if config.precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ValueError('this GPU has no bfloat16: train with precision="float32"')
+
+
+@torch.no_grad()
+def _evaluated(model: nn.Module, evaluate: Callable[[nn.Module], float], state: TrainingState) -> float:
+    model.eval()
+    # The mean over processes, so that all of them stop at the same step.
+    validation = parallel.total(float(evaluate(model)))[0] / parallel.world_size()
+    if not math.isfinite(validation):
+        raise _diverged("validation", validation, state, None)
+    return validation
+
+
+def _ran_out(state: TrainingState, taken: int, config: TrainConfig) -> str:
+    many = (
+        f" ({state.batches_taken + taken} batches, {config.accumulate} a step)"
+        if config.accumulate > 1
+        else ""
+    )
+    return f"the batches ran out after {state.step} of {config.steps} steps{many}: give more, or fewer steps"
+
+
+def _diverged(what: str, value: float, state: TrainingState, batch: Batch | None) -> TrainingDiverged:
+    """The error, once the gradients are cleared: what was bad must not leak into a later step."""
+    for optimizer in state.optimizers:
+        optimizer.zero_grad()
+    c = state.config
+    on = (
+        ""
+        if batch is None or len(batch.ids) == 0
+        else f" on a batch that begins with ids {_shortened(batch.ids[0].tolist())}"
+    )
+    factor = learning_rate_factor(state.step, c.steps, c.warmup, c.schedule)
+    return TrainingDiverged(
+        f"the {what} is {value} at step {state.step}{on}; matrix_lr was {c.matrix_lr * factor:.3g} (of "
+        f"{c.matrix_lr}) and other_lr {c.other_lr * factor:.3g} (of {c.other_lr}): lower them, or warm up for longer "
+        f"than {c.warmup} steps. The last good bundle: {state.last_bundle or 'none saved'}"
+    )
+
+
+def _shortened(ids: list[int], shown: int = 12) -> str:
+    return str(ids) if len(ids) <= shown else f"{str(ids[:shown])[:-1]}, ...] ({len(ids)} in all)"

@@ -1,0 +1,192 @@
+"""How to train, and everything that a step of training changes besides the weights."""
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from lab.train.optim import learning_rate_factor, make_optimizers
+
+CHOICES = {"optimizer": ("muon", "adamw"), "precision": ("float32", "bfloat16")}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train: `steps` optimizer steps, the learning rates rising over `warmup` steps, then falling.
+
+    With `optimizer` "muon", `matrix_lr` is Muon's, for the matrices inside the blocks, and `other_lr` AdamW's, for
+    everything else; with "adamw", AdamW takes everything at `other_lr`.
+
+    A step takes `accumulate` batches: the gradient is the mean over all their targets. The model is
+    evaluated every `evaluate_every` steps, and training ends after `patience` evaluations without a new
+    best (0 = never, for both). `precision` "bfloat16" computes in bfloat16 where that is safe (autocast), the
+    weights staying as they are; `compile` lets torch.compile fuse the model's operations.
+
+    Raises ValueError for what cannot be; the message names the field.
+    """
+
+    steps: int
+    matrix_lr: float = 0.03
+    other_lr: float = 6e-3
+    warmup: int = 20
+    schedule: str = "linear"
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    accumulate: int = 1
+    optimizer: str = "muon"
+    evaluate_every: int = 0
+    patience: int = 0
+    precision: str = "float32"
+    compile: bool = False
+
+    def __post_init__(self):
+        least = {"steps": 1, "warmup": 0, "accumulate": 1, "evaluate_every": 0, "patience": 0}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+                raise ValueError(f"{name} must be a whole number of at least {smallest}, got {value!r}")
+        for name in ("matrix_lr", "other_lr", "clip_norm", "weight_decay"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or value < 0 or (value == 0 and name != "weight_decay"):
+                least_allowed = "0 or a positive number" if name == "weight_decay" else "a positive number"
+                raise ValueError(f"{name} must be {least_allowed}, got {value!r}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"compile must be True or False, got {self.compile!r}")
+        if self.patience and not self.evaluate_every:
+            raise ValueError(
+                f"patience counts evaluations: with patience {self.patience}, got evaluate_every 0"
+            )
+        learning_rate_factor(0, 1, 0, self.schedule)  # refuses an unknown schedule here, not at step 21
+
+
+class TrainingState:
+    """Where training stands: the optimizers' memories and a few counts. With the weights it decides all that follows.
+
+    After each `Step` that `train` yields, it belongs to the weights as they are then.
+
+    step                           optimizer steps taken
+    batches_taken                  batches used up, so where the stream of batches stands
+    tokens, seconds                targets seen, and time spent
+    validation                     what was measured after this very step; None when nothing was
+    best_validation, best_step     the lowest so far, and the number of steps taken then; None before the first
+    evaluations_without_improvement
+    last_bundle                    the folder last saved to (`lab.bundle` sets it), for messages
+    """
+
+    COUNTS = ("step", "batches_taken", "tokens", "best_step", "evaluations_without_improvement")
+    MEASURES = ("seconds", "validation", "best_validation")
+    MAY_BE_NONE = ("best_step", "validation", "best_validation")
+
+    def __init__(self, model: nn.Module, config: TrainConfig):
+        self.model, self.config = model, config
+        self.optimizers = make_optimizers(
+            model,
+            matrix_lr=config.matrix_lr,
+            other_lr=config.other_lr,
+            weight_decay=config.weight_decay,
+            muon=config.optimizer == "muon",
+        )
+        self.step = self.batches_taken = self.tokens = self.evaluations_without_improvement = 0
+        self.seconds = 0.0
+        self.validation: float | None = None
+        self.best_validation: float | None = None
+        self.best_step: int | None = None
+        self.last_bundle: str | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training is over: all steps taken, or the patience used up."""
+        tired = 0 < self.config.patience <= self.evaluations_without_improvement
+        return tired or self.step >= self.config.steps
+
+    def record(self, validation: float) -> None:
+        """Note what was measured after this step; lower is better."""
+        self.validation = validation
+        if self.best_validation is None or validation < self.best_validation:
+            self.best_validation, self.best_step = validation, self.step
+            self.evaluations_without_improvement = 0
+        else:
+            self.evaluations_without_improvement += 1
+
+    def remaining(self, batches):
+        """An iterator over `batches`, the stream made anew, without those that were taken already.
+
+        A stream with a method `skip(n)`, which returns it without its first n batches, is asked to.
+
+        Raises ValueError when there are not so many.
+        """
+        taken = self.batches_taken
+        if taken and hasattr(batches, "skip"):
+            return iter(batches.skip(taken))
+        batches = iter(batches)
+        if (found := sum(1 for _ in islice(batches, taken))) < taken:
+            raise ValueError(
+                f"training stands after {taken} batches, but this stream ran out after {found}: make the stream "
+                f"anew, from the same seed, instead of passing what is left of it"
+            )
+        return batches
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimizers' memories, `"parameter name/what"` -> tensor, which the next step changes."""
+        names = {p: name for name, p in self.model.named_parameters()}
+        memories = ((names[p], memory) for o in self.optimizers for p, memory in o.state.items())
+        return {f"{name}/{what}": tensor for name, memory in memories for what, tensor in memory.items()}
+
+    def values(self) -> dict[str, int | float | None]:
+        """The counts and measures, for JSON."""
+        return {name: getattr(self, name) for name in (*self.COUNTS, *self.MEASURES)}
+
+    def load(self, tensors: dict[str, Tensor], values: dict) -> None:
+        """Take over what `tensors()` and `values()` of another state gave, for a model of the same shape.
+
+        Raises ValueError for names, shapes or types that do not fit, and then changes nothing.
+        """
+        if values.keys() != self.values().keys():
+            raise ValueError(f"expected the values {sorted(self.values())}, got {sorted(values)}")
+        for name, value in values.items():
+            kind = int if name in self.COUNTS else (int, float)
+            fits = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+            if not (fits or (value is None and name in self.MAY_BE_NONE)):
+                raise ValueError(f"{name} must be a number, got {value!r}")
+        memories = self._memories(tensors)
+        for optimizer, memory in zip(self.optimizers, memories, strict=True):
+            optimizer.state.clear()
+            optimizer.state.update(memory)
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def _memories(self, tensors: dict[str, Tensor]) -> list[dict[Tensor, dict[str, Tensor]]]:
+        """`tensors` dealt out to the optimizers and their parameters."""
+        names = {p: name for name, p in self.model.named_parameters()}
+        left, memories = dict(tensors), []
+        for optimizer in self.optimizers:
+            adamw = isinstance(optimizer, torch.optim.AdamW)
+            memories.append({})
+            for p in (p for group in optimizer.param_groups for p in group["params"]):
+                shapes = (
+                    {"step": (), "exp_avg": p.shape, "exp_avg_sq": p.shape}
+                    if adamw
+                    else {"momentum": p.shape}
+                )
+                found = {what: left.pop(f"{names[p]}/{what}", None) for what in shapes}
+                if all(tensor is None for tensor in found.values()):
+                    continue  # it never had a gradient
+                for what, shape in shapes.items():
+                    dtype = torch.float32 if what == "step" else p.dtype
+                    if found[what] is None or found[what].shape != shape or found[what].dtype != dtype:
+                        given = None if found[what] is None else (found[what].dtype, tuple(found[what].shape))
+                        raise ValueError(f"{names[p]}/{what} must be {dtype} {tuple(shape)}, got {given}")
+                # AdamW counts its steps on the CPU.
+                memories[-1][p] = {
+                    what: tensor.clone() if what == "step" else tensor.to(p.device, copy=True)
+                    for what, tensor in found.items()
+                }
+        if left:
+            raise ValueError(f"these belong to no parameter or another optimizer: {sorted(left)[:3]}")
+        return memories
