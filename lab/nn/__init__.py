@@ -2,6 +2,7 @@
 
 from lab.nn.attention import MultiHeadAttention, attend, attention_weights
 from lab.nn.config import TransformerConfig
+from lab.nn.evaluating import evaluating
 from lab.nn.recurrence import RecurrentConfig
 from lab.nn.recurrent import RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, EncoderDecoderTransformer, EncoderOnlyTransformer
@@ -16,4 +17,5 @@ __all__ = [
     "TransformerConfig",
     "attend",
     "attention_weights",
+    "evaluating",
 ]
