@@ -4,6 +4,7 @@ from lab.data import masks
 from lab.data.batch import IGNORE, Batch
 from lab.data.flat import flatten, join_lines
 from lab.data.ledger import Ledger
+from lab.data.lengths import by_length, pad, pad_pairs
 from lab.data.lines import LineWindows
 from lab.data.loader import Loader
 from lab.data.packing import Packed, pack
@@ -20,9 +21,12 @@ __all__ = [
     "Loader",
     "Packed",
     "Transcripts",
+    "by_length",
     "flatten",
     "join_lines",
     "masks",
     "pack",
+    "pad",
+    "pad_pairs",
     "random_windows",
 ]

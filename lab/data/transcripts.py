@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 import lab.text
-from lab.data.batch import IGNORE, Batch
+from lab.data.batch import Batch
 from lab.data.flat import flatten
+from lab.data.lengths import pad_pairs
 from lab.data.loader import Loader
 
 
@@ -68,11 +68,7 @@ class Transcripts(Dataset):
 
     def collate_fn(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Batch:
         """One batch of pairs, padded on the right to the longest: `pad_id` in ids, -100 in targets."""
-        shifted, golden = zip(*pairs, strict=True)
-        return Batch(
-            pad_sequence(shifted, batch_first=True, padding_value=self.pad_id),
-            pad_sequence(golden, batch_first=True, padding_value=IGNORE),
-        )
+        return pad_pairs(pairs, self.pad_id)
 
     def loader(
         self,
