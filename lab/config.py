@@ -1,108 +1,209 @@
-"""Configs, small frozen dataclasses, as plain JSON values and back: nothing lost, nothing guessed."""
+"""Configs: small frozen dataclasses that check themselves against their annotations, and go to JSON and back.
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+@dataclass(frozen=True)
+class Sizes:
+    width: Annotated[int, AtLeast(1)] = 64
+    dropout: Annotated[float, AtLeast(0), Below(1)] = 0.0
+    norm: Literal["rms", "layer"] = "rms"
+
+    __post_init__ = validate
+"""
+
+import hashlib
+import inspect
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache, partial
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-NUMBERS = (int, float)
+
+@dataclass(frozen=True)
+class Bound:
+    """What a number must be: `AtLeast(1)`, `Above(0)`, `Below(1)`, `AtMost(1)`."""
+
+    words: str
+    holds: Callable[[float, float], bool]
+    limit: float
+
+
+AtLeast = partial(Bound, "of at least", operator.ge)
+Above = partial(Bound, "above", operator.gt)
+Below = partial(Bound, "below", operator.lt)
+AtMost = partial(Bound, "of at most", operator.le)
+
+KINDS = {int: "a whole number", float: "a number", str: "a string", NoneType: "None", bool: "True or False"}
+
+
+def validate(config) -> None:
+    """Raise a ValueError for a field whose value its annotation does not allow; made to be a `__post_init__`.
+
+    An int is not a bool; a float may be written as an int, but is finite.
+
+    >>> @dataclass(frozen=True)
+    ... class Sizes:
+    ...     width: Annotated[int, AtLeast(1)] = 64
+    ...     __post_init__ = validate
+    >>> Sizes(width=0)
+    Traceback (most recent call last):
+    ValueError: width must be a whole number of at least 1, got 0
+    """
+    for name, hint in annotations(type(config)).items():
+        value = getattr(config, name)
+        if not _fits(value, hint):
+            raise ValueError(f"{name} must be {_said(hint)}, got {value!r}")
 
 
 def to_json(config) -> dict:
     """A dataclass as a dict that `json` can write: nested ones as dicts too, tuples as lists.
 
-    Where a field may hold one of several dataclasses, its dict carries `"kind"`, the name of its class.
+    Where a field may hold one of several dataclasses, its dict carries `"kind"`, the name of its class. What comes
+    from outside and has a `to_json` of its own is kept with the name of its class and the hash of its source.
 
-    >>> from lab.nn.config import TransformerConfig
+    >>> from lab.nn import TransformerConfig
     >>> to_json(TransformerConfig(vocab_size=10))["width"]
     192
     """
-    hints = get_type_hints(type(config))
-    return {f.name: _plain(getattr(config, f.name), hints[f.name]) for f in fields(config)}
+    return {name: _plain(getattr(config, name), hint) for name, hint in annotations(type(config)).items()}
 
 
-def from_json(cls, values: Mapping, types: Mapping[str, type] | None = None):
-    """The config of class `cls` that `to_json` made `values` of.
+def from_json(cls, values: Mapping, outside: Sequence[type] = ()):
+    """The config of class `cls` that `to_json` made `values` of; `outside` holds the classes that are not lab's.
 
-    `types` says the class of a field that is declared `Any`. Keys that are left out take the field's default, so a
-    config written before a field was added can still be read.
+    A key that is left out takes the field's default, so what was written before a field was added can still be read.
 
-    Raises ValueError for an unknown key, a missing one without default, and a value of another type; the
-    message names the key with its place, what was given and what was expected.
+    Raises ValueError for an unknown key, a missing one without default, a value that the field does not allow, and a
+    class from outside that was not given; the message names the key, what was given and what was expected.
     """
-    return _dataclass(cls, values, cls.__name__, types or {})
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{cls.__name__}: expected an object with its fields, got {values!r}")
+    hints = annotations(cls)
+    if unknown := sorted(values.keys() - hints.keys()):
+        raise ValueError(f"{cls.__name__} has no {unknown}; it has {sorted(hints)}")
+    needed = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+    if missing := sorted(needed - values.keys()):
+        raise ValueError(f"{cls.__name__} needs {missing}, which are missing")
+    config = cls(**{name: _built(value, hints[name], outside) for name, value in values.items()})
+    validate(config)
+    return config
+
+
+def from_outside(thing) -> dict:
+    """How a class or an object that is not lab's is named in a run: its class, its settings, the hash of its source."""
+    cls = thing if inspect.isclass(thing) else type(thing)
+    settings = {} if inspect.isclass(thing) else thing.to_json()
+    return {"class": class_name(cls), "settings": settings, "source": source_hash(cls)}
+
+
+def class_name(cls: type) -> str:
+    """`"module:Class"`."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+@cache
+def source_hash(cls: type) -> str:
+    """The SHA-256 of the source of a class."""
+    try:
+        return hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
+    except (OSError, TypeError) as error:
+        raise ValueError(f"the source of {class_name(cls)} cannot be read: put it into a file") from error
+
+
+def find_outside(named: Mapping, outside: Sequence[type]) -> type:
+    """The class of `outside` that `from_outside` named; ValueError where it is not among them."""
+    for cls in outside:
+        if class_name(cls).partition(":")[2] == named["class"].partition(":")[2]:
+            return cls
+    raise ValueError(
+        f"{named['class']} is not part of lab: hand over that class, outside=[...], to load this"
+    )
+
+
+@cache
+def annotations(cls: type) -> dict[str, Any]:
+    """The annotation of each field of a dataclass."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def _options(hint) -> tuple:
+    """The annotations of which one must fit."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _fits(value, hint) -> bool:
+    if hint is Any:
+        return True
+    options, origin = _options(hint), get_origin(hint)
+    if len(options) > 1:
+        return any(_fits(value, option) for option in options)
+    if origin is Annotated:
+        kind, *bounds = get_args(hint)
+        return _fits(value, kind) and all(bound.holds(value, bound.limit) for bound in bounds)
+    if origin is Literal:
+        return any(value == one and type(value) is type(one) for one in get_args(hint))
+    if origin is tuple:
+        if not isinstance(value, tuple) or len(value) != len(items := _items(hint, value)):
+            return False
+        return all(_fits(one, item) for one, item in zip(value, items, strict=True))
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is hint if hint in KINDS else isinstance(value, origin or hint)
+
+
+def _said(hint) -> str:
+    """The annotation in words."""
+    options, origin = _options(hint), get_origin(hint)
+    if len(options) > 1:
+        return " or ".join(map(_said, options))
+    if origin is Annotated:
+        kind, *bounds = get_args(hint)
+        return f"{_said(kind)} {' and '.join(f'{bound.words} {bound.limit}' for bound in bounds)}"
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, get_args(hint)))}"
+    return KINDS.get(hint) or f"a {getattr(hint, '__name__', hint)}"
 
 
 def _plain(value, hint):
-    if is_dataclass(value):
-        kind = {"kind": type(value).__name__} if len(_dataclasses(hint)) > 1 else {}
-        return kind | to_json(value)
+    if is_dataclass(value) and not hasattr(value, "to_json"):
+        several = len(_dataclasses(hint)) > 1
+        return ({"kind": type(value).__name__} if several else {}) | to_json(value)
     if isinstance(value, tuple):
         return [_plain(item, Any) for item in value]
+    return from_outside(value) if hasattr(value, "to_json") else value
+
+
+def _built(value, hint, outside: Sequence[type]):
+    """What `_plain` made `value` of; whether the field may hold it is left to `validate`."""
+    if isinstance(value, Mapping) and value.keys() == {"class", "settings", "source"}:
+        return find_outside(value, outside)(**value["settings"])
+    if isinstance(value, Mapping) and (classes := _dataclasses(hint)):
+        if len(classes) == 1:
+            return from_json(*classes.values(), value, outside)
+        kind = value.get("kind")
+        if not isinstance(kind, str) or kind not in classes:
+            raise ValueError(f"expected an object of kind {' or '.join(classes)}, got {value!r}")
+        return from_json(classes[kind], {k: v for k, v in value.items() if k != "kind"}, outside)
+    if isinstance(value, list):
+        for option in map(_bare, _options(hint)):
+            if get_origin(option) is tuple:
+                items = _items(option, value) + [Any] * len(value)
+                return tuple(_built(item, kind, outside) for item, kind in zip(value, items, strict=False))
     return value
 
 
-def _dataclass(cls, values, place: str, types: Mapping[str, type]):
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{place}: expected an object with the fields of {cls.__name__}, got {values!r}")
-    known = {f.name: f for f in fields(cls)}
-    if unknown := sorted(values.keys() - known.keys()):
-        raise ValueError(f"{place}: unknown keys {unknown}; {cls.__name__} has {sorted(known)}")
-    needed = {f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING}
-    if missing := sorted(needed - values.keys()):
-        raise ValueError(f"{place}: the keys {missing} are missing; {cls.__name__} needs {sorted(needed)}")
-    hints = get_type_hints(cls) | dict(types)
-    try:
-        return cls(**{name: _typed(value, hints[name], f"{place}.{name}") for name, value in values.items()})
-    except TypeError as error:  # a comparison in a __post_init__
-        raise ValueError(f"{place}: {error}") from None
+def _items(hint, value: Sequence) -> list:
+    """The annotations of the members of a tuple."""
+    items = list(get_args(hint))
+    return items[:1] * len(value) if items[1:] == [...] else items
 
 
-def _typed(value, hint, place: str):
-    """`value` as the annotation `hint` has it, or a ValueError."""
-    if hint is Any:
-        return value
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    if value is None and NoneType in options:
-        return None
-    if classes := _dataclasses(hint):
-        return _one_of(classes, value, place)
-    for option in options:
-        if get_origin(option) is tuple and isinstance(value, list | tuple):
-            items = get_args(option)
-            items = items[:1] * len(value) if items[1:] == (...,) else items
-            if len(items) == len(value):
-                pairs = enumerate(zip(value, items, strict=True))
-                return tuple(_typed(item, kind, f"{place}[{i}]") for i, (item, kind) in pairs)
-        elif get_origin(option) is Literal and any(
-            value == one and type(value) is type(one) for one in get_args(option)
-        ):
-            return value
-        elif option is float and isinstance(value, NUMBERS) and not isinstance(value, bool):
-            return value  # a whole number stays one, so that what comes back is equal and prints the same
-        elif option in (bool, int, str) and type(value) is option:
-            return value
-    expected = " or ".join(map(_name, options))
-    raise ValueError(f"{place}: expected {expected}, got {value!r}")
-
-
-def _name(option) -> str:
-    if get_origin(option) is Literal:
-        return f"one of {', '.join(map(repr, get_args(option)))}"
-    return "None" if option is NoneType else getattr(option, "__name__", str(option))
-
-
-def _one_of(classes: dict[str, type], value, place: str):
-    """The dataclass that `value` is: the only one there can be, or that of its `"kind"`."""
-    if len(classes) == 1:
-        return _dataclass(*classes.values(), value, place, {})
-    kind = value.get("kind") if isinstance(value, Mapping) else None
-    if not isinstance(kind, str) or kind not in classes:
-        raise ValueError(f"{place}: expected an object of kind {' or '.join(classes)}, got {kind or value!r}")
-    return _dataclass(classes[kind], {k: v for k, v in value.items() if k != "kind"}, place, {})
+def _bare(hint):
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def _dataclasses(hint) -> dict[str, type]:
     """The dataclasses that a field annotated `hint` can hold, by name."""
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return {option.__name__: option for option in options if is_dataclass(option)}
+    return {option.__name__: option for option in map(_bare, _options(hint)) if is_dataclass(option)}

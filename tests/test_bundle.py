@@ -273,7 +273,7 @@ def test_an_experiment_refuses_parts_that_do_not_fit():
         replace(e, kind="dekoder")
     with pytest.raises(ValueError, match="has a TransformerConfig, got TrainConfig"):
         replace(e, model=e.training)
-    with pytest.raises(ValueError, match=r"Experiment.model: unknown keys \['colour'\]"):
+    with pytest.raises(ValueError, match="colour"):
         Experiment.from_json(e.to_json() | {"model": {**e.to_json()["model"], "colour": 1}})
     with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, got 0"):
         replace(e.data, batch_size=0)

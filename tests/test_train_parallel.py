@@ -39,12 +39,12 @@ def test_each_process_takes_its_rows_and_what_all_rows_share_stays_whole(monkeyp
     taken = []
     for rank in range(2):
         monkeypatch.setattr(parallel, "rank", lambda rank=rank: rank)
-        part = parallel.shard(Batch(ids, ids + 1, own_masks, ids % T))
+        part = parallel.shard(Batch(ids, ids + 1, mask=own_masks, positions=ids % T))
         assert torch.equal(part.targets, part.ids + 1) and torch.equal(part.positions, part.ids % T)
         assert torch.equal(part.mask, own_masks[rank::2])
         taken.append(part.ids)
-        assert parallel.shard(Batch(ids, ids, one_mask)).mask is one_mask
-        assert parallel.shard(Batch(ids, ids, one_mask[None, None])).mask.shape == (1, 1, T, T)
+        assert parallel.shard(Batch(ids, ids, mask=one_mask)).mask is one_mask
+        assert parallel.shard(Batch(ids, ids, mask=one_mask[None, None])).mask.shape == (1, 1, T, T)
     assert torch.equal(torch.cat(taken).sort(dim=0).values, ids)
     assert [len(part) for part in taken] == [3, 2]
 

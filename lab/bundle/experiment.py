@@ -123,7 +123,8 @@ class Experiment:
     def from_json(cls, values: dict) -> Self:
         """The experiment that `to_json` wrote; a ValueError names the key that does not fit."""
         kind = values.get("kind", "decoder") if isinstance(values, dict) else "decoder"
-        return from_json(cls, values, types={"model": _config_class(kind)})
+        model = from_json(_config_class(kind), values.get("model"))
+        return from_json(cls, {**values, "model": model})
 
 
 def differences(a: Experiment, b: Experiment) -> list[str]:

@@ -1,6 +1,6 @@
-"""The `Batch` that every model here eats."""
+"""The `Batch` that every language model here eats."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -10,12 +10,13 @@ IGNORE = -100  # a target with nothing to predict; the value that torch's cross-
 
 @dataclass(frozen=True)
 class Batch:
-    """`B` rows of `T` tokens and what should be predicted at each.
+    """`B` rows of `T` tokens, what should be predicted at each, and the facts that a model makes its mask of.
 
-    ids        int64 `(B, T)`: what the model reads
-    targets    int64 `(B, T)`: the right answer at each position; `IGNORE` (-100) where there is none
-    mask       bool, broadcastable to `(B, 1, T, T)`: `True` = may attend; `None` = causal
-    positions  int64 `(B, T)`: the position of each token; `None` = 0 .. T-1
+    ids           int64 `(B, T)`: what the model reads
+    targets       int64 `(B, T)`: the right answer at each position; `IGNORE` (-100) where there is none
+    document_ids  int64 `(B, T)`: which tokens belong together, -1 is padding; `None` = each row is one document
+    positions     int64 `(B, T)`: the position of each token; `None` = 0 .. T-1
+    mask          bool, broadcastable to `(B, 1, T, T)`, `True` = may attend: somebody's own, used as it is
 
     >>> Batch(torch.tensor([[2, 7, 9]]), torch.tensor([[7, 9, IGNORE]])).num_targets
     2
@@ -23,8 +24,9 @@ class Batch:
 
     ids: Tensor
     targets: Tensor
-    mask: Tensor | None = None
+    document_ids: Tensor | None = None
     positions: Tensor | None = None
+    mask: Tensor | None = None
 
     def __post_init__(self):
         if self.ids.shape != self.targets.shape or self.ids.dim() != 2:
@@ -38,14 +40,16 @@ class Batch:
         """How many tokens this batch asks for."""
         return int((self.targets != IGNORE).sum())
 
-    def rows(self, rows: slice) -> "Batch":
-        """The batch of these rows; what all rows share is kept whole."""
-        B = len(self.ids)
-        cut = lambda x, dims: x if x is None or x.dim() < dims or x.shape[0] != B else x[rows]  # noqa: E731
-        # A mask may be one for all rows: (T, T) or (1, 1, T, T).
-        return Batch(self.ids[rows], self.targets[rows], cut(self.mask, 4), cut(self.positions, 2))
-
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        move = lambda x: None if x is None else x.to(device, non_blocking=True)  # noqa: E731
-        return Batch(move(self.ids), move(self.targets), move(self.mask), move(self.positions))
+        return self._each(lambda x: x.to(device, non_blocking=True))
+
+    def rows(self, rows: slice) -> "Batch":
+        """The batch of these rows; a mask `(T, T)` or `(1, 1, T, T)` is every row's, so it is kept whole."""
+        own_masks = self.mask is not None and self.mask.dim() == 4 and len(self.mask) == len(self.ids)
+        cut = replace(self, mask=None)._each(lambda x: x[rows])
+        return replace(cut, mask=self.mask[rows] if own_masks else self.mask)
+
+    def _each(self, change) -> "Batch":
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(x) for name, x in given.items() if x is not None})

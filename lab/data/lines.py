@@ -133,7 +133,7 @@ class LineWindows(Dataset):
             where = torch.from_numpy(offset) if positions == "line" else None
             if mask_fn is not None:
                 mask = mask_fn(torch.from_numpy(line).masked_fill(y == IGNORE, -1))
-        return Batch(x, y, mask, where)
+        return Batch(x, y, mask=mask, positions=where)
 
     def loader(
         self,

@@ -73,7 +73,7 @@ class Packed:
         def make_batch(rows: np.ndarray) -> Batch:
             rows = torch.from_numpy(rows)
             mask = None if mask_fn is None else mask_fn(self.document_ids[rows])
-            return Batch(self.ids[rows], self.targets[rows], mask, self.positions[rows])
+            return Batch(self.ids[rows], self.targets[rows], mask=mask, positions=self.positions[rows])
 
         return Loader(make_batch, len(self), batch_size, shuffle, generator, drop_last)
 

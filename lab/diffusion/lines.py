@@ -89,7 +89,7 @@ def pad_windows(windows: Sequence[tuple[list[int], list[int]]], pad_id: int = 0)
     ids = torch.tensor([ids + [pad_id] * (T - len(ids)) for ids, _ in windows])
     targets = torch.tensor([targets + [IGNORE] * (T - len(targets)) for _, targets in windows])
     lengths = [len(ids) for ids, _ in windows]
-    return Batch(ids, targets, padding(lengths, T) if min(lengths) < T else None)
+    return Batch(ids, targets, mask=padding(lengths, T) if min(lengths) < T else None)
 
 
 def line_batches(
