@@ -58,7 +58,7 @@ def score(fn: Callable) -> CheckReport:
     in training or evaluation, but have no cache. The tokenizers are a `CharTokenizer` and a `BPETokenizer`, with
     `encode_lines`, `pad_id`, `bos_id`, `eos_id`.
 
-    >>> from lab.chars import score_lines
+    >>> from lab.score import score_lines
     >>> bool(score(lambda model, tokenizer, lines: score_lines(model, tokenizer, lines).bits_per_char))
     True
     """

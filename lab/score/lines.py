@@ -1,14 +1,15 @@
-"""Predicting the next token: the loss, and what lines of text cost in bits a character."""
+"""What a language model says of lines of text: the log-probability of each token, and bits a character."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.data.batch import IGNORE, Batch
+from lab.data import IGNORE, Batch, by_length, pad_pairs
+from lab.nn import evaluating
 
 
 def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
@@ -73,6 +74,27 @@ def scoring_windows(length: int, context: int) -> list[tuple[int, int, int]]:
 
 
 @torch.inference_mode()
+def token_logprobs(
+    model: nn.Module, lines: Sequence[Sequence[int]], *, batch_size: int = 64, context: int | None = None
+) -> list[Tensor]:
+    """log P of each token but the first, given those before it: float64 `(length - 1,)` on the CPU for each line.
+
+    `lines` are token ids; a line longer than `context`, by default the model's own, is read in overlapping windows
+    (see `scoring_windows`), `batch_size` windows at once. The model is left in the mode it was in.
+
+    >>> token_logprobs(model, [[2, 7, 8, 3]])  # doctest: +SKIP
+    [tensor([-3.2189, -0.9163, -1.6094], dtype=torch.float64)]
+    """
+    logprobs = [torch.zeros(max(0, len(ids) - 1), dtype=torch.float64) for ids in lines]
+    for windows, batch, logits in _read(model, lines, batch_size, context):
+        targets = batch.targets.clamp_min(0)[..., None]
+        rows = logits.double().log_softmax(-1).gather(-1, targets)[..., 0].cpu()  # (B, T)
+        for (line, start, end, first), row in zip(windows, rows, strict=True):
+            logprobs[line][first:end] = row[first - start : end - start]
+    return logprobs
+
+
+@torch.inference_mode()
 def score_lines(
     model: nn.Module, tokenizer, lines: Sequence[str], *, batch_size: int = 64, context: int | None = None
 ) -> Score:
@@ -85,27 +107,35 @@ def score_lines(
     """
     if not lines:
         raise ValueError("no lines to score: pass at least one")
-    context = context or model.config.context
-    windows = []  # (ids, targets) of one window each, targets IGNOREd where another window scores them
-    for ids in tokenizer.encode_lines(lines):
-        inputs, targets = ids[:-1], ids[1:]
-        for start, end, first in scoring_windows(len(inputs), context):
-            windows.append((inputs[start:end], [IGNORE] * (first - start) + targets[first:end]))
-    windows.sort(key=lambda window: len(window[0]))  # rows of like length: little padding
-    was_training, nats, tokens = model.training, 0.0, 0
-    model.eval()
-    device = next(model.parameters()).device
-    for i in range(0, len(windows), batch_size):
-        batch = _pad(windows[i : i + batch_size], tokenizer.pad_id or 0).to(device)
-        batch_nats, count = next_token_loss(model, batch)
-        nats, tokens = nats + batch_nats.item(), tokens + count
-    model.train(was_training)
+    nats, tokens = 0.0, 0
+    for _, batch, logits in _read(model, tokenizer.encode_lines(lines), batch_size, context):
+        logits, targets = logits.flatten(0, 1), batch.targets.flatten()
+        nats += F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum").item()
+        tokens += batch.num_targets
     return Score(nats, chars=sum(len(line) + 1 for line in lines), tokens=tokens)
 
 
-def _pad(windows: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
-    """Rows padded on the right: under a causal mask nothing real can see the padding."""
-    T = max(len(ids) for ids, _ in windows)
-    ids = torch.tensor([ids + [pad_id] * (T - len(ids)) for ids, _ in windows])
-    targets = torch.tensor([targets + [IGNORE] * (T - len(targets)) for _, targets in windows])
-    return Batch(ids, targets)
+def _read(
+    model: nn.Module, lines: Sequence[Sequence[int]], batch_size: int, context: int | None
+) -> Iterator[tuple[list[tuple[int, int, int, int]], Batch, Tensor]]:
+    """All windows of the lines, those of like length together: `(line, start, end, first)` each, batch and logits.
+
+    Rows are padded on the right by id 0, which under a causal mask nothing real can see; whatever another window
+    scores is IGNOREd among the targets.
+    """
+    windows = [
+        (line, *window)
+        for line, ids in enumerate(lines)
+        if len(ids) > 1
+        for window in scoring_windows(len(ids) - 1, context or model.config.context)
+    ]
+    device = next(model.parameters()).device
+    with evaluating(model):
+        for group in by_length([end - start for _, start, end, _ in windows], rows=batch_size):
+            some = [windows[n] for n in group]
+            pairs = [
+                (lines[line][start:end], [IGNORE] * (first - start) + list(lines[line][first + 1 : end + 1]))
+                for line, start, end, first in some
+            ]
+            batch = pad_pairs(pairs).to(device)
+            yield some, batch, model(batch.ids)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab.score import Score
+from lab.score.lines import Score
 
 UNICODE = 0x110000  # so many code points there are
 FALLBACK = (

@@ -1,20 +1,121 @@
-"""Kneser-Ney beside the textbook, written out; every probability is one."""
+"""What lines cost: a model whose answers are known, and Kneser-Ney beside the textbook, written out."""
 
-import doctest
-import importlib
 import math
-import time
 from collections import Counter
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from lab.score import KneserNey, Score, unigram_bits_per_char
+from lab.nn import DecoderOnlyTransformer, TransformerConfig
+from lab.score import (
+    COMPRESSORS,
+    KneserNey,
+    Score,
+    compressed_bits_per_char,
+    score_lines,
+    scoring_windows,
+    token_logprobs,
+    unigram_bits_per_char,
+)
 from lab.score.ngrams import FALLBACK, UNICODE, UNKNOWN
-from lab.text import load
+from lab.text import CharTokenizer, load
+
+
+class Bigrams(nn.Module):
+    """A model whose answers are known: a fixed table of logits by the last token."""
+
+    def __init__(self, vocab_size: int, context: int = 8):
+        super().__init__()
+        self.config = SimpleNamespace(context=context)
+        self.table = nn.Parameter(torch.randn(vocab_size, vocab_size, dtype=torch.float64))
+
+    def forward(self, ids, *, mask=None, positions=None, cache=None):
+        assert ids.shape[1] <= self.config.context
+        return self.table[ids]
+
+
+LINES = ["abba", "b", "", "abcabcabcabcabcabcabcabcabc", "cab"]
+
+
+def exact_logprobs(model: Bigrams, tokenizer, lines) -> list[list[float]]:
+    log_p = model.table.log_softmax(-1)
+    return [[log_p[a, b].item() for a, b in pairwise(ids)] for ids in tokenizer.encode_lines(lines)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+@pytest.mark.parametrize("context", [1, 2, 5, 8, 100])
+def test_every_token_is_scored_exactly_once(batch_size, context):
+    tokenizer = CharTokenizer.train(["abc"])
+    model = Bigrams(tokenizer.vocab_size, context)
+    exact = exact_logprobs(model, tokenizer, LINES)
+    score = score_lines(model, tokenizer, LINES, batch_size=batch_size)
+    assert score.nats == pytest.approx(-sum(map(sum, exact)), rel=1e-9)
+    assert score.chars == sum(map(len, LINES)) + len(LINES)
+    assert score.tokens == sum(map(len, LINES)) + len(LINES)  # one </s> a line where the newline stood
+    found = token_logprobs(model, tokenizer.encode_lines(LINES), batch_size=batch_size)
+    for line, expected in zip(found, exact, strict=True):
+        assert line.dtype == torch.float64 and line.tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_padding_and_other_lines_change_nothing():
+    tokenizer = CharTokenizer.train(["abc"])
+    config = TransformerConfig(tokenizer.vocab_size, context=8, width=16, num_heads=2, feed_forward=16)
+    model = DecoderOnlyTransformer(config).double()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    for training in (True, False):
+        together = score_lines(model.train(training), tokenizer, LINES)
+        assert model.training is training
+    alone = [score_lines(model, tokenizer, [line]) for line in LINES]
+    assert together.nats == pytest.approx(sum(score.nats for score in alone), rel=1e-9)
+
+
+@given(length=st.integers(1, 200), context=st.integers(1, 40))
+def test_windows_score_each_place_once_with_half_a_context_before_it(length, context):
+    scored = []
+    for start, end, first in scoring_windows(length, context):
+        assert 0 <= start <= first < end <= length and end - start <= context
+        scored += range(first, end)
+        if start > 0:
+            assert first - start >= context // 2
+    assert scored == list(range(length))
+
+
+def test_a_score_in_bits_and_perplexity():
+    score = Score(nats=10 * math.log(8), chars=10, tokens=4)
+    assert score.bits_per_char == pytest.approx(3)
+    assert score.char_perplexity == pytest.approx(8)
+    assert str(Score(1, 1, 1, is_bound=True)).startswith("<= ")
+
+
+def test_the_unigram_baseline_is_the_entropy_of_the_characters():
+    lines = ["ab" * 500] * 20
+    newline = 1 / 1001
+    share = (1 - newline) / 2
+    entropy = -2 * share * math.log2(share) - newline * math.log2(newline)
+    assert unigram_bits_per_char(lines, lines) == pytest.approx(entropy, rel=1e-3)
+
+
+def test_an_unseen_character_costs_much_but_not_infinitely():
+    seen, unseen = unigram_bits_per_char(["ab"], ["ab"]), unigram_bits_per_char(["ab" * 50], ["zz"])
+    assert seen < unseen < 20
+
+
+@pytest.mark.parametrize("name", COMPRESSORS)
+def test_a_compressor_pays_little_for_what_it_has_seen(name):
+    generator = torch.Generator().manual_seed(0)
+    words = ["".join(chr(97 + i) for i in torch.randint(26, (9,), generator=generator)) for _ in range(300)]
+    seen, fresh = [" ".join(words[:150])], [" ".join(words[150:])]
+    assert compressed_bits_per_char(name, seen, fresh) > 4.5  # random letters: log2 26 = 4.7
+    if name != "bz2":  # which sorts blocks and gains less from repetition
+        assert compressed_bits_per_char(name, seen, seen) < 1
+
 
 BEGIN = "<s>"
 
@@ -143,13 +244,6 @@ def test_an_unknown_character_costs_its_place_in_unicode():
     assert 20 < model.bits_per_char(["é"]) * 2 < 40 and 40 < model.bits_per_char(["éé"]) * 3 < 60
 
 
-def test_order_one_is_near_the_unigram(real):
-    known = {char for line in real.train for char in line}
-    lines = [line for line in real.test if set(line) <= known]
-    expected = unigram_bits_per_char(real.train, lines)
-    assert KneserNey(real.train, 1).bits_per_char(lines) == pytest.approx(expected, abs=1e-3)
-
-
 def test_more_context_costs_fewer_bits_on_text_not_seen(real):
     bits = [KneserNey(real.train, order).bits_per_char(real.test) for order in range(1, 6)]
     assert all(more < less - 0.1 for less, more in pairwise(bits)), bits
@@ -167,32 +261,15 @@ def test_lines_are_apart_and_their_order_does_not_matter():
     assert follows.next_char("")["c"] == pytest.approx(follows.next_char("")["a"], rel=1e-9)
 
 
-def test_the_end_of_a_line_is_predicted_too():
-    model = KneserNey(["ab"] * 30, 3)
-    assert model.next_char("ab")["\n"] > 0.9 > 0.1 > model.next_char("a")["\n"]
-
-
-def test_it_is_fast():
-    rng = np.random.default_rng(0)
-    lines = ["".join(map(chr, line)) for line in rng.integers(97, 123, (1000, 400))]
-    begin = time.perf_counter()
-    KneserNey(lines, 5).bits_per_char(lines[:100])
-    assert time.perf_counter() - begin < 10  # about 0.6 s; ten times the text in less than 20 s
-
-
-@pytest.mark.parametrize("order", [0, -1, 1.5, True, "5", None])
-def test_bad_orders_are_refused(order):
-    with pytest.raises(ValueError, match=f"at least 1, got {order!r}"):
-        KneserNey(["a"], order)
-
-
-def test_no_lines_are_refused():
-    with pytest.raises(ValueError, match="no lines to count"):
-        KneserNey([], 2)
-    with pytest.raises(ValueError, match="no lines to score"):
-        KneserNey(["a"], 2).score([])
-
-
-def test_examples_in_the_documentation():
-    failed, attempted = doctest.testmod(importlib.import_module("lab.score.ngrams"))
-    assert attempted and not failed
+@pytest.mark.parametrize(
+    "call, about",
+    [(lambda order=order: KneserNey(["a"], order), "order") for order in (0, -1, 1.5, True, "5", None)]
+    + [
+        (lambda: KneserNey([], 2), "no lines"),
+        (lambda: KneserNey(["a"], 2).score([]), "no lines"),
+        (lambda: score_lines(Bigrams(9), CharTokenizer.train(["abc"]), []), "no lines"),
+    ],
+)
+def test_refusals(call, about):
+    with pytest.raises(ValueError, match=about):
+        call()
