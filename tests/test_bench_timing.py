@@ -97,7 +97,7 @@ def test_peak_memory_sees_what_was_freed_again():
     for _ in range(2):  # the second call too, though the first has warmed up what can be
         measured = peak_memory(lambda: take(200))
         assert 190e6 < measured.host_rise < 260e6
-        assert measured.device_peak is None and measured.device_rise is None
+        assert measured.device_rise is None
     assert peak_memory(lambda: take(1)).host_rise < 50e6
 
 

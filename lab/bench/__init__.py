@@ -2,89 +2,31 @@
 
 `timing` and `memory` measure, `steps` and `profiles` cut a training step into its parts, `counts` and `ceilings` say
 what the least time would be, `fit` finds a law in many times, `sweeps` go on where memory ends, `devices` and
-`environment` say where all this happened, and `results` keeps it for a later reader.
+`lab.machine` say where all this happened, and `results` keeps it for a later reader.
 """
 
-from lab.bench.ceilings import Ceiling, copy_ceiling, floor_seconds, fraction_of_limit, matmul_ceiling
-from lab.bench.counts import (
-    Operation,
-    memory_needed,
-    model_flops_per_token,
-    num_parameters,
-    operations,
-    step_total,
-    totals,
-)
-from lab.bench.devices import (
-    available_devices,
-    device_name,
-    free_memory,
-    resolve_device,
-    supports_bfloat16,
-    synchronise,
-)
-from lab.bench.environment import machine, machine_label
-from lab.bench.fit import LinearFit, fit_cost, fit_linear
-from lab.bench.memory import PeakMemory, peak_memory
-from lab.bench.profiles import profile_operators, profile_parts, time_parts
-from lab.bench.results import (
-    Comparison,
-    Result,
-    Row,
-    compare,
-    describe_device,
-    load_result,
-    result_name,
-    save_result,
-)
-from lab.bench.steps import MODES, STEP_PARTS, TrainingStep
-from lab.bench.sweeps import Point, is_out_of_memory, sweep
-from lab.bench.timing import Timing, measure, measure_together
+from importlib import import_module
 
-__all__ = [
-    "MODES",
-    "STEP_PARTS",
-    "Ceiling",
-    "Comparison",
-    "LinearFit",
-    "Operation",
-    "PeakMemory",
-    "Point",
-    "Result",
-    "Row",
-    "Timing",
-    "TrainingStep",
-    "available_devices",
-    "compare",
-    "copy_ceiling",
-    "describe_device",
-    "device_name",
-    "fit_cost",
-    "fit_linear",
-    "floor_seconds",
-    "fraction_of_limit",
-    "free_memory",
-    "is_out_of_memory",
-    "load_result",
-    "machine",
-    "machine_label",
-    "matmul_ceiling",
-    "measure",
-    "measure_together",
-    "memory_needed",
-    "model_flops_per_token",
-    "num_parameters",
-    "operations",
-    "peak_memory",
-    "profile_operators",
-    "profile_parts",
-    "resolve_device",
-    "result_name",
-    "save_result",
-    "step_total",
-    "supports_bfloat16",
-    "sweep",
-    "synchronise",
-    "time_parts",
-    "totals",
-]
+# Each public name and the module that holds it, which is loaded when the name is first asked for.
+_HOMES = {
+    "ceilings": "copy_ceiling floor_seconds fraction_of_limit matmul_ceiling",
+    "counts": "Operation memory_needed model_flops_per_token num_parameters operations step_total totals",
+    "devices": "device_name free_memory resolve_device supports_bfloat16 synchronise",
+    "fit": "LinearFit fit_cost fit_linear",
+    "memory": "peak_memory",
+    "profiles": "profile_operators profile_parts time_parts",
+    "results": "Result Row describe_device load_result machine_label result_name save_result",
+    "step_times": "StepTimes",
+    "steps": "STEP_PARTS TrainingStep",
+    "sweeps": "Point is_out_of_memory sweep",
+    "timing": "Timing measure measure_together",
+}
+_MODULES = {name: f"lab.bench.{module}" for module, names in _HOMES.items() for name in names.split()}
+_MODULES["machine"] = "lab.machine"
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module 'lab.bench' has no attribute {name!r}")

@@ -44,14 +44,14 @@ def matmul_ceiling(
         generator = torch.Generator(device).manual_seed(n)
         a, b = (torch.randn(n, n, generator=generator, device=device, dtype=dtype) for _ in range(2))
         out = torch.empty_like(a)
-        inner = _enough(lambda: torch.mm(a, b, out=out), device)
-        timing = measure(inner.run, repeats=repeats, warmup=1, device=device)
-        return Timing(tuple(seconds / inner.times for seconds in timing.seconds))
+        return _time_once(lambda: torch.mm(a, b, out=out), repeats, device)
 
     for point in sweep(MATMUL_SIZES[kind] if sizes is None else sizes, timed, device=device):
         if point.fitted:
-            n, timing = point.value, point.result
-            found.append(Ceiling(f"matmul {dtype}", 2 * n**3 / min(timing.seconds), n, timing))
+            flops = 2 * point.value**3
+            found.append(
+                Ceiling(f"matmul {dtype}", flops / min(point.result.seconds), point.value, point.result)
+            )
     if not found:
         raise ValueError(f"no matrix product fits in the memory of {device}: give smaller sizes")
     return max(found, key=lambda ceiling: ceiling.per_second)
@@ -63,12 +63,9 @@ def copy_ceiling(
     """B/s of copying a large array on the device itself; bytes read and bytes written both count."""
     size = (megabytes or COPY_MEGABYTES[torch.device(device).type]) * 10**6
     source = torch.zeros(size // 4, device=device).fill_(1.0)
-    target = torch.empty_like(source).fill_(
-        0.0
-    )  # touched, so that no page is first made while the clock runs
-    inner = _enough(lambda: target.copy_(source), device)
-    timing = measure(inner.run, repeats=repeats, warmup=1, device=device)
-    timing = Timing(tuple(seconds / inner.times for seconds in timing.seconds))
+    # Touched, so that no page is first made while the clock runs.
+    target = torch.empty_like(source).fill_(0.0)
+    timing = _time_once(lambda: target.copy_(source), repeats, device)
     return Ceiling("copy", 2 * source.nbytes / min(timing.seconds), size, timing)
 
 
@@ -90,17 +87,13 @@ def fraction_of_limit(
     return sum(floor_seconds(o, flops_per_second, bytes_per_second) for o in found) / seconds
 
 
-@dataclass(frozen=True)
-class _Repeated:
-    fn: Callable[[], object]
-    times: int
+def _time_once(fn: Callable[[], object], repeats: int, device: torch.device | str) -> Timing:
+    """Seconds of one `fn()`, from as many in a row as take 20 ms or so: asking and waiting then weigh little."""
+    times = max(1, round(0.02 / max(measure(fn, repeats=2, device=device).median, 1e-6)))
 
-    def run(self) -> None:
-        for _ in range(self.times):
-            self.fn()
+    def in_a_row() -> None:
+        for _ in range(times):
+            fn()
 
-
-def _enough(fn: Callable[[], object], device: torch.device | str, seconds: float = 0.02) -> _Repeated:
-    """`fn` as many times in a row as take `seconds` or so: asking and waiting then weigh little."""
-    once = measure(fn, repeats=2, warmup=1, device=device).median
-    return _Repeated(fn, max(1, round(seconds / max(once, 1e-6))))
+    timing = measure(in_a_row, repeats=repeats, device=device)
+    return Timing(tuple(seconds / times for seconds in timing.seconds))

@@ -68,47 +68,28 @@ def operations(
         weights = times * sum(a * b for a, b in shapes)
         inputs, outputs = times * N * sum(a for a, _ in shapes), times * N * sum(b for _, b in shapes)
         product, extra = 2 * N * weights, outputs if bias else 0
-        add(
-            name,
-            (product, extra, e * (inputs + outputs) + weight_bytes * weights),
-            (
-                2 * product,
-                extra,
-                2 * e * (inputs + outputs) + (weight_bytes + GRADIENT_BYTES) * weights,
-            ),
-        )
+        moved = e * (inputs + outputs)
+        backward_moved = 2 * moved + (weight_bytes + GRADIENT_BYTES) * weights
+        add(name, (product, extra, moved + weight_bytes * weights), (2 * product, extra, backward_moved))
 
-    norms = 2 * L + (c.norm_place == "pre")
+    x, norms, hidden = N * C, 2 * L + (c.norm_place == "pre"), L * N * F
     per_norm = 4 if c.norm == "rms" else 7  # operations an element
-    places = N * C if c.positions in ("learned", "sinusoidal") else 0
+    places = x if c.positions in ("learned", "sinusoidal") else 0
     gated = c.activation == "gated_silu"
-    add(
-        "embedding",
-        (0, places, N * (8 + C * (4 + e)) + e * places),
-        (0, N * C, e * N * C + GRADIENT_BYTES * (V * C + N * C)),
-    )
-    add(
-        "norms",
-        (0, per_norm * norms * N * C, 2 * e * norms * N * C),
-        (0, 9 * norms * N * C, 3 * e * norms * N * C),
-    )
+    looked_up = N * (8 + C * (4 + e))
+    add("embedding", (0, places, looked_up + e * places), (0, x, e * x + GRADIENT_BYTES * (V * C + x)))
+    add("norms", (0, per_norm * norms * x, 2 * e * norms * x), (0, 9 * norms * x, 3 * e * norms * x))
     add_linear("projections", [(C, C), (C, K), (C, K), (C, C)], L, c.bias)
     if c.positions == "rotary":
         turned = L * N * (C + K)
         add("rotary", (0, 3 * turned, 2 * e * turned), (0, 3 * turned, 2 * e * turned))
-    product = 2 * scores * c.head_width
-    add(
-        "attention",
-        (2 * product, 5 * scores, e * L * N * (2 * C + 2 * K)),
-        (5 * product, 8 * scores, e * L * N * (4 * C + 4 * K)),
-    )
+    product, moved = 2 * scores * c.head_width, 2 * e * L * N * (C + K)
+    add("attention", (2 * product, 5 * scores, moved), (5 * product, 8 * scores, 2 * moved))
     add_linear("feed-forward", [(C, F)] * (2 if gated else 1) + [(F, C)], L, c.bias)
-    hidden = L * N * F
-    add(
-        "activation",
-        (0, (6 if gated else 10) * hidden, (3 if gated else 2) * e * hidden),
-        (0, (10 if gated else 16) * hidden, (5 if gated else 3) * e * hidden),
-    )
+    if gated:
+        add("activation", (0, 6 * hidden, 3 * e * hidden), (0, 10 * hidden, 5 * e * hidden))
+    else:
+        add("activation", (0, 10 * hidden, 2 * e * hidden), (0, 16 * hidden, 3 * e * hidden))
     stream = 2 * L * N * C
     add("residual", (0, stream, 3 * e * stream), (0, stream, 3 * e * stream))
     add_linear("output", [(C, V)], 1, False)
@@ -157,9 +138,8 @@ def memory_needed(config, batch: int, context: int, *, element_bytes: int = 4) -
     c, C, K = config, config.width, config.key_value_heads * config.head_width
     a_layer = 7 * C + 2 * K + _hidden(c) + (2 if c.activation == "gated_silu" else 1) * c.feed_forward
     kept = batch * context * (c.num_layers * a_layer + 2 * C) * element_bytes
-    logits = (
-        batch * context * c.vocab_size * (2 * element_bytes + 4)
-    )  # they, their gradient, log-probabilities
+    # Logits, their gradient, log-probabilities.
+    logits = batch * context * c.vocab_size * (2 * element_bytes + 4)
     return 16 * num_parameters(c) + kept + logits
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit  # the quantile of Student's t
 
 Interval = tuple[float, float]
 
@@ -13,7 +14,6 @@ class LinearFit:
     """seconds = sum of coefficient * column, fitted by `fit_linear`.
 
     coefficients  seconds for one unit of each column
-    intervals     where each coefficient lies with the asked confidence
     fitted        the fit's seconds at the measured points `(n,)`
     residuals     measured / fitted - 1 there `(n,)`
     covariance    of the coefficients, in the order of the columns
@@ -21,7 +21,6 @@ class LinearFit:
     """
 
     coefficients: dict[str, float]
-    intervals: dict[str, Interval]
     fitted: np.ndarray
     residuals: np.ndarray
     covariance: np.ndarray
@@ -33,16 +32,21 @@ class LinearFit:
         >>> round(float(fit_cost([1, 2, 4], [3.0, 4.0, 6.0]).predict(iteration=10, sample=40)), 6)
         60.0
         """
-        values = self._values(columns)
-        return sum(coefficient * values[name] for name, coefficient in self.coefficients.items())
+        values = self._in_order(columns)
+        return sum(c * value for c, value in zip(self.coefficients.values(), values, strict=True))
 
     def predict_interval(self, **columns: float) -> Interval:
         """Where the mean of the seconds there lies with the confidence of the fit."""
-        values = self._values(columns)
-        row = np.array([float(values[name]) for name in self.coefficients])
+        row = np.array(self._in_order(columns))
         middle = float(row @ np.array(list(self.coefficients.values())))
         half = self.quantile * float(np.sqrt(row @ self.covariance @ row))
         return middle - half, middle + half
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """Where each coefficient lies with the confidence of the fit."""
+        names = list(self.coefficients)
+        return {name: self.predict_interval(**{n: float(n == name) for n in names}) for name in names}
 
     @property
     def balance(self) -> float:
@@ -53,12 +57,10 @@ class LinearFit:
         a, b = self.coefficients["iteration"], self.coefficients["sample"]
         return a / b if b > 0 else float("inf")
 
-    def _values(self, columns: dict[str, ArrayLike]) -> dict[str, np.ndarray]:
+    def _in_order(self, columns: dict[str, ArrayLike]) -> list[np.ndarray]:
         if columns.keys() != self.coefficients.keys():
-            raise ValueError(
-                f"this fit has the columns {', '.join(self.coefficients)}; got {', '.join(columns) or 'none'}"
-            )
-        return {name: np.asarray(value, dtype=float) for name, value in columns.items()}
+            raise ValueError(f"expected the columns {', '.join(self.coefficients)}; got {', '.join(columns)}")
+        return [np.asarray(columns[name], dtype=float) for name in self.coefficients]
 
 
 def fit_cost(batch_sizes: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.95) -> LinearFit:
@@ -87,18 +89,15 @@ def fit_linear(columns: dict[str, ArrayLike], seconds: ArrayLike, *, confidence:
     be more than the columns), or columns that cannot be told apart, such as one batch size only.
     """
     y = np.asarray(seconds, dtype=float)
-    X = [np.asarray(column, dtype=float) for column in columns.values()]
-    if y.ndim != 1 or any(column.shape != y.shape for column in X):
-        raise ValueError(
-            f"columns and seconds must be equally long rows, got {[x.shape for x in X]} and {y.shape}"
-        )
-    if not (np.isfinite(y).all() and (y > 0).all() and all(np.isfinite(x).all() for x in X)):
+    X = np.stack([np.asarray(column, dtype=float) for column in columns.values()], axis=1)
+    if y.shape != X.shape[:1]:
+        raise ValueError(f"columns and seconds must be equally long, got {len(X)} and {y.shape}")
+    if not (np.isfinite(y).all() and (y > 0).all() and np.isfinite(X).all()):
         raise ValueError(
             "seconds must be finite and above 0, and columns finite: leave out what was not measured"
         )
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
-    X = np.stack(X, axis=1)
     n, k = X.shape
     if n <= k:
         raise ValueError(f"{k} coefficients need at least {k + 1} points to have intervals, got {n}")
@@ -113,31 +112,11 @@ def fit_linear(columns: dict[str, ArrayLike], seconds: ArrayLike, *, confidence:
     variance = float(((1 - W @ solution) ** 2).sum()) / (n - k)
     covariance = variance * np.linalg.inv(W.T @ W) / np.outer(scale, scale)
     solution = solution / scale
-    quantile = student_quantile((1 + confidence) / 2, n - k)
-    half = quantile * np.sqrt(np.diag(covariance))
     fitted = X @ solution
     return LinearFit(
-        coefficients={name: float(s) for name, s in zip(columns, solution, strict=True)},
-        intervals={
-            name: (float(s - h), float(s + h)) for name, s, h in zip(columns, solution, half, strict=True)
-        },
+        coefficients=dict(zip(columns, solution.tolist(), strict=True)),
         fitted=fitted,
         residuals=y / fitted - 1,
         covariance=covariance,
-        quantile=quantile,
+        quantile=float(stdtrit(n - k, (1 + confidence) / 2)),
     )
-
-
-def student_quantile(probability: float, degrees: int) -> float:
-    """The value that Student's t with so many degrees of freedom stays below with this probability.
-
-    With t = sqrt(degrees) tan(angle) the density of the angle is cos(angle)^(degrees - 1), which is summed up.
-
-    >>> round(student_quantile(0.975, 10), 3)
-    2.228
-    """
-    angle = np.linspace(-np.pi / 2, np.pi / 2, 200_001)
-    density = np.cos(angle).clip(0) ** (degrees - 1)
-    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    at = np.interp(probability, cumulative / cumulative[-1], angle)
-    return float(np.sqrt(degrees) * np.tan(at))

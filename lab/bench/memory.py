@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,22 +16,10 @@ from lab.bench.devices import synchronise
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """Bytes in use before a function ran, and at most while it ran; None where the system does not tell."""
+    """Bytes that a function took at its peak, on top of what was in use; None where the system does not tell."""
 
-    host_before: int | None
-    host_peak: int | None
-    device_before: int | None
-    device_peak: int | None
-
-    @property
-    def host_rise(self) -> int | None:
-        """Bytes of the host that the function took on top of what was in use."""
-        return None if self.host_peak is None else self.host_peak - self.host_before
-
-    @property
-    def device_rise(self) -> int | None:
-        """Bytes of the device that the function took on top of what was in use."""
-        return None if self.device_peak is None else self.device_peak - self.device_before
+    host_rise: int | None
+    device_rise: int | None
 
 
 def peak_memory(fn: Callable[[], object], *, device: torch.device | str = "cpu") -> PeakMemory:
@@ -47,7 +36,7 @@ def peak_memory(fn: Callable[[], object], *, device: torch.device | str = "cpu")
     Device: what torch's CUDA allocator handed out, exact to the byte and blind to other libraries and to the
     context of CUDA itself. None for a CPU, which is the host, and for MPS, which keeps no peak.
 
-    >>> peak_memory(lambda: [0] * 1000).device_peak is None
+    >>> peak_memory(lambda: [0] * 1000).device_rise is None
     True
     """
     device = torch.device(device)
@@ -55,14 +44,15 @@ def peak_memory(fn: Callable[[], object], *, device: torch.device | str = "cpu")
     synchronise(device)
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
-    device_before = torch.cuda.memory_allocated(device) if cuda else None
+        before = torch.cuda.memory_allocated(device)
     _lower_host_mark()
     host_before = _host_mark()
     fn()
     synchronise(device)
     host_peak = _host_mark()
     return PeakMemory(
-        host_before, host_peak, device_before, torch.cuda.max_memory_allocated(device) if cuda else None
+        None if host_peak is None else host_peak - host_before,
+        torch.cuda.max_memory_allocated(device) - before if cuda else None,
     )
 
 
@@ -79,10 +69,8 @@ def _lower_host_mark() -> None:
 def _host_mark() -> int | None:
     """The most bytes of this process that were resident since the mark was lowered."""
     status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+)", status.read_text())):
+        return int(found[1]) * 1024
     try:
         import resource
     except ImportError:  # Windows

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from lab.bench.devices import device_name
-from lab.bench.environment import machine, machine_label
 from lab.bench.timing import Timing
 from lab.files import write_atomic
+from lab.machine import machine
 
 FORMAT = 1
 Value = str | int | float | bool | None
@@ -58,19 +58,14 @@ class Result:
         return f"{self.device['kind']}: {machine_label(self.machine)}"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The same case in two results."""
+def machine_label(machine: dict[str, object]) -> str:
+    """One line for the caption of a figure: the processors and the day.
 
-    part: str
-    case: dict[str, Value]
-    first: Timing
-    second: Timing
-
-    @property
-    def ratio(self) -> float:
-        """How many times as long the first took."""
-        return self.first.median / self.second.median
+    >>> machine_label({"cpu": "Some CPU", "cores": 8, "threads": 4, "gpu": None, "date": "2025-01-31"})
+    'Some CPU (4 threads of 8 cores), 2025-01-31'
+    """
+    cpu = f"{machine['cpu']} ({machine['threads']} threads of {machine['cores']} cores)"
+    return ", ".join(str(part) for part in (machine.get("gpu"), cpu, machine["date"]) if part)
 
 
 def describe_device(device: torch.device | str) -> dict[str, str]:
@@ -92,60 +87,25 @@ def save_result(path: str | os.PathLike, result: Result) -> Path:
 
 
 def load_result(path: str | os.PathLike) -> Result:
-    """Read what `save_result` wrote.
-
-    Raises ValueError, naming the file and the place in it, for anything else.
-    """
+    """Read what `save_result` wrote. Raises ValueError, naming the file, for anything else."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    wanted = {"format": int, "question": str, "device": dict, "parts": dict, "machine": dict}
-    _check(path, "the file", values, wanted)
-    if values["format"] != FORMAT:
-        raise ValueError(f"{path} has format {values['format']}, this reader knows {FORMAT}: measure again")
-    _check(path, "device", values["device"], {"kind": str, "name": str})
-    for key in ("cpu", "cores", "threads", "torch", "date"):
-        if key not in values["machine"]:
-            raise ValueError(f"{path}: machine does not say its {key}")
-    parts = {name: tuple(_rows(path, name, rows)) for name, rows in values["parts"].items()}
-    return Result(values["question"], values["device"], parts, values["machine"])
+        written_as = values.pop("format")
+        if written_as != FORMAT:
+            raise ValueError(f"format {written_as}, this reader knows {FORMAT}: measure again")
+        parts = {name: tuple(map(_row, rows)) for name, rows in values["parts"].items()}
+        result = Result(**values | {"parts": parts, "machine": values["machine"]})
+        _ = result.label  # for whose kind, processor and day no caption can do without
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no result file: {error!r}") from error
+    return result
 
 
-def compare(first: Result, second: Result) -> list[Comparison]:
-    """The cases that both measured, in the order of the first."""
-    found = []
-    for part, rows in first.parts.items():
-        others = [row for row in second.parts.get(part, ()) if row.seconds]
-        for row in rows:
-            same = [other for other in others if other.case == row.case]
-            if row.seconds and same:
-                found.append(Comparison(part, row.case, row.timing, same[0].timing))
-    return found
-
-
-def _rows(path, part: str, rows):
-    if not isinstance(rows, list):
-        raise ValueError(f"{path}: part {part!r} must be a list of rows, got {type(rows).__name__}")
-    for number, row in enumerate(rows):
-        place = f"row {number} of part {part!r}"
-        _check(path, place, row, {"case": dict, "seconds": list, "notes": dict, "problem": (str, type(None))})
-        times = row["seconds"]
-        if not all(isinstance(s, int | float) and not isinstance(s, bool) and s > 0 for s in times):
-            raise ValueError(f"{path}: {place}: seconds must be numbers above 0, got {times}")
-        if bool(times) == bool(row["problem"]):
-            raise ValueError(f"{path}: {place}: a row has either seconds or a problem")
-        yield Row(row["case"], tuple(times), row["notes"], row["problem"])
-
-
-def _check(path, place: str, value, wanted: dict) -> None:
-    """Raises ValueError unless `value` is a dict with these keys and no others, of these types."""
-    if not isinstance(value, dict) or value.keys() != wanted.keys():
-        got = sorted(value) if isinstance(value, dict) else type(value).__name__
-        raise ValueError(f"{path}: {place} must have the keys {sorted(wanted)}, got {got}")
-    for key, kind in wanted.items():
-        if not isinstance(value[key], kind) or isinstance(value[key], bool):
-            raise ValueError(f"{path}: {place}: {key} is of the wrong type, {type(value[key]).__name__}")
+def _row(values: dict) -> Row:
+    row = Row(**values | {"seconds": tuple(values["seconds"])})
+    if not all(seconds > 0 for seconds in row.seconds) or bool(row.seconds) == bool(row.problem):
+        raise ValueError(f"a row has either seconds above 0 or a problem, got {values}")
+    return row
 
 
 def _short_lists(text: str) -> str:

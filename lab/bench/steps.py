@@ -44,19 +44,13 @@ class TrainingStep:
         self.model, self.optimizer, self.precision, self.mode = model, optimizer, precision, mode
         self.device = next(model.parameters()).device
         if mode == "graph" and self.device.type != "cuda":
-            raise ValueError(
-                f"a CUDA graph needs the model on a CUDA device, it is on {self.device}: use eager"
-            )
+            raise ValueError(f"a CUDA graph needs the model on CUDA, it is on {self.device}: use eager")
         if mode == "graph" and not optimizer.defaults.get("capturable"):
-            raise ValueError(
-                "a CUDA graph needs an optimizer that can be captured: make it with capturable=True"
-            )
-        # For one shape: a general one would be slower, and a new batch size would quietly be another program.
-        self._loss = (
-            torch.compile(self._next_token_loss, dynamic=False)
-            if mode == "compiled"
-            else self._next_token_loss
-        )
+            raise ValueError("a CUDA graph needs an optimizer that was made with capturable=True")
+        self._loss = self._next_token_loss
+        if mode == "compiled":
+            # For one shape: a general one would be slower, and a new batch size would quietly be another program.
+            self._loss = torch.compile(self._next_token_loss, dynamic=False)
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, ids: Tensor, targets: Tensor) -> Tensor:

@@ -41,25 +41,18 @@ def sweep(
     """
     for value in values:
         wanted, free = needs(value) if needs else 0, free_memory(device)
-        if free is not None and wanted > free:
-            yield Point(
-                value,
-                None,
-                f"{value} needs about {wanted / 2**30:,.1f} GiB, and {free / 2**30:,.1f} are free on {device}: left "
-                "out; use a smaller one",
-            )
+        if wanted > free:
+            have = f"and {free / 2**30:,.1f} are free on {device}: left out; use a smaller one"
+            yield Point(value, None, f"{value} needs about {wanted / 2**30:,.1f} GiB, {have}")
             continue
         try:
             point = Point(value, fn(value))
         except Exception as error:  # torch's allocators share no base class
             if not is_out_of_memory(error):
                 raise
-            point = Point(
-                value, None, f"{value} does not fit in the memory of {device}: left out; use a smaller one"
-            )
-        if (
-            not point.fitted
-        ):  # outside the handler: the error's traceback holds the tensors of the call that failed
+            problem = f"{value} does not fit in the memory of {device}: left out; use a smaller one"
+            point = Point(value, None, problem)
+        if not point.fitted:  # outside the handler: its traceback holds the tensors of the call that failed
             _release(device)
         yield point
 

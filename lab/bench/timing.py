@@ -106,19 +106,19 @@ def _same(one: torch.device, other: torch.device) -> bool:
 
 def _devices_in(value: object) -> Iterator[torch.device]:
     """The devices of all tensors in a nest of tuples, lists, dicts, dataclasses and modules."""
+    items = ()
     if isinstance(value, Tensor):
         yield value.device
     elif isinstance(value, nn.Module):
         yield from {p.device for p in value.parameters()}
     elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _devices_in(item)
+        items = value.values()
     elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _devices_in(item)
+        items = value
     elif is_dataclass(value) and not isinstance(value, type):
-        for field in fields(value):
-            yield from _devices_in(getattr(value, field.name))
+        items = [getattr(value, field.name) for field in fields(value)]
+    for item in items:
+        yield from _devices_in(item)
 
 
 def _busy_cuda_devices() -> Iterator[torch.device]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import lab
-from lab.bench import machine
 from lab.files import sha256_bytes
+from lab.machine import machine
 
 FORMAT = 1
 MANIFEST = "manifest.json"

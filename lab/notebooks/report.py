@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
-from lab.bench import machine
 from lab.files import write_atomic
+from lab.machine import machine
 from lab.notebooks.runner import NotebookRun
 
 

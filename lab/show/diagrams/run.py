@@ -43,14 +43,10 @@ PIECES = {
         "without it: momentum restarts",
     ),
     "schedule": Piece(
-        "operation",
-        {"experiment.json": "shape", "training.json": "step"},
-        "without it: a second warm-up",
+        "operation", {"experiment.json": "shape", "training.json": "step"}, "without it: a second warm-up"
     ),
     "random states": Piece(
-        "data",
-        {"training.safetensors": "most", "training.json": "the rest"},
-        "without them: other dropout",
+        "data", {"training.safetensors": "most", "training.json": "the rest"}, "without them: other dropout"
     ),
     "metrics": Piece("output", {"metrics.jsonl": "a line a step"}, "without them: no curve"),
     "manifest": Piece("data", {"manifest.json": "each file's SHA-256"}, "without it: unseen damage"),

@@ -21,10 +21,7 @@ PICTURES = {
     "": "model",
 }
 # What no module returns is seen where the next one reads it.
-READ = {
-    "block.feed_forward.contract": "block.feed_forward.hidden",
-    "attention.output": "attention.joined",
-}
+READ = {"block.feed_forward.contract": "block.feed_forward.hidden", "attention.output": "attention.joined"}
 
 
 def report_shapes(model: DecoderOnlyTransformer, ids: Tensor, past: int = 0) -> Shapes:

@@ -56,12 +56,7 @@ def run_pipeline(model: Denoiser, noise: Absorbing | Uniform, ids: Tensor, seed:
     with torch.inference_mode():
         logits = model(noised, alpha=noise.alpha(half).to(model.from_cells.weight.dtype))
     made = denoise(
-        model,
-        noise,
-        torch.full_like(ids, BLANK),
-        steps=STEPS,
-        granularity="cell",
-        generator=generator,
+        model, noise, torch.full_like(ids, BLANK), steps=STEPS, granularity="cell", generator=generator
     )
     return Pipeline(ids, cells, noised, logits, made.cells[STEPS // 2], made.ids)
 

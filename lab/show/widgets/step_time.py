@@ -1,15 +1,15 @@
 """Choose batch size, width and context: see what a step should take by a fitted law, and what was measured nearby."""
 
 import html
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from lab.bench import LinearFit, Row, fit_linear, operations, step_total
+from lab.bench import Row, StepTimes
+from lab.bench.step_times import SIZES, SMALL
 from lab.nn.transformer import TransformerConfig
 from lab.show.bench import on_log_scales, predicted
 from lab.show.colours import BLUE, GREY, INK, PAPER, VERMILION
@@ -18,9 +18,7 @@ from lab.show.widgets.debounce import Debounced
 from lab.show.widgets.parts import in_row, named, page, picture
 from lab.show.widgets.still import Still
 
-SIZES = ("batch", "width", "context")
 WIDTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768)
-SMALL = TransformerConfig(vocab_size=1000)
 
 
 @dataclass(frozen=True)
@@ -31,64 +29,6 @@ class StepState:
     batch: int = 8
     width: int = 192
     context: int = 64
-
-
-@dataclass(frozen=True)
-class StepTimes:
-    """The rows measured on one device, and the law that was fitted to them.
-
-    seconds = a * iteration + c * FLOP + d * byte, with operations and bytes counted by `lab.bench.operations`. The
-    width decides the model: feed-forward is 4 times as wide, all else is as in `config`.
-    """
-
-    rows: tuple[Row, ...]
-    law: LinearFit
-    config: TransformerConfig = SMALL
-
-    @classmethod
-    def fit(cls, rows: Sequence[Row], config: TransformerConfig = SMALL) -> "StepTimes":
-        """`rows` have batch, width and context in their case; those that were not measured are left out.
-
-        A cost below zero is noise that another column made room for, so such a column is left out of the law.
-        Raises ValueError for rows without these sizes, and as `fit_linear` does for too few.
-        """
-        rows = tuple(row for row in rows if row.seconds)
-        for row in rows:
-            if missing := [name for name in SIZES if name not in row.case]:
-                raise ValueError(f"a row needs {', '.join(SIZES)} in its case, {row.case} lacks {missing}")
-        counted = [_columns(config, **{name: row.case[name] for name in SIZES}) for row in rows]
-        columns = {name: np.array([one[name] for one in counted]) for name in _columns(config, 1, 16, 1)}
-        seconds = [row.timing.median for row in rows]
-        while True:
-            law = fit_linear(columns, seconds)
-            lowest = min(columns, key=lambda name: law.coefficients[name] * np.mean(columns[name]))
-            if law.coefficients[lowest] >= 0:
-                return cls(rows, law, config)
-            columns = {name: column for name, column in columns.items() if name != lowest}
-
-    def predict(self, batch: int, width: int, context: int) -> tuple[float, tuple[float, float]]:
-        """Seconds of a step, and where their mean lies with the confidence of the law."""
-        counted = _columns(self.config, batch, width, context)
-        columns = {name: counted[name] for name in self.law.coefficients}
-        low, high = self.law.predict_interval(**columns)
-        return float(self.law.predict(**columns)), (max(0.0, low), high)
-
-    def nearest(self, batch: int, width: int, context: int) -> Row:
-        """The measured row whose sizes differ by the smallest factors."""
-        wanted = {"batch": batch, "width": width, "context": context}
-        return min(
-            self.rows, key=lambda row: sum(math.log2(row.case[name] / wanted[name]) ** 2 for name in SIZES)
-        )
-
-    def beyond(self, batch: int, width: int, context: int) -> list[str]:
-        """The sizes that lie outside of what was measured, in words."""
-        wanted = {"batch": batch, "width": width, "context": context}
-        ranges = {name: [row.case[name] for row in self.rows] for name in SIZES}
-        return [
-            f"{name} {wanted[name]} (measured: {min(values)} to {max(values)})"
-            for name, values in ranges.items()
-            if not min(values) <= wanted[name] <= max(values)
-        ]
 
 
 def told(times: StepTimes, state: StepState) -> list[str]:
@@ -103,7 +43,13 @@ def told(times: StepTimes, state: StepState) -> list[str]:
         f"Predicted: {_ms(seconds)} a step ({_ms(low)} to {_ms(high)}), {state.batch / seconds:,.0f} rows a second.",
         f"Nearest measured, {where}: {_ms(found)} ({_ms(first)} to {_ms(third)}). The law says {_ms(there)} there.",
     ]
-    if beyond := times.beyond(**sizes):
+    measured = {name: times.measured(name) for name in SIZES}
+    beyond = [
+        f"{name} {sizes[name]} (measured: {least} to {most})"
+        for name, (least, most) in measured.items()
+        if not least <= sizes[name] <= most
+    ]
+    if beyond:
         lines.append(f"Nothing was measured out here, the law only goes on in a line: {'; '.join(beyond)}.")
     return lines
 
@@ -185,13 +131,6 @@ class StepTimeExplorer(Still, widgets.VBox):
 
     def _show(self) -> None:
         self.view.value = render(self.times[self.device.value], self.state)
-
-
-def _columns(config: TransformerConfig, batch: int, width: int, context: int) -> dict[str, float]:
-    """What the law counts of one step. Rotary positions have no table, so a context is never too long to count."""
-    sized = replace(config, width=width, feed_forward=4 * width, context=context)
-    total = step_total(operations(sized, batch, context))
-    return {"iteration": 1.0, "FLOP": float(total.flops), "byte": float(total.bytes)}
 
 
 def _ms(seconds: float) -> str:
