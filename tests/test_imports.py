@@ -76,7 +76,8 @@ import importlib, random, socket, warnings
 import numpy, torch
 def refuse(*_): raise AssertionError("network at import")
 socket.socket.connect = refuse
-import IPython, ipywidgets, matplotlib.pyplot, nbconvert, pandas, papermill, tyro  # theirs may do what they do
+# Others may do what they do.
+import IPython, ipywidgets, matplotlib.pyplot, nbconvert, pandas, papermill, scipy.special, tyro
 before = torch.initial_seed(), random.getstate(), list(warnings.filters), torch.get_num_threads()
 for name in {names}:
     importlib.import_module(name)

@@ -117,7 +117,7 @@ def test_rows_that_were_not_measured_are_left_out_and_too_few_are_refused():
     assert len(StepTimes.fit([*planted(), missing]).rows) == len(planted())
     with pytest.raises(ValueError, match="need at least"):
         StepTimes.fit(planted()[:3])
-    with pytest.raises(ValueError, match=r"lacks \['context'\]"):
+    with pytest.raises(ValueError, match="context"):
         StepTimes.fit([Row({"batch": 1, "width": 8}, (1.0,))])
     with pytest.raises(ValueError, match="nothing to predict from"):
         StepTimeExplorer({})
