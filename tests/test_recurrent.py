@@ -162,8 +162,8 @@ def test_padding_never_touches_the_state(cell):
 def test_padding_on_the_left_is_as_if_it_were_not_there(cell):
     model, lines = recurrent(cell), [[2, 7, 8, 9, 3], [2, 11, 3]]
     windows = LineWindows(lines, context=6, policy="slide")
-    (batch,) = windows.loader(100, mask_fn=masks.documents)
-    logits = model(batch.ids, mask=batch.mask)
+    (batch,) = windows.loader(100, isolate=True)
+    logits = model(batch.ids, mask=masks.documents(batch.document_ids))
     for row, (x, y) in enumerate(zip(batch.ids, batch.targets, strict=True)):
         real = y != -100
         same(logits[[row]][:, real], model(x[real][None]))
@@ -190,10 +190,11 @@ def test_packed_documents_are_as_if_alone(cell, strategy):
     model = recurrent(cell)
     lines = [[2, *range(5, 5 + n), 3] for n in (3, 9, 0, 1, 5, 2, 6)]
     packed = pack(lines, row_length=12, strategy=strategy)
-    for mask_fn in (None, masks.documents):
-        (batch,) = packed.loader(100, mask_fn=mask_fn)
-        for positions in [batch.positions] if mask_fn is None else [batch.positions, None]:
-            logits = model(batch.ids, mask=batch.mask, positions=positions)
+    for isolate in (False, True):
+        (batch,) = packed.loader(100, isolate=isolate)
+        mask = masks.documents(batch.document_ids) if isolate else None
+        for positions in [batch.positions, None] if isolate else [batch.positions]:
+            logits = model(batch.ids, mask=mask, positions=positions)
             for n, line in enumerate(lines):
                 same(logits[packed.document_ids == n], model(torch.tensor([line]))[0])
     nats, count = next_token_loss(model, batch)
@@ -227,7 +228,7 @@ def test_documents_may_go_on_from_call_to_call(cell):
 def test_gradients_are_those_of_documents_alone(cell):
     model = recurrent(cell)
     lines = [[2, 7, 8, 9, 3], [2, 11, 3], [2, 5, 6, 5, 3]]
-    (batch,) = pack(lines, row_length=9).loader(100, mask_fn=masks.documents)
+    (batch,) = pack(lines, row_length=9).loader(100, isolate=True)
     next_token_loss(model, batch)[0].backward()
     packed = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()

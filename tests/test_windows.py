@@ -8,11 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, random_split
 
-import lab.text as corpora
-from lab.data import POLICIES, LineWindows, flatten, random_windows
-from lab.data.batch import IGNORE
+from lab.data import IGNORE, POLICIES, FlatLines, LineWindows, by_length, flatten, pad, random_windows
+from lab.data.loader import CHUNK, in_order, shuffled
 
-LINE_POLICIES = [policy for policy in POLICIES if policy != "continuous"]
 PAD = 99
 LINES = [[2, 7, 8, 9, 3], [2, 3], [2, 5, 6, 7, 8, 9, 10, 11, 3], [2, 4, 3]]
 
@@ -88,19 +86,6 @@ def test_the_ledger_counts_what_the_windows_hold(case):
     assert set(np.flatnonzero(ledger.dropped)) == set(range(tokens)) - {*inputs, *targets}
 
 
-@pytest.mark.parametrize("length", [2, 4, 5, 6, 12])
-def test_a_line_gives_as_many_windows_as_the_policies_promise(length):
-    context = 4
-    promised = {
-        "slide": length - 1,
-        "slide_through": length - 1 + context - 1,
-        "full_only": max(1, length - context),
-        "short_slides": length - context if length > context else context - (length - 1) + 1,
-    }
-    line = [list(range(length))]
-    assert promised == {policy: len(LineWindows(line, context, policy)) for policy in promised}
-
-
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_window_can_be_found_in_its_line(policy):
     windows = LineWindows(LINES, 4, policy, PAD)
@@ -115,16 +100,13 @@ def test_a_window_can_be_found_in_its_line(policy):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_batch_tells_the_line_and_the_place_of_each_token(policy):
     windows = LineWindows(LINES, 4, policy, PAD)
-    seen = []
-    loader = windows.loader(3, positions="line", mask_fn=lambda line: seen.append(line) or line >= 0)
-    for batch in loader:
-        real = batch.targets != IGNORE
-        assert torch.equal(batch.mask, real) and torch.equal(seen[-1] == -1, ~real)
-        expected = [LINES[n][p] for n, p in zip(seen[-1][real], batch.positions[real], strict=True)]
+    for batch in windows.loader(3, positions="line", isolate=True):
+        lines, real = batch.document_ids, batch.targets != IGNORE
+        assert torch.equal(lines == -1, ~real) and batch.positions.min() >= 0
+        expected = [LINES[n][p] for n, p in zip(lines[real], batch.positions[real], strict=True)]
         assert batch.ids[real].tolist() == expected
-        assert batch.positions.min() >= 0
     plain = next(iter(windows.loader(3)))
-    assert plain.positions is None and plain.mask is None
+    assert plain.positions is plain.document_ids is plain.mask is None
 
 
 def test_shuffling_takes_every_window_once_anew_each_pass_and_the_same_for_a_seed():
@@ -165,14 +147,14 @@ def test_a_memory_mapped_file_gives_the_same_windows_here_and_in_another_process
     header = b"header"
     (tmp_path / "ids").write_bytes(header + ids.astype(np.uint16).tobytes())
     mapped = np.memmap(tmp_path / "ids", np.uint16, mode="r", offset=len(header))
-    windows = LineWindows.from_flat(mapped, offsets, 4, policy, PAD)
+    windows = LineWindows(FlatLines(mapped, offsets), 4, policy, PAD)
     assert windows.ids is mapped
     expected = brute_force(LINES, 4, policy)
     assert as_lists(windows) == expected
     state = pickle.dumps(windows)
     assert mapped.tobytes() not in state, "the contents travelled too"
     assert as_lists(pickle.loads(state)) == expected
-    of_a_part = LineWindows.from_flat(mapped[5:], offsets[1:] - 5, 3, policy, PAD)
+    of_a_part = LineWindows(FlatLines(mapped[5:], offsets[1:] - 5), 3, policy, PAD)
     assert as_lists(pickle.loads(pickle.dumps(of_a_part))) == brute_force(LINES[1:], 3, policy)
 
 
@@ -194,72 +176,91 @@ def test_a_random_window_is_a_window_of_the_joined_lines_and_a_seed_fixes_which(
     assert torch.equal(batch.targets, text[starts + torch.arange(1, context + 1)])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"context": 0}, "context must be a whole number of at least 1, got 0"),
-        ({"context": 2.5}, "got 2.5"),
-        ({"stride": 0, "policy": "continuous"}, "stride .* at least 1, got 0"),
-        ({"stride": 2}, "'slide' has stride 1, got 2"),
-        ({"policy": "hop"}, "unknown policy 'hop': use one of"),
-        ({"pad_id": -1}, "pad_id .* at least 0, got -1"),
-        ({"policy": "continuous", "context": 20}, "need 21 ids, the text has 19"),
-        ({"encoded_lines": []}, "no lines"),
-        ({"encoded_lines": [[2, 3], []]}, "line 1 is empty"),
-        ({"encoded_lines": [[2, 3], [2]]}, "line 1 has 1 id"),
-        ({"encoded_lines": [[2, [7, 8], 3]]}, r"line 0 is not a flat list of ids: \[2, \[7"),
-        ({"encoded_lines": [[[2, 3], [2, 3]]]}, r"line 0 .* its shape is \(2, 2\)"),
-        ({"encoded_lines": [[2, 3], [2, -7, 3]]}, "line 1 holds -7"),
-        ({"encoded_lines": [[2, 7.5, 3]]}, "whole numbers, but line 0 holds float64"),
-        ({"encoded_lines": [[2, "a", 3]]}, r"whole numbers, but line 0 holds"),
-        ({"encoded_lines": [[2, 2**63, 3]]}, "9223372036854775808"),
-        ({"encoded_lines": [[2, 2**70, 3]]}, "line 0"),
-    ],
-)
-def test_what_cannot_be_windowed_is_refused_with_its_values(change, message):
-    with pytest.raises(ValueError, match=message):
-        LineWindows(**{"encoded_lines": LINES, "context": 4, "policy": "slide", "pad_id": 0} | change)
+def of(lines, context=4, policy="slide", **settings):
+    return lambda: LineWindows(lines, context, policy, **settings)
+
+
+def flat(ids, offsets):
+    return of(FlatLines(np.array(ids), offsets), 2)
 
 
 @pytest.mark.parametrize(
-    ("ids", "offsets", "message"),
+    "call, exception, about",
     [
-        (np.zeros((2, 2), int), [0, 4], r"shape \(2, 2\)"),
-        (np.zeros(4), [0, 4], "float64"),
-        (np.array([2, 7, -1, 3]), [0, 4], "-1 stands at place 2"),
-        (np.arange(4), [0, 3], r"0 to the number of ids, 4.*got \[0, 3\]"),
-        (np.arange(4), [1, 4], r"got \[1, 4\]"),
-        (np.arange(4), [0, 3, 2, 4], r"line 1 has -1 id"),
-        (np.arange(4), [0, 2, 2, 4], r"line 1 has 0 id"),
+        (of(LINES, context=0), ValueError, "context"),
+        (of(LINES, context=2.5), ValueError, "context"),
+        (of(LINES, policy="continuous", stride=0), ValueError, "stride"),
+        (of(LINES, stride=2), ValueError, "stride"),
+        (of(LINES, policy="hop"), ValueError, "policy"),
+        (of(LINES, pad_id=-1), ValueError, "pad_id"),
+        (of(LINES, 20, "continuous"), ValueError, "context"),
+        (of([]), ValueError, "lines"),
+        (of([[2, 3], []]), ValueError, "line 1"),
+        (of([[2, 3], [2]]), ValueError, "line 1"),
+        (of([[2, [7, 8], 3]]), ValueError, "sequence"),
+        (of([[[2, 3], [2, 3]]]), ValueError, "line 0"),
+        (of([[2, 3], [2, -7, 3]]), ValueError, "line 1"),
+        (of([[2, 7.5, 3]]), ValueError, "line 0"),
+        (of([[2, "a", 3]]), ValueError, "line 0"),
+        (of([[2, 2**63, 3]]), ValueError, "line 0"),
+        (of([[2, 2**70, 3]]), ValueError, "line 0"),
+        (flat([[2, 3], [2, 3]], [0, 4]), ValueError, "flat ids"),
+        (flat([2.0, 3.0], [0, 2]), ValueError, "flat ids"),
+        (flat([2, 7, -1, 3], [0, 4]), ValueError, "place 2"),
+        (flat([0, 1, 2, 3], [0, 3]), ValueError, "offsets"),
+        (flat([0, 1, 2, 3], [1, 4]), ValueError, "offsets"),
+        (flat([0, 1, 2, 3], [0, 3, 2, 4]), ValueError, "line 1"),
+        (flat([0, 1, 2, 3], [0, 2, 2, 4]), ValueError, "line 1"),
+        (lambda: LineWindows(LINES, 4, "slide")[15], IndexError, "15"),
+        (lambda: LineWindows(LINES, 4, "slide")[-16], IndexError, "-1"),
+        (lambda: LineWindows(LINES, 4, "slide").loader(2, positions="page"), ValueError, "positions"),
+        (lambda: LineWindows(LINES, 4, "slide").loader(0), ValueError, "batch_size"),
+        (lambda: LineWindows(LINES, 4, "slide").loader(2, shuffle=True), ValueError, "generator"),
     ],
 )
-def test_flat_ids_and_offsets_must_fit(ids, offsets, message):
-    with pytest.raises(ValueError, match=message):
-        LineWindows.from_flat(ids, offsets, 2, "slide")
+def test_refusals(call, exception, about):
+    with pytest.raises(exception, match=about):
+        call()
 
 
-def test_what_a_loader_or_an_index_cannot_be_is_refused():
-    windows = LineWindows(LINES, 4, "slide")
-    with pytest.raises(IndexError, match="window 15 is out of range: there are 15"):
-        windows[15]
-    with pytest.raises(IndexError, match="window -1 is out"):
-        windows[-16]
-    with pytest.raises(ValueError, match=r"positions are one of .* got 'page'"):
-        windows.loader(2, positions="page")
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-        windows.loader(0)
-    with pytest.raises(ValueError, match="needs a generator"):
-        windows.loader(2, shuffle=True)
+@pytest.mark.parametrize("length", [0, 1, 2, 1000, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1, 300_001])
+def test_every_number_comes_once(length):
+    chunks = list(shuffled(length, torch.Generator().manual_seed(length)))
+    assert all(len(chunk) <= CHUNK and chunk.dtype == np.int64 for chunk in chunks)
+    assert np.array_equal(np.sort(np.concatenate(chunks)), np.arange(length))
+    assert np.array_equal(np.concatenate([[], *in_order(length)]), np.arange(length))
 
 
-@pytest.mark.parametrize("policy", LINE_POLICIES)
-def test_a_ledger_of_real_text_balances_and_reads_well(policy):
-    text = corpora.load("grammar").lines[:500]
-    lines = [[2, *text.encode(), 3] for text in text]
-    ledger = LineWindows(lines, 24, policy).ledger()
-    tokens = sum(map(len, lines))
-    assert len(ledger.inputs) == tokens and not ledger.dropped.any()
-    assert ledger.inputs.sum() == ledger.targets.sum()
-    assert f"{tokens:,}" in str(ledger) and policy in str(ledger)
-    if policy == "slide_through":
-        assert set(ledger.targets) == {0, 24}, "every token but <s> is predicted in every place"
+def test_a_long_order_looks_random():
+    length, cells = 200_000, 20
+    orders = [
+        np.concatenate(list(shuffled(length, torch.Generator().manual_seed(seed)))) for seed in range(3)
+    ]
+    assert not np.array_equal(orders[0], orders[1])
+    expected = length / cells**2
+    for order in orders:
+        place = np.arange(length) * cells // length
+        follows = np.roll(order, 1) * cells // length
+        for one in (place, follows):  # a number tells nothing of where it stands, nor of what comes next
+            counts = np.bincount(one * cells + order * cells // length, minlength=cells**2)
+            chi_squared = ((counts - expected) ** 2 / expected).sum()
+            assert abs(chi_squared - cells**2) < 6 * np.sqrt(2 * cells**2), chi_squared
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 60))
+def test_rows_of_like_length_come_together(lengths, size):
+    batches = by_length(lengths, size=size)
+    order = list(chain(*batches))
+    assert order == sorted(range(len(lengths)), key=lengths.__getitem__)
+    for batch, after in zip(batches, [*batches[1:], None], strict=True):
+        places = len(batch) * lengths[batch[-1]]
+        assert places <= size or len(batch) == 1
+        assert after is None or (len(batch) + 1) * lengths[after[0]] > size, "one more would have fitted"
+    assert list(chain(*by_length(lengths, rows=3))) == order
+
+
+def test_rows_are_padded_to_the_longest():
+    assert pad([[2, 7, 3], [2], []], 9).tolist() == [[2, 7, 3], [2, 9, 9], [9, 9, 9]]
+    frames = pad([torch.ones(2, 4), torch.ones(3, 4)])
+    assert frames.shape == (2, 3, 4) and frames.dtype == torch.float32 and frames.sum() == 20

@@ -2,7 +2,7 @@
 
 from lab.data import masks
 from lab.data.batch import IGNORE, Batch
-from lab.data.flat import flatten, join_lines
+from lab.data.flat import FlatLines, flatten, join_lines
 from lab.data.ledger import Ledger
 from lab.data.lengths import by_length, pad, pad_pairs
 from lab.data.lines import LineWindows
@@ -16,6 +16,7 @@ __all__ = [
     "IGNORE",
     "POLICIES",
     "Batch",
+    "FlatLines",
     "Ledger",
     "LineWindows",
     "Loader",

@@ -14,8 +14,8 @@ class Ledger:
 
     inputs   int64 `(N,)`: how often each token, in the order of the corpus, is read
     targets  int64 `(N,)`: how often each token is to be predicted
-    padding  slots that hold no token, counted from the rows and not from the tokens
 
+    Slots that hold no token are padding.
     Printed, it is a table; `pandas.DataFrame({ledger.name: ledger.as_table(), ...})` sets several side by side.
 
     >>> from lab.data import LineWindows
@@ -29,18 +29,16 @@ class Ledger:
     row_length: int
     inputs: np.ndarray
     targets: np.ndarray
-    padding: int
-
-    def __post_init__(self):
-        if self.slots != int(self.inputs.sum()) + self.padding:
-            raise AssertionError(
-                f"{self.slots} slots hold {self.inputs.sum()} tokens and {self.padding} padding: some are lost"
-            )
 
     @property
     def slots(self) -> int:
         """All places of all rows: each holds one token or padding."""
         return self.rows * self.row_length
+
+    @property
+    def padding(self) -> int:
+        """The slots that hold no token."""
+        return self.slots - int(self.inputs.sum())
 
     @property
     def dropped(self) -> np.ndarray:
@@ -85,13 +83,4 @@ class Ledger:
         inputs = np.maximum(0, newest - oldest + 1)
         inputs[bounds[1:] - 1] = 0  # the last id of a stretch is a target only
         targets = np.roll(inputs, 1)  # each input has the token after it as its target
-        # Stride is 1 wherever there is padding, so its slots form triangles at both ends of a line.
-        left = _triangle(-first) - _triangle(-last - 1)
-        right = _triangle(last + context - lengths + 1) - _triangle(first + context - lengths)
-        padding = 0 if policy == "continuous" else int((left + right).sum())
-        return cls(policy, int(count.sum()), context, inputs, targets, padding)
-
-
-def _triangle(n: np.ndarray) -> np.ndarray:
-    """1 + 2 + ... + n, or 0 for n below 1."""
-    return np.maximum(n, 0) * (np.maximum(n, 0) + 1) // 2
+        return cls(policy, int(count.sum()), context, inputs, targets)

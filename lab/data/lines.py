@@ -1,8 +1,7 @@
 """Sliding windows over lines of token ids, of which nothing is stored but the ids themselves."""
 
 import mmap
-from collections.abc import Callable, Iterable, Sequence
-from typing import Self
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lab.data.batch import IGNORE, Batch
-from lab.data.flat import check_flat, check_whole, flatten
+from lab.data.flat import FlatLines, check_flat, check_whole, flatten
 from lab.data.ledger import Ledger
 from lab.data.loader import Loader
 from lab.data.policies import POLICIES
@@ -22,13 +21,13 @@ SLOTS_AT_ONCE = 1 << 17  # a loader makes as many batches in one go as have so m
 class LineWindows(Dataset):
     """Pairs `(x, y)`, each int64 `(context,)`: `y` holds the token that follows each token of `x`.
 
-    `encoded_lines` are lists of ids `<s> t1 ... tn </s>`; `policy` names where the windows begin, see
+    `encoded_lines` are lists of ids `<s> t1 ... tn </s>`, or `FlatLines`, which are kept as they are (an `np.memmap`,
+    say: unsigned ids are not read until they are asked for). `policy` names where the windows begin, see
     `lab.data.policies`. Where a window reaches beyond its line, `x` is `pad_id` and `y` is -100: so an input
     is real exactly where its target is not -100. `stride`, the step from one window to the next, is for the
     policy "continuous" alone.
 
-    Stored are the ids once, in the smallest integer type that holds them, and 16 bytes a line. A file of
-    ids larger than memory works too: see `from_flat`.
+    Stored are the ids once, in the smallest integer type that holds them, and 16 bytes a line.
 
     >>> windows = LineWindows([[2, 7, 8, 3]], context=4, policy="slide", pad_id=0)
     >>> [x.tolist() for x, y in windows]
@@ -44,44 +43,20 @@ class LineWindows(Dataset):
 
     def __init__(
         self,
-        encoded_lines: Iterable[Sequence[int]],
+        encoded_lines: Iterable[Sequence[int]] | FlatLines,
         context: int,
         policy: str,
         pad_id: int = 0,
         stride: int = 1,
     ):
-        self._begin(*flatten(encoded_lines), context, policy, pad_id, stride)
-
-    @classmethod
-    def from_flat(
-        cls,
-        ids: np.ndarray,
-        offsets: Sequence[int],
-        context: int,
-        policy: str,
-        pad_id: int = 0,
-        stride: int = 1,
-    ) -> Self:
-        """The same from ids that are one flat array `(N,)` already, kept as it is: an `np.memmap`, say.
-
-        Line i is `ids[offsets[i] : offsets[i + 1]]`; `offsets` has one more entry than there are lines.
-        Ids of an unsigned type are not read until they are asked for; others are read once, to check them.
-
-        >>> ids = np.array([2, 7, 8, 3, 2, 9, 3], dtype=np.uint8)
-        >>> LineWindows.from_flat(ids, [0, 4, 7], context=2, policy="full_only")[2][0].tolist()
-        [2, 9]
-        """
-        windows = cls.__new__(cls)
-        windows._begin(ids, offsets, context, policy, pad_id, stride)
-        return windows
-
-    def _begin(self, ids, offsets, context: int, policy: str, pad_id: int, stride: int) -> None:
-        check_whole(context=(context, 1), stride=(stride, 1), pad_id=(pad_id, 0))
+        check_whole(1, context=context, stride=stride)
+        check_whole(0, pad_id=pad_id)
         if policy not in POLICIES:
             raise ValueError(f"unknown policy {policy!r}: use one of {list(POLICIES)}")
         if stride != 1 and policy != "continuous":
             raise ValueError(f"policy {policy!r} has stride 1, got {stride}: only 'continuous' takes another")
-        self.ids, self.offsets = check_flat(ids, offsets)
+        lines = encoded_lines if isinstance(encoded_lines, FlatLines) else flatten(encoded_lines)
+        self.ids, self.offsets = check_flat(*lines)
         self.context, self.policy, self.pad_id, self.stride = context, policy, pad_id, stride
         # What windows may not leave: a line, or all lines as one.
         self._bounds = self.offsets[[0, -1]] if policy == "continuous" else self.offsets
@@ -92,9 +67,7 @@ class LineWindows(Dataset):
                 f"{len(self.ids)}: use a longer text or a smaller context"
             )
         first, last = POLICIES[policy](inputs, context)
-        self._windows_until = np.cumsum(
-            (last - first) // stride + 1
-        )  # those of all lines up to and with each
+        self._windows_until = np.cumsum((last - first) // stride + 1)  # of all lines up to and with each
 
     def __len__(self) -> int:
         return int(self._windows_until[-1])
@@ -119,44 +92,31 @@ class LineWindows(Dataset):
         return list(zip(x.unbind(), y.unbind(), strict=True))
 
     def batch(
-        self,
-        indices: Sequence[int] | np.ndarray,
-        positions: str = "window",
-        mask_fn: Callable[[Tensor], Tensor] | None = None,
+        self, indices: Sequence[int] | np.ndarray, positions: str = "window", isolate: bool = False
     ) -> Batch:
-        """The windows at `indices` `(B,)` as one batch; `positions` and `mask_fn` as in `loader`."""
+        """The windows at `indices` `(B,)` as one batch; `positions` and `isolate` as in `loader`."""
         indices = np.asarray(indices, dtype=np.int64)
         x, y = self._pairs(indices)
-        where = mask = None
-        if positions == "line" or mask_fn is not None:
-            line, offset = self._lines_and_offsets(indices)
-            where = torch.from_numpy(offset) if positions == "line" else None
-            if mask_fn is not None:
-                mask = mask_fn(torch.from_numpy(line).masked_fill(y == IGNORE, -1))
-        return Batch(x, y, mask=mask, positions=where)
+        lines = places = None
+        if isolate or positions == "line":
+            lines, places = self._lines_and_places(indices)
+            lines = lines.masked_fill(y == IGNORE, -1) if isolate else None
+        return Batch(x, y, document_ids=lines, positions=places if positions == "line" else None)
 
-    def loader(
-        self,
-        batch_size: int,
-        shuffle: bool = False,
-        generator: torch.Generator | None = None,
-        drop_last: bool = False,
-        positions: str = "window",
-        mask_fn: Callable[[Tensor], Tensor] | None = None,
-    ) -> Loader:
-        """Every window once, in batches; targets are -100 at padding.
+    def loader(self, batch_size: int, positions: str = "window", isolate: bool = False, **order) -> Loader:
+        """Every window once, in batches; targets are -100 at padding. `order`: `shuffle` and so on, see `Loader`.
 
         `positions` "window" counts from the window's first place (the batch's positions are None, which says
         so); "line" tells each token its place in its line, so the model needs a context as long as the
-        longest line. `mask_fn` is given each token's line, int64 `(B, T)` with -1 in padding, and returns the
-        batch's mask: with `lab.data.masks.documents` no token reads padding or another line. Without it the
-        mask is causal, and padding on the left is read as if it were text.
+        longest line. With `isolate` the batch's document ids are the lines, -1 in padding, so that no token reads
+        padding or another line. Without it padding on the left is read as if it were text.
         """
         if positions not in POSITIONS:
             raise ValueError(f"positions are one of {POSITIONS}, got {positions!r}")
-        make_batch = lambda indices: self.batch(indices, positions, mask_fn)  # noqa: E731
-        ahead = max(1, SLOTS_AT_ONCE // (batch_size * self.context)) if batch_size > 0 and not mask_fn else 1
-        return Loader(make_batch, len(self), batch_size, shuffle, generator, drop_last, ahead)
+        check_whole(1, batch_size=batch_size)
+        make_batch = lambda indices: self.batch(indices, positions, isolate)  # noqa: E731
+        ahead = max(1, SLOTS_AT_ONCE // (batch_size * self.context))
+        return Loader(make_batch, len(self), batch_size, ahead=ahead, **order)
 
     def ledger(self) -> Ledger:
         """How often each token is input and target, and how much of the windows is padding.
@@ -201,12 +161,12 @@ class LineWindows(Dataset):
             np.copyto(y, IGNORE, where=padding)
         return torch.from_numpy(x), torch.from_numpy(y)
 
-    def _lines_and_offsets(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _lines_and_places(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """The line of each token and its place there, int64 `(B, T)`; padding counts to the nearest input."""
         begin, start, inputs = (each[:, None] for each in self._starts(indices))
         places = begin + (start + np.arange(self.context)).clip(0, inputs - 1)
         line = self.offsets.searchsorted(places, side="right") - 1
-        return line, places - self.offsets[line]
+        return torch.from_numpy(line), torch.from_numpy(places - self.offsets[line])
 
     def __getstate__(self) -> dict:
         """A memory-mapped file goes to another process as its name, not as its contents."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
 
 from lab.data.batch import Batch
+from lab.data.flat import check_whole
 
 CHUNK = 1 << 16  # this many indices are made at a time
 
@@ -19,8 +21,8 @@ class Loader:
     `generator`, so the same generator state gives the same batches. The last batch may be smaller, unless
     `drop_last`. For batches without end, pass after pass: `chain.from_iterable(repeat(loader))`.
 
-    With `ahead` above 1, so many batches without a mask are made in one go and then cut apart, which
-    saves most of the time where making a batch is quicker than asking for it.
+    With `ahead` above 1, so many batches are made in one go and then cut apart, which saves most of the time where
+    making a batch is quicker than asking for it; they have no mask of their own.
 
     Raises ValueError for a batch size below 1 and for `shuffle` without a generator.
     """
@@ -34,8 +36,7 @@ class Loader:
     ahead: int = 1
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        check_whole(1, batch_size=self.batch_size)
         if self.shuffle and self.generator is None:
             raise ValueError("shuffle=True needs a generator: give torch.Generator().manual_seed(0)")
 
@@ -58,11 +59,8 @@ class Loader:
             yield self.make_batch(held)
 
     def _cut(self, made: Batch) -> Iterator[Batch]:
-        assert made.mask is None, "a mask may be shared by all rows, so it cannot be cut"
-        for start in range(0, len(made.ids), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            positions = None if made.positions is None else made.positions[rows]
-            yield Batch(made.ids[rows], made.targets[rows], positions=positions)
+        parts = (made.ids, made.targets, made.document_ids, made.positions)
+        yield from map(Batch, *(repeat(None) if x is None else x.split(self.batch_size) for x in parts))
 
 
 def in_order(length: int) -> Iterator[np.ndarray]:

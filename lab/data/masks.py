@@ -11,6 +11,8 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from lab.data.flat import check_whole
+
 Device = torch.device | str | None
 Ints = Tensor | Sequence[int]
 
@@ -24,7 +26,8 @@ def causal(T: int, device: Device = None) -> Tensor:
     >>> causal(3).int().tolist()
     [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     """
-    return _band(_at_least_one("T", T), T, torch.device(device or "cpu"))
+    check_whole(1, T=T)
+    return _band(T, T, torch.device(device or "cpu"))
 
 
 def sliding(T: int, width: int, device: Device = None) -> Tensor:
@@ -36,8 +39,8 @@ def sliding(T: int, width: int, device: Device = None) -> Tensor:
     >>> sliding(4, width=2).int().tolist()
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
     """
-    width = min(_at_least_one("width", width), _at_least_one("T", T))  # wider than T is plainly causal
-    return _band(T, width, torch.device(device or "cpu"))
+    check_whole(1, T=T, width=width)
+    return _band(T, min(width, T), torch.device(device or "cpu"))  # wider than T is plainly causal
 
 
 def prefix(T: int, n: int | Ints, device: Device = None) -> Tensor:
@@ -50,11 +53,11 @@ def prefix(T: int, n: int | Ints, device: Device = None) -> Tensor:
     >>> prefix(3, n=2).int().tolist()
     [[1, 1, 0], [1, 1, 0], [1, 1, 1]]
     """
-    T = _at_least_one("T", T)
+    check_whole(1, T=T)
     if isinstance(n, Integral):
         _check_range("n", torch.tensor([int(n)]), T)
         return _prefix(T, int(n), torch.device(device or "cpu"))
-    n = _whole_numbers("n", n, device, dims=1)
+    n = _whole_numbers("n", n, device, "B,")
     _check_range("n", n, T)
     return causal(T, n.device) | (torch.arange(T, device=n.device) < n.view(-1, 1, 1, 1))
 
@@ -68,8 +71,9 @@ def padding(lengths: Ints, T: int, device: Device = None) -> Tensor:
     >>> padding([1, 3], T=3).int().tolist()
     [[[[1, 0, 0]]], [[[1, 1, 1]]]]
     """
-    lengths = _whole_numbers("lengths", lengths, device, dims=1)
-    _check_range("lengths", lengths, _at_least_one("T", T))
+    lengths = _whole_numbers("lengths", lengths, device, "B,")
+    check_whole(1, T=T)
+    _check_range("lengths", lengths, T)
     return torch.arange(T, device=lengths.device) < lengths.view(-1, 1, 1, 1)
 
 
@@ -83,9 +87,7 @@ def documents(document_ids: Tensor | Sequence[Sequence[int]], device: Device = N
     >>> documents([[0, 0, 1, -1]])[0, 0].int().tolist()
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     """
-    ids = _whole_numbers("document_ids", document_ids, device, dims=2)
-    if ids.shape[1] < 1:
-        raise ValueError(f"document_ids must hold at least one token a row, got shape {tuple(ids.shape)}")
+    ids = _whole_numbers("document_ids", document_ids, device, "B, T")
     if ids.numel() and int(ids.min()) < -1:
         raise ValueError(f"document_ids must be -1 (padding) or more, got {int(ids.min())}")
     query, key = ids[:, None, :, None], ids[:, None, None, :]
@@ -107,12 +109,10 @@ def combine(*masks: Tensor) -> Tensor:
     for n, mask in enumerate(masks[1:], start=1):
         try:
             both = both & _bool(f"mask {n}", mask)
-        except RuntimeError as error:
-            if both.device != mask.device:
-                raise ValueError(f"mask {n} is on {mask.device}, those before it on {both.device}") from error
+        except RuntimeError as error:  # shapes that do not broadcast, or two devices
             raise ValueError(
-                f"shapes {tuple(both.shape)} and {tuple(mask.shape)} (mask {n}) do not broadcast: each must "
-                "fit (B, 1, T, T), such as (T, T) for all rows or (B, 1, 1, T) for the keys of each"
+                f"mask {n}, {tuple(mask.shape)} on {mask.device}, does not fit {tuple(both.shape)} on {both.device}: "
+                "each must broadcast to (B, 1, T, T), as (T, T) for all rows or (B, 1, 1, T) for the keys of each do"
             ) from error
     return both
 
@@ -191,28 +191,17 @@ def _prefix(T: int, n: int, device: torch.device) -> Tensor:
         return mask
 
 
-def _at_least_one(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return int(value)
-
-
 def _check_range(name: str, values: Tensor, T: int) -> None:
-    wrong = values[(values < 0) | (values > T)]
-    if wrong.numel():
-        raise ValueError(f"{name} must be in 0 .. T = {T}, got {wrong.tolist()}")
+    if ((values < 0) | (values > T)).any():
+        raise ValueError(f"{name} must be in 0 .. T = {T}, got {values.tolist()}")
 
 
-def _whole_numbers(name: str, values, device: Device, dims: int) -> Tensor:
-    try:
-        tensor = torch.as_tensor(values, device=device)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} must be whole numbers in equal rows, got {values!r}") from error
-    if tensor.dim() != dims:
-        wanted = "(B,)" if dims == 1 else "(B, T)"
-        raise ValueError(f"{name} must have shape {wanted}, got {tuple(tensor.shape)}")
-    if tensor.numel() and (tensor.dtype == torch.bool or tensor.dtype.is_floating_point):
-        raise ValueError(f"{name} must be whole numbers, got {tensor.dtype}: {tensor.tolist()}")
+def _whole_numbers(name: str, values, device: Device, shape: str) -> Tensor:
+    tensor = torch.as_tensor(values, device=device)
+    if tensor.dim() != len(shape.split(", ")) or tensor.dtype == torch.bool or tensor.dtype.is_floating_point:
+        raise ValueError(
+            f"{name} must be whole numbers ({shape}), got {tensor.dtype} of shape {tuple(tensor.shape)}"
+        )
     return tensor
 
 

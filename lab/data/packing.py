@@ -1,16 +1,17 @@
 """Documents packed into rows of one length, so that little of a batch is padding."""
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lab.data import Ledger, Loader, flatten
 from lab.data.batch import IGNORE, Batch
-from lab.data.flat import check_whole
+from lab.data.flat import check_whole, flatten
+from lab.data.ledger import Ledger
+from lab.data.loader import Loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Packed:
     sources       where the token stands in all lines joined; -1 in padding
     num_tokens    how many tokens the lines had
 
-    A model keeps the documents of a row apart by a mask made from `document_ids` (`lab.data.masks.documents`).
+    A model keeps the documents of a row apart by `document_ids` (see `lab.data.masks.documents`).
     """
 
     ids: Tensor
@@ -53,29 +54,20 @@ class Packed:
             row_length=self.ids.shape[1],
             inputs=inputs.bincount(minlength=self.num_tokens).numpy(),
             targets=predicted.bincount(minlength=self.num_tokens).numpy(),
-            padding=int((self.document_ids < 0).sum()),
         )
 
-    def loader(
-        self,
-        batch_size: int,
-        shuffle: bool = False,
-        generator: torch.Generator | None = None,
-        drop_last: bool = False,
-        mask_fn: Callable[[Tensor], Tensor] | None = None,
-    ) -> Loader:
-        """Every row once, in batches with the positions of this packing.
+    def loader(self, batch_size: int, isolate: bool = False, **order) -> Loader:
+        """Every row once, in batches with the positions of this packing; `order`: `shuffle` and so on, see `Loader`.
 
-        `mask_fn` turns document ids `(B, T)` into the batch's mask: `lab.data.masks.documents`. Without it the mask
-        is causal, and a document sees those before it in its row.
+        With `isolate` they have its document ids too; without, a document sees those before it in its row.
         """
 
         def make_batch(rows: np.ndarray) -> Batch:
             rows = torch.from_numpy(rows)
-            mask = None if mask_fn is None else mask_fn(self.document_ids[rows])
-            return Batch(self.ids[rows], self.targets[rows], mask=mask, positions=self.positions[rows])
+            documents = self.document_ids[rows] if isolate else None
+            return Batch(self.ids[rows], self.targets[rows], documents, self.positions[rows])
 
-        return Loader(make_batch, len(self), batch_size, shuffle, generator, drop_last)
+        return Loader(make_batch, len(self), batch_size, **order)
 
 
 def pack(
@@ -107,7 +99,8 @@ def pack(
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"unknown strategy {strategy!r}: use one of {list(STRATEGIES)}")
-    check_whole(row_length=(row_length, 1), pad_id=(pad_id, 0))
+    check_whole(1, row_length=row_length)
+    check_whole(0, pad_id=pad_id)
     ids, offsets = flatten(lines)
     document, begin, length = _pieces(offsets, row_length)
     if not split_long and len(document) > len(offsets) - 1:

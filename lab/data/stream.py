@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from lab.data.batch import Batch
+from lab.data.flat import FlatLines, check_whole
 from lab.data.lines import LineWindows
 
 
@@ -18,8 +20,7 @@ def random_windows(
 
     Raises ValueError when the stream is too short for one window.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    windows = LineWindows.from_flat(ids.numpy(), [0, len(ids)], context, "continuous")
+    check_whole(1, batch_size=batch_size)
+    windows = LineWindows(FlatLines(ids.numpy(), np.array([0, len(ids)])), context, "continuous")
     while True:
         yield windows.batch(torch.randint(len(windows), (batch_size, 1), generator=generator).flatten())

@@ -70,13 +70,6 @@ class Transcripts(Dataset):
         """One batch of pairs, padded on the right to the longest: `pad_id` in ids, -100 in targets."""
         return pad_pairs(pairs, self.pad_id)
 
-    def loader(
-        self,
-        batch_size: int,
-        shuffle: bool = False,
-        generator: torch.Generator | None = None,
-        drop_last: bool = False,
-    ) -> Loader:
-        """Every transcript once, in batches, each as wide as its longest."""
-        make_batch = lambda indices: self.collate_fn([self[i] for i in indices])  # noqa: E731
-        return Loader(make_batch, len(self), batch_size, shuffle, generator, drop_last)
+    def loader(self, batch_size: int, **order) -> Loader:
+        """Every transcript once, in batches as wide as their longest; `order`: `shuffle` and so on, see `Loader`."""
+        return Loader(lambda rows: self.collate_fn([self[i] for i in rows]), len(self), batch_size, **order)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.data import IGNORE, Batch, by_length, pad_pairs
+from lab.data import IGNORE, Batch, by_length, masks, pad_pairs
 from lab.nn import evaluating
 
 
@@ -17,7 +17,10 @@ def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
 
     A sum and a count, not a mean: batches of unequal length can then be averaged rightly.
     """
-    logits = model(batch.ids, mask=batch.mask, positions=batch.positions)  # (B, T, V)
+    mask = batch.mask
+    if mask is None and batch.document_ids is not None:
+        mask = masks.documents(batch.document_ids)
+    logits = model(batch.ids, mask=mask, positions=batch.positions)  # (B, T, V)
     nats = F.cross_entropy(
         logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
     )
