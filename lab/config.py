@@ -90,10 +90,20 @@ def from_json(cls, values: Mapping, outside: Sequence[type] = ()):
     return config
 
 
+def is_outside(cls: type) -> bool:
+    """Whether a class is somebody's own."""
+    return cls.__module__.partition(".")[0] != "lab"
+
+
 def from_outside(thing) -> dict:
     """How a class or an object that is not lab's is named in a run: its class, its settings, the hash of its source."""
-    cls = thing if inspect.isclass(thing) else type(thing)
-    settings = {} if inspect.isclass(thing) else thing.to_json()
+    cls, settings = type(thing), {}
+    if inspect.isclass(thing):
+        cls = thing
+    elif hasattr(thing, "to_json"):
+        settings = thing.to_json()
+    elif is_dataclass(thing):
+        settings = to_json(thing)
     return {"class": class_name(cls), "settings": settings, "source": source_hash(cls)}
 
 

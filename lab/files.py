@@ -26,6 +26,17 @@ def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
     return path
 
 
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to disk: without it a new name may be forgotten in a power cut."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sha256_bytes(data: bytes) -> str:
     """The SHA-256 of `data` in hex: `sha256_bytes(b"")[:8] == "e3b0c442"`."""
     return hashlib.sha256(data).hexdigest()

@@ -1,33 +1,45 @@
 """The folder of runs: what was trained once, with the same settings and the same code, is loaded and not trained again.
 
 runs/
-    decoder-kjv-3f2a9c1d/      one run: its kind, its corpus, a hash of its experiment and of the code
-        step-00000500/         its bundles (`lab.bundle`)
-        about.json             the version of the code that trained it
+    next-token-kjv-3f2a9c1d/   one run: its objective, its corpus, a hash of its experiment and of the code
+        step-00000500/         its checkpoints (`lab.runs.checkpoint`)
+        about.json             which run this is, and the version of the code that trained it
         .lock                  held while a process trains it
 """
 
+from lab.runs.checkpoint import Run, load, restore_random, resume, save
 from lab.runs.code import code_version
-from lab.runs.folder import default_folder, find, open_runs, run_name, where
+from lab.runs.experiment import Data, Experiment, Start, differences
+from lab.runs.folder import CheckpointError, default_folder, find, run_folders, run_name, where
 from lab.runs.lock import RunBusy
 from lab.runs.loop import get_or_train, training
-from lab.runs.prepared import Plan, Prepared, kind_of, prepare
-from lab.runs.tables import differing, outcome, score, settings, steps, table
+from lab.runs.objectives import OBJECTIVES
+from lab.runs.table import differing, open_runs, outcome, score, settings, steps, table
+from lab.runs.writing import generate
 
 __all__ = [
-    "Plan",
-    "Prepared",
+    "OBJECTIVES",
+    "CheckpointError",
+    "Data",
+    "Experiment",
+    "Run",
     "RunBusy",
+    "Start",
     "code_version",
     "default_folder",
+    "differences",
     "differing",
     "find",
+    "generate",
     "get_or_train",
-    "kind_of",
+    "load",
     "open_runs",
     "outcome",
-    "prepare",
+    "restore_random",
+    "resume",
+    "run_folders",
     "run_name",
+    "save",
     "score",
     "settings",
     "steps",

@@ -5,32 +5,26 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1]
+from lab.config import is_outside
 
-# All that the numbers of a run depend on, given the text: a change elsewhere trains nothing again.
-MORE = {  # beside PARTS, for runs of these kinds
-    "visual-diffusion": ("decode", "diffusion"),
-    "char-encoder": ("chars",),
-    "speech": ("decode", "speech"),
-}
-PARTS = (
-    "data", "nn", "score/lines.py", "text", "train",
-)  # fmt: skip
+PACKAGE = Path(__file__).resolve().parents[1]
+CORE = ("data", "nn", "text", "train")  # what the numbers of every run depend on; a change elsewhere trains nothing again
+
+
+def code_version(objective) -> str:
+    """The SHA-256 of what the parts of `lab` that a run with this objective uses do.
+
+    Comments, layout and docstrings do not count. The source of an objective from outside is part of its experiment.
+    """
+    room = type(objective).__module__.split(".")[1] if not is_outside(type(objective)) else "train"
+    return _fingerprint(CORE if room in CORE else (*CORE, "decode", room))
 
 
 @cache
-def code_version(kind: str = "decoder", package: Path = PACKAGE) -> str:
-    """The SHA-256 of what the parts of `lab` that training a model of this kind uses do.
-
-    Comments, layout and docstrings do not count.
-    """
+def _fingerprint(rooms: tuple[str, ...], package: Path = PACKAGE) -> str:
     digest = hashlib.sha256()
-    for part in (*PARTS, *MORE.get(kind, ())):
-        path = package / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(
-                f"{file.relative_to(package).as_posix()}\n{_bare(file.read_text('utf-8'))}\n".encode()
-            )
+    for file in (file for room in rooms for file in sorted((package / room).rglob("*.py"))):
+        digest.update(f"{file.relative_to(package).as_posix()}\n{_bare(file.read_text('utf-8'))}\n".encode())
     return digest.hexdigest()
 
 

@@ -1,18 +1,22 @@
-"""Where runs lie, and which there are."""
+"""Where runs lie, which there are, and which of a run's checkpoints is the newest or the best."""
 
+import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from lab import bundle
-from lab.bundle import BundleError, Experiment, Run
-from lab.bundle.run_folder import step_of
-from lab.bundle.run_folder import steps as bundles_in
 from lab.files import sha256_bytes
 from lab.runs.code import PACKAGE, code_version
+from lab.runs.experiment import Experiment
 
-ABOUT = "about.json"
+ABOUT, MANIFEST = "about.json", "manifest.json"
+NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, incomplete or cannot be read here; the message names the file and what to do."""
 
 
 def default_folder() -> Path:
@@ -25,41 +29,38 @@ def default_folder() -> Path:
 
 
 def run_name(experiment: Experiment) -> str:
-    """`decoder-kjv-3f2a9c1d`: the kind of model, the text, and a hash of the whole experiment and the code.
-
-    Of visual diffusion the stage takes the place of the kind: `visual-reconstruction-kjv-91d0b7aa`.
-    """
-    whole = json.dumps([experiment.to_json(), code_version(experiment.kind)], sort_keys=True)
-    kind = getattr(experiment.model, "cell", experiment.kind)
-    if experiment.kind == "visual-diffusion":
-        kind = f"visual-{type(experiment.objective).__name__.lower()}"
-    corpus = re.sub(r"[^a-z0-9]+", "-", Path(experiment.data.corpus).stem.lower()).strip("-")[:24] or "text"
-    return f"{kind}-{corpus}-{sha256_bytes(whole.encode())[:8]}"
+    """`next-token-kjv-3f2a9c1d`: the objective, the text, and a hash of the whole experiment and the code."""
+    whole = experiment.to_json()
+    del whole["data"]["corpus"]  # its sha256 says which text it is
+    digest = sha256_bytes(json.dumps([whole, code_version(experiment.objective)], sort_keys=True).encode())
+    kind = getattr(experiment.model, "cell", experiment.objective.name)
+    corpus = re.sub(r"[^a-z0-9]+", "-", experiment.data.name.lower()).strip("-")[:24] or "text"
+    return f"{kind}-{corpus}-{digest[:8]}"
 
 
 def where(experiment: Experiment, folder: str | os.PathLike | None = None, name: str | None = None) -> Path:
     """The folder of this experiment's run in `folder` (by default `runs/`), called `name` or by its `run_name`."""
-    if name is not None and (not name or Path(name).name != name or name.startswith(".")):
+    if name is not None and (not name or Path(name).name != name or name[0] in "._" or NAME.fullmatch(name)):
         raise ValueError(f"a run's name is the name of one folder, such as 'first-try'; got {name!r}")
     return Path(folder or default_folder()) / (name or run_name(experiment))
 
 
 def run_folders(folder: str | os.PathLike | None = None) -> list[Path]:
-    """The runs in a folder, by name: all folders in it that hold a bundle, or once were to hold one."""
+    """The runs in a folder, by name: all folders in it that hold a checkpoint, or once were to hold one."""
     folder = Path(folder or default_folder())
     if not folder.is_dir():
         return []
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [path for path in inside if bundles_in(path) or (path / ABOUT).is_file()]
+    return [path for path in inside if checkpoints(path) or (path / ABOUT).is_file()]
 
 
 def find(name: str | os.PathLike, folder: str | os.PathLike | None = None) -> Path:
-    """The run of that name: its folder or a bundle in it by path, or its name in `folder`, of which a part is enough.
+    """The run of that name: its folder or a checkpoint by path, or its name in `folder`, of which a part is enough.
 
     Raises ValueError for a run that is not there, or more than one, listing them.
     """
     path = Path(name)
-    if os.fspath(name) and (step_of(path) is not None or bundles_in(path)):
+    if os.fspath(name) and (is_checkpoint(path) or checkpoints(path)):
         return path
     folder = Path(folder or default_folder())
     runs = {run.name: run for run in run_folders(folder)}
@@ -73,21 +74,105 @@ def find(name: str | os.PathLike, folder: str | os.PathLike | None = None) -> Pa
     raise ValueError(f"{problem} {os.fspath(name)!r}. Runs in {folder}:\n{listed}")
 
 
-def open_runs(folder: str | os.PathLike | None = None) -> dict[str, Run | BundleError]:
-    """All runs of a folder by name, each from its newest bundle; what cannot be loaded is the error that says why."""
-    return {path.name: _opened(path) for path in run_folders(folder)}
-
-
-def _opened(path: Path) -> Run | BundleError:
-    try:
-        return bundle.load(path)
-    except BundleError as error:
-        return error
-
-
 def trained_by(run_folder: Path) -> str | None:
     """The `code_version` that began the run in that folder; None where nothing says so."""
+    return about(run_folder).get("code")
+
+
+def about(run_folder: Path) -> dict:
+    """What is known of the run in a folder before its first checkpoint: its `id`, the version of the `code`."""
     try:
-        return json.loads((run_folder / ABOUT).read_text("utf-8"))["code"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        found = json.loads((run_folder / ABOUT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def checkpoint_name(step: int, saved: int = 0) -> str:
+    """`step-00000100`, and `step-00000100.1` for the same step saved once more: names sort as their numbers do."""
+    return f"step-{step:08d}" + (f".{saved}" if saved else "")
+
+
+def number_of(path: Path) -> tuple[int, int] | None:
+    """The step and the how-manieth saving of it in a checkpoint's name, None where the name is another."""
+    match = NAME.fullmatch(path.name)
+    return (int(match[1]), int(match[2] or 0)) if match else None
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether this is the folder of one checkpoint, by its name or what it holds."""
+    return number_of(path) is not None or (path / MANIFEST).is_file()
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, the oldest first."""
+    inside = folder.iterdir() if folder.is_dir() else ()
+    return sorted((path for path in inside if number_of(path) and path.is_dir()), key=number_of)
+
+
+def newest(folder: Path) -> Path:
+    """The newest checkpoint of a run, be it intact or not, or the checkpoint itself; CheckpointError for none."""
+    if is_checkpoint(folder):
+        return folder
+    if not (found := checkpoints(folder)):
+        raise CheckpointError(f"there is no checkpoint in {folder}: expected folders such as {checkpoint_name(100)}")
+    return found[-1]
+
+
+def best(folder: Path) -> Path:
+    """The checkpoint that was marked the best, last; without marks that with the lowest validation.
+
+    Raises CheckpointError when nothing was measured, or a manifest cannot be read: that one might be the best.
+    """
+    newest(folder)
+    chosen = _best_of({path: read_manifest(path) for path in checkpoints(folder)})
+    if chosen is None:
+        raise CheckpointError(f"no checkpoint in {folder} has a validation: load the newest, without best=True")
+    return chosen
+
+
+def superseded(folder: Path, keep_last: int, written: Path) -> Iterator[Path]:
+    """The checkpoints that may go: all but the `keep_last` newest, the best, and the one just `written`.
+
+    What cannot be read is left for a person to see.
+    """
+    manifests = {}
+    for path in checkpoints(folder):
+        try:
+            manifests[path] = read_manifest(path)
+        except CheckpointError:
+            continue
+    again = {path for path in manifests if number_of(path)[0] == number_of(written)[0] and path != written}
+    left = {path: manifest for path, manifest in manifests.items() if path not in again}
+    kept = {*list(left)[-keep_last:], _best_of(left), written}
+    return (path for path in manifests if path not in kept)
+
+
+def _best_of(manifests: dict[Path, dict]) -> Path | None:
+    if marked := [path for path, manifest in manifests.items() if manifest["best"]]:
+        return marked[-1]
+    measured = {path: m["validation"] for path, m in manifests.items() if m["validation"] is not None}
+    return min(measured, key=measured.get) if measured else None
+
+
+def read_manifest(path: Path) -> dict:
+    """The manifest of the checkpoint at `path`, itself verified, without a look at the other files."""
+    place = path / MANIFEST
+    try:
+        manifest = json.loads(place.read_bytes())
+        intact = manifest["digest"] == manifest_digest(manifest) and isinstance(manifest["files"], dict)
+    except OSError as error:
+        raise CheckpointError(f"{place} cannot be read ({error}): copy the whole folder again") from error
+    except (ValueError, TypeError, KeyError, RecursionError):
+        intact = False
+    if not intact:
+        raise CheckpointError(f"{place} is damaged: it does not match its own digest; copy the folder again")
+    if manifest["format"] == 1:  # of which each file's entry held its size too
+        manifest["files"] = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    return manifest
+
+
+def manifest_digest(manifest: dict) -> str:
+    """The SHA-256 of everything else that a manifest says."""
+    rest = {key: value for key, value in manifest.items() if key != "digest"}
+    return hashlib.sha256((json.dumps(rest, indent=1, sort_keys=True) + "\n").encode()).hexdigest()

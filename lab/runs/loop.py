@@ -6,57 +6,54 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 import torch
 from tqdm import tqdm
 
-from lab import bundle
-from lab.bundle import BundleError, Experiment, Run
-from lab.bundle.run_folder import newest
-from lab.bundle.step_folder import read_manifest
+from lab.config import is_outside
 from lab.files import write_atomic
+from lab.runs.checkpoint import Run, load, resume, save
 from lab.runs.code import code_version
-from lab.runs.folder import ABOUT, trained_by, where
+from lab.runs.experiment import Experiment, prepare
+from lab.runs.folder import ABOUT, CheckpointError, newest, read_manifest, trained_by, where
 from lab.runs.lock import interrupt_held, locked
-from lab.runs.prepared import Plan, Prepared, prepare
-from lab.runs.tables import OUTCOMES, outcome
-from lab.runs.tasks import begin_from, task
-from lab.train import Step, TrainingState, parallel, train
+from lab.runs.table import outcome, summary
+from lab.train import Report, TrainingState, parallel, train
 
 
 def training(
-    what: Plan | Experiment,
+    experiment: Experiment,
     folder: str | os.PathLike | None = None,
     *,
     name: str | None = None,
     save_seconds: float = 60.0,
     device: torch.device | str = "cpu",
-) -> Iterator[Step]:
-    """Train a run one `Step` at a time, from where it stands; nothing is left to yield when it is complete.
+) -> Iterator[Report]:
+    """Train a run one `Report` a step, from where it stands; nothing is left to yield when it is complete.
 
-    It is saved every `save_seconds`, at each best validation, when the loop is left, and at the end, after scoring the
-    validation lines. A Ctrl-C waits for the end of the step. `evaluate_every` measures bits a character over 200
-    validation lines (the first stage of visual diffusion: the share of words that do not come back). Seeds torch's
-    global generator, from which dropout draws.
+    It is saved every `save_seconds`, at each best validation, when the loop is left, and at the end, after the held-out
+    material was scored. A Ctrl-C waits for the end of the step. Seeds torch's global generator, from which dropout
+    draws.
 
-    >>> for step in training(plan): curve.add(step.tokens, step.loss)  # doctest: +SKIP
-    >>> run = get_or_train(plan)  # doctest: +SKIP
+    >>> for report in training(experiment): curve.add(report.tokens, report.loss)  # doctest: +SKIP
+    >>> run = get_or_train(experiment)  # doctest: +SKIP
 
     Raises RunBusy when another process trains it, ValueError when a run of that `name` has other settings, and what
-    `prepare`, `lab.train.train` and `lab.bundle.resume` raise.
+    `Experiment.resolved`, `lab.train.train` and `resume` raise.
     """
-    prepared = prepare(what, folder)
-    path = where(prepared.experiment, folder, name)
+    experiment, material = prepare(experiment, folder)
+    path = where(experiment, folder, name)
     _close_left(path)
-    steps = _locked_steps(prepared, path, save_seconds, device)
-    _LEFT[path.resolve()] = steps
-    return steps
+    reports = _locked_steps(experiment, material, path, save_seconds, device)
+    _LEFT[path.resolve()] = reports
+    return reports
 
 
 # Loops that may have been left without an end: a notebook keeps the frame of a cell that failed.
-_LEFT: WeakValueDictionary[Path, Iterator[Step]] = WeakValueDictionary()
+_LEFT: WeakValueDictionary[Path, Iterator[Report]] = WeakValueDictionary()
 
 
 def _close_left(path: Path) -> None:
@@ -66,15 +63,15 @@ def _close_left(path: Path) -> None:
         left.close()
 
 
-def _locked_steps(prepared: Prepared, path: Path, save_seconds: float, device) -> Iterator[Step]:
+def _locked_steps(experiment: Experiment, material, path: Path, save_seconds: float, device) -> Iterator[Report]:
     with locked(path):
-        run = _begun(prepared, path, device)
+        run = _begun(experiment, material, path, device)
         if outcome(run) is None:
-            yield from _steps(run, prepared, path, save_seconds)
+            yield from _steps(run, material, path, save_seconds)
 
 
 def get_or_train(
-    what: Plan | Experiment,
+    experiment: Experiment,
     folder: str | os.PathLike | None = None,
     *,
     name: str | None = None,
@@ -83,119 +80,153 @@ def get_or_train(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Run:
-    """The run of this plan or experiment: loaded when it was trained by the same code, else trained to its end.
+    """The run of this experiment: loaded when it was trained by the same code, else trained to its end.
 
     It says in one sentence which of the two; `progress` shows a bar in a terminal. An interrupted run goes on where it
     was. Another process that trains the same run is waited for. The model comes in evaluation mode; torch's global
     generator is left as it was. Raises what `training` raises, but no RunBusy.
     """
     say = say if parallel.rank() == 0 else lambda _: None
-    prepared = prepare(what, folder)
-    path = where(prepared.experiment, folder, name)
+    experiment, material = prepare(experiment, folder)
+    path = where(experiment, folder, name)
     _close_left(path)
     with torch.random.fork_rng(devices=[]):
-        run = _resumed(path, prepared.experiment, device)
+        run = _resumed(path, experiment, device)
         if run is None or outcome(run) is None:
             with locked(path, wait=True, say=say):
-                run = _begun(prepared, path, device)
+                run = _begun(experiment, material, path, device)
                 if outcome(run) is None:
-                    _finish(run, prepared, path, save_seconds, progress, say)
+                    _finish(run, material, path, save_seconds, progress, say)
                     return run
-    say(f"loaded {path}: trained {_date(path)} in {_result(run)}{_other_code(path, run.experiment)}")
+    say(f"loaded {path}: trained {_date(path)} in {_result(run)}{_other_code(path, experiment)}")
     return run
 
 
-def _finish(run: Run, prepared: Prepared, path: Path, save_seconds: float, progress: bool, say) -> None:
-    state, total = run.training_state, run.experiment.training.steps
+def _finish(run: Run, material, path: Path, save_seconds: float, progress: bool, say) -> None:
+    state, total = run.state, run.experiment.training.steps
     if state.step:
         say(f"continuing {path} from step {state.step} of {total}{_other_code(path, run.experiment)}")
     hidden = None if progress and parallel.rank() == 0 else True  # None: hidden where there is no terminal
     try:
         with tqdm(total=total, initial=state.step, unit="step", disable=hidden) as bar:
-            for step in _steps(run, prepared, path, save_seconds):
-                bar.set_postfix(loss=f"{step.loss:.3f}", refresh=False)
+            for report in _steps(run, material, path, save_seconds):
+                bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
                 bar.update()
     except KeyboardInterrupt:
-        kept = state.last_bundle or "nothing yet"
-        say(
-            f"stopped at step {state.step} of {total}; saved: {kept}. The same call or command goes on from there"
-        )
+        kept = state.saved_to or "nothing yet"
+        say(f"stopped at step {state.step} of {total}; saved: {kept}. The same call or command goes on from there")
         raise
     run.model.eval()
     say(f"trained {path} in {_result(run)}")
 
 
-def _begun(prepared: Prepared, path: Path, device: torch.device | str) -> Run:
+def _begun(experiment: Experiment, material, path: Path, device: torch.device | str) -> Run:
     """The run as it was saved, or a fresh one; the global generator is where dropout needs it."""
-    experiment = prepared.experiment
+    objective, seed = experiment.objective, experiment.seed
+    if hasattr(objective, "check"):
+        objective.check(experiment, material)
     run = _resumed(path, experiment, device)
     if run is None:
-        model = prepared.model()
-        begin_from(prepared, model)
-        task(prepared, TrainingState(model, experiment.training))  # what cannot be asked for is refused here
-        if parallel.rank() == 0:
-            write_atomic(path / ABOUT, json.dumps({"code": code_version(experiment.kind)}) + "\n")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = objective.build(experiment.model, material)
+        if experiment.start is not None:
+            objective.begin(model, earlier(experiment, material), experiment)
         model.to(device)
-        torch.manual_seed(experiment.seed + parallel.rank())
-        run = Run(experiment, prepared.tokenizer, model, TrainingState(model, experiment.training))
+        torch.manual_seed(seed + parallel.rank())
+        run = Run(experiment, material.tokenizer, model, TrainingState(model, experiment.training))
+        if parallel.rank() == 0:
+            write_atomic(path / ABOUT, json.dumps({"id": run.id, "code": code_version(objective)}) + "\n")
     return run
 
 
-def _steps(run: Run, prepared: Prepared, path: Path, save_seconds: float) -> Iterator[Step]:
+def earlier(experiment: Experiment, material) -> Run:
+    """The run that the experiment starts from.
+
+    Raises CheckpointError when it cannot be loaded, and ValueError when it is not trained to its end, or has another
+    tokenizer.
+    """
+    path = experiment.start.path
+    run = load(path, outside=_outside(experiment))
+    if outcome(run) is None:
+        raise ValueError(
+            f"cannot start from {path}: it stopped at step {run.state.step}; train it to its end first"
+        )
+    if run.tokenizer.to_json() != material.tokenizer.to_json():
+        raise ValueError(
+            f"cannot start from {path}: it has another tokenizer; train it on the same corpus, split and vocabulary"
+        )
+    return run
+
+
+def _steps(run: Run, material, path: Path, save_seconds: float) -> Iterator[Report]:
     """Train to the end, save on the way, score, save."""
-    state, config = run.training_state, run.experiment.training
-    asked = task(prepared, state)
-    bits = prepared.tokens_per_char / math.log(2)  # a nat a token in bits a character
-    steps = train(
-        run.model, prepared.batches(), asked.loss, config, state=state,
-        evaluate=asked.evaluate if config.evaluate_every else None,
+    experiment, state, objective = run.experiment, run.state, run.experiment.objective
+    evaluate = partial(objective.evaluate, material=material) if experiment.training.evaluate_every else None
+    reports = train(
+        run.model, objective.batches(experiment, material), objective.loss, experiment.training,
+        state=state, evaluate=evaluate, seed=experiment.seed, material=material,
     )  # fmt: skip
     saved, saved_step, whole = time.monotonic(), state.step, True
     try:
         while True:
             with interrupt_held():
                 whole = False
-                step = next(steps, None)
-                if step is not None:
-                    run.metrics.append(asdict(step) | {"bits_per_char": step.loss * bits} | asked.told)
+                report = next(reports, None)
+                if report is not None:
+                    run.metrics.append(_logged(report, material))
                 whole = True
-            if step is None:
+            if report is None:
                 break
             best = state.validation is not None and state.best_step == state.step
             if best or time.monotonic() - saved >= save_seconds:
-                bundle.save(path, run)
+                save(path, run)
                 saved, saved_step = time.monotonic(), state.step
-            yield step
-        found = asked.outcome(run.model)
+            yield report
+        found = objective.outcome(run.model, material)
     except (GeneratorExit, KeyboardInterrupt):
         # Not in the middle of a step, where weights and state do not belong together.
         if whole and state.step > saved_step:
-            bundle.save(path, run)
+            save(path, run)
         raise
-    (name,) = [name for name, kind in OUTCOMES.items() if type(found) is kind]
-    run.metrics.append({"step": state.step, name: asdict(found)})
-    bundle.save(path, run)
+    run.metrics.append({"step": state.step, "outcome": found})
+    save(path, run)
+
+
+def _logged(report: Report, material) -> dict:
+    """One line of the metrics: what was reported, and, of text, the loss in bits a character."""
+    line = asdict(report)
+    metrics = line.pop("metrics")
+    if hasattr(material, "tokens_per_char"):
+        line["bits_per_char"] = report.loss * material.tokens_per_char / math.log(2)
+    return line | metrics
 
 
 def _resumed(path: Path, experiment: Experiment, device: torch.device | str) -> Run | None:
     try:
-        return bundle.resume(path, experiment, device=device)
-    except BundleError as error:
-        raise BundleError(
-            f"{error}. To go on from the bundle before, or anew where there is none, delete {newest(path)}"
+        return resume(path, experiment, outside=_outside(experiment), device=device)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}. To go on from the checkpoint before, or anew where there is none, delete {newest(path)}"
         ) from error
+
+
+def _outside(experiment: Experiment) -> list[type]:
+    """The classes that are not lab's in an experiment that is at hand."""
+    parts = (experiment.objective, experiment.data.tokenizer, *vars(experiment.model).values())
+    classes = [part if isinstance(part, type) else type(part) for part in parts]
+    return [one for one in classes if is_outside(one) and one.__module__ != "builtins"]
 
 
 def _other_code(path: Path, experiment: Experiment) -> str:
     """A run that goes by a name of its own may be older than the code."""
-    if trained_by(path) in (None, code_version(experiment.kind)):
+    if trained_by(path) in (None, code_version(experiment.objective)):
         return ""
     return "; the code has changed since, and only another name trains it again"
 
 
 def _result(run: Run) -> str:
-    state, found = run.training_state, outcome(run)
-    return f"{state.seconds:.0f} s, {state.step} steps; validation: {found}"
+    return f"{run.state.seconds:.0f} s, {run.state.step} steps; validation: {summary(run)}"
 
 
 def _date(path: Path) -> str:

@@ -1,5 +1,23 @@
-"""Training: the loop, the optimizers, several processes."""
+"""Training: objectives, the loop, its state, the optimizers, several processes; predicting the next token."""
 
-from lab.train.loop import Step, TrainConfig, TrainingDiverged, TrainingState, train
+from lab.train.loop import Report, TrainingDiverged, train
+from lab.train.material import TextMaterial, text_material, trained_tokenizer
+from lab.train.next_token import NextToken, next_token_loss
+from lab.train.objective import Loss, Objective, Step
+from lab.train.state import TrainConfig, TrainingState
 
-__all__ = ["Step", "TrainConfig", "TrainingDiverged", "TrainingState", "train"]
+__all__ = [
+    "Loss",
+    "NextToken",
+    "Objective",
+    "Report",
+    "Step",
+    "TextMaterial",
+    "TrainConfig",
+    "TrainingDiverged",
+    "TrainingState",
+    "next_token_loss",
+    "text_material",
+    "train",
+    "trained_tokenizer",
+]

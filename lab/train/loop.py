@@ -1,21 +1,19 @@
-"""The training loop: a generator that takes a step each time it is asked, and tells what happened."""
+"""The training loop: a generator that takes a step each time it is asked, and reports what happened."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lab.data.batch import Batch
+from lab.nn import evaluating
 from lab.train import parallel
+from lab.train.objective import Loss, Step
 from lab.train.optim import learning_rate_factor, set_learning_rate
 from lab.train.state import TrainConfig, TrainingState
-
-__all__ = ["Step", "TrainConfig", "TrainingDiverged", "TrainingState", "train"]
-
-LossFunction = Callable[[nn.Module, Batch], tuple[Tensor, int]]
 
 
 class TrainingDiverged(FloatingPointError):
@@ -23,10 +21,11 @@ class TrainingDiverged(FloatingPointError):
 
 
 @dataclass(frozen=True)
-class Step:
+class Report:
     """One optimizer step: `loss` in nats a target, before the step; `seconds` since training began.
 
-    `validation` is what `evaluate` measured after the step, None where it was not asked.
+    `validation` is what `evaluate` measured after the step, None where it was not asked; `metrics` what the loss had
+    to say besides, the mean over the batches of the step.
     """
 
     step: int
@@ -37,28 +36,31 @@ class Step:
     seconds: float
     tokens_per_second: float
     validation: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def train(
     model: nn.Module,
-    batches: Iterable[Batch],
-    loss: LossFunction,
+    batches: Iterable,
+    loss: Callable[[nn.Module, object, Step], Loss],
     config: TrainConfig,
     *,
     state: TrainingState | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
-) -> Iterator[Step]:
-    """Train `model` in place on `batches`, one `Step` at a time; stop any time by leaving the loop.
+    seed: int = 0,
+    material=None,
+) -> Iterator[Report]:
+    """Train `model` in place on `batches`, one `Report` a step; stop any time by leaving the loop.
 
-    `loss(model, batch) -> (summed nats, count)`: the gradient is that of the mean over the count, taken over all
-    batches of a step and all processes. `evaluate(model)` is a number, lower is better, asked every
-    `config.evaluate_every` steps, in evaluation mode and without gradients.
+    `loss(model, batch, step)`: the gradient is that of the mean over all targets of all batches of a step and of all
+    processes. `evaluate(model)` is a number, lower is better, asked every `config.evaluate_every` steps, in evaluation
+    mode and without gradients. `seed` is that of `step.rng`, `material` what `step.material` shows.
 
     With a `state`, training goes on where that stands: `batches` is then the same stream made anew, of which the first
-    `state.batches_taken` are passed over. After each step the state fits the weights: save both inside the loop.
+    `state.batches_taken` are passed over. After each report the state fits the weights: save both inside the loop.
 
-    >>> for step in train(model, batches, next_token_loss, TrainConfig(steps=100)):  # doctest: +SKIP
-    ...     print(step.step, step.loss)
+    >>> for report in train(model, batches, next_token_loss, TrainConfig(steps=100)):  # doctest: +SKIP
+    ...     print(report.step, report.loss)
 
     Raises ValueError when the batches run out early, and TrainingDiverged, a FloatingPointError, when a loss or
     gradient is no longer finite; the weights are then those of the step before.
@@ -75,18 +77,23 @@ def train(
 
     while not state.stopped:
         model.train()
-        nats, count, suspect = 0.0, 0, None
-        for taken in range(config.accumulate):
+        nats, count, suspect, told = 0.0, 0, None, []
+        for micro in range(config.accumulate):
             batch = next(batches, None)
             if batch is None:
-                raise ValueError(_ran_out(state, taken, config))
+                raise ValueError(
+                    f"the batches ran out after {state.step} of {config.steps} steps: a step takes "
+                    f"{config.accumulate}, give more or take fewer steps"
+                )
             batch = parallel.shard(batch.to(device))
-            if len(batch.ids) == 0:  # fewer rows than processes
+            if batch.num_targets == 0 and parallel.world_size() > 1:  # fewer rows than processes
                 continue
+            step = Step(state.step, micro, state.step / config.steps, _rng(seed, state, micro), material)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                batch_nats, batch_count = loss(compiled, batch)
-            batch_nats.backward()
-            nats, count = nats + batch_nats.item(), count + batch_count
+                found = loss(compiled, batch, step)
+            found.nats.backward()
+            nats, count = nats + found.nats.item(), count + found.count
+            told.append(found.metrics)
             if suspect is None and not math.isfinite(nats):
                 suspect = batch
 
@@ -113,7 +120,7 @@ def train(
         if config.evaluate_every and state.step % config.evaluate_every == 0:
             state.record(_evaluated(model, evaluate, state))
         state.seconds = time.perf_counter() - start
-        yield Step(
+        yield Report(
             state.step - 1,
             mean,
             config.other_lr * factor,
@@ -122,7 +129,14 @@ def train(
             state.seconds,
             state.tokens / state.seconds,
             state.validation,
+            {name: sum(metrics[name] for metrics in told) / len(told) for name in (told[0] if told else ())},
         )
+
+
+def _rng(seed: int, state: TrainingState, micro: int) -> torch.Generator:
+    """Where the noise of one batch begins: the same after a resume, another in every process."""
+    mixed = np.random.SeedSequence((seed, parallel.rank(), state.batches_taken, micro)).generate_state(1)
+    return torch.Generator().manual_seed(int(mixed[0]))
 
 
 def _check(model: nn.Module, config: TrainConfig, state: TrainingState, evaluate) -> None:
@@ -145,40 +159,24 @@ def _check(model: nn.Module, config: TrainConfig, state: TrainingState, evaluate
 
 @torch.no_grad()
 def _evaluated(model: nn.Module, evaluate: Callable[[nn.Module], float], state: TrainingState) -> float:
-    model.eval()
-    # The mean over processes, so that all of them stop at the same step.
-    validation = parallel.total(float(evaluate(model)))[0] / parallel.world_size()
+    with evaluating(model):
+        # The mean over processes, so that all of them stop at the same step.
+        validation = parallel.total(float(evaluate(model)))[0] / parallel.world_size()
     if not math.isfinite(validation):
         raise _diverged("validation", validation, state, None)
     return validation
 
 
-def _ran_out(state: TrainingState, taken: int, config: TrainConfig) -> str:
-    many = (
-        f" ({state.batches_taken + taken} batches, {config.accumulate} a step)"
-        if config.accumulate > 1
-        else ""
-    )
-    return f"the batches ran out after {state.step} of {config.steps} steps{many}: give more, or fewer steps"
-
-
-def _diverged(what: str, value: float, state: TrainingState, batch: Batch | None) -> TrainingDiverged:
+def _diverged(what: str, value: float, state: TrainingState, batch) -> TrainingDiverged:
     """The error, once the gradients are cleared: what was bad must not leak into a later step."""
     for optimizer in state.optimizers:
         optimizer.zero_grad()
     c = state.config
-    on = (
-        ""
-        if batch is None or len(batch.ids) == 0
-        else f" on a batch that begins with ids {_shortened(batch.ids[0].tolist())}"
-    )
+    ids = getattr(batch, "ids", ())
+    on = f" on a batch that begins with ids {ids[0].tolist()[:12]}" if len(ids) else ""
     factor = learning_rate_factor(state.step, c.steps, c.warmup, c.schedule)
     return TrainingDiverged(
         f"the {what} is {value} at step {state.step}{on}; matrix_lr was {c.matrix_lr * factor:.3g} (of "
         f"{c.matrix_lr}) and other_lr {c.other_lr * factor:.3g} (of {c.other_lr}): lower them, or warm up for longer "
-        f"than {c.warmup} steps. The last good bundle: {state.last_bundle or 'none saved'}"
+        f"than {c.warmup} steps. The last good step: {state.saved_to or 'none saved'}"
     )
-
-
-def _shortened(ids: list[int], shown: int = 12) -> str:
-    return str(ids) if len(ids) <= shown else f"{str(ids[:shown])[:-1]}, ...] ({len(ids)} in all)"

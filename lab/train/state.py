@@ -3,13 +3,16 @@
 import math
 from dataclasses import dataclass
 from itertools import islice
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lab.train.optim import learning_rate_factor, make_optimizers
+from lab.config import Above, AtLeast, validate
+from lab.train.optim import make_optimizers
 
-CHOICES = {"optimizer": ("muon", "adamw"), "precision": ("float32", "bfloat16")}
+Count = Annotated[int, AtLeast(0)]
+Rate = Annotated[float, Above(0)]
 
 
 @dataclass(frozen=True)
@@ -27,48 +30,32 @@ class TrainConfig:
     Raises ValueError for what cannot be; the message names the field.
     """
 
-    steps: int
-    matrix_lr: float = 0.03
-    other_lr: float = 6e-3
-    warmup: int = 20
-    schedule: str = "linear"
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    accumulate: int = 1
-    optimizer: str = "muon"
-    evaluate_every: int = 0
-    patience: int = 0
-    precision: str = "float32"
+    steps: Annotated[int, AtLeast(1)]
+    matrix_lr: Rate = 0.03
+    other_lr: Rate = 6e-3
+    warmup: Count = 20
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: Annotated[float, AtLeast(0)] = 0.0
+    clip_norm: Rate = 1.0
+    accumulate: Annotated[int, AtLeast(1)] = 1
+    optimizer: Literal["muon", "adamw"] = "muon"
+    evaluate_every: Count = 0
+    patience: Count = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
 
     def __post_init__(self):
-        least = {"steps": 1, "warmup": 0, "accumulate": 1, "evaluate_every": 0, "patience": 0}
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} must be a whole number of at least {smallest}, got {value!r}")
-        for name in ("matrix_lr", "other_lr", "clip_norm", "weight_decay"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if not number or value < 0 or (value == 0 and name != "weight_decay"):
-                least_allowed = "0 or a positive number" if name == "weight_decay" else "a positive number"
-                raise ValueError(f"{name} must be {least_allowed}, got {value!r}")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        if not isinstance(self.compile, bool):
-            raise ValueError(f"compile must be True or False, got {self.compile!r}")
+        validate(self)
         if self.patience and not self.evaluate_every:
             raise ValueError(
                 f"patience counts evaluations: with patience {self.patience}, got evaluate_every 0"
             )
-        learning_rate_factor(0, 1, 0, self.schedule)  # refuses an unknown schedule here, not at step 21
 
 
 class TrainingState:
     """Where training stands: the optimizers' memories and a few counts. With the weights it decides all that follows.
 
-    After each `Step` that `train` yields, it belongs to the weights as they are then.
+    After each `Report` that `train` yields, it belongs to the weights as they are then.
 
     step                           optimizer steps taken
     batches_taken                  batches used up, so where the stream of batches stands
@@ -76,7 +63,7 @@ class TrainingState:
     validation                     what was measured after this very step; None when nothing was
     best_validation, best_step     the lowest so far, and the number of steps taken then; None before the first
     evaluations_without_improvement
-    last_bundle                    the folder last saved to (`lab.bundle` sets it), for messages
+    saved_to                       the folder last saved to (`lab.runs` sets it), for messages
     """
 
     COUNTS = ("step", "batches_taken", "tokens", "best_step", "evaluations_without_improvement")
@@ -97,7 +84,7 @@ class TrainingState:
         self.validation: float | None = None
         self.best_validation: float | None = None
         self.best_step: int | None = None
-        self.last_bundle: str | None = None
+        self.saved_to: str | None = None
 
     @property
     def stopped(self) -> bool:
@@ -150,8 +137,8 @@ class TrainingState:
         if values.keys() != self.values().keys():
             raise ValueError(f"expected the values {sorted(self.values())}, got {sorted(values)}")
         for name, value in values.items():
-            kind = int if name in self.COUNTS else (int, float)
-            fits = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+            kinds = (int,) if name in self.COUNTS else (int, float)
+            fits = type(value) in kinds and math.isfinite(value) and (value >= 0 or name not in self.COUNTS)
             if not (fits or (value is None and name in self.MAY_BE_NONE)):
                 raise ValueError(f"{name} must be a number, got {value!r}")
         memories = self._memories(tensors)
@@ -169,22 +156,17 @@ class TrainingState:
             adamw = isinstance(optimizer, torch.optim.AdamW)
             memories.append({})
             for p in (p for group in optimizer.param_groups for p in group["params"]):
-                shapes = (
-                    {"step": (), "exp_avg": p.shape, "exp_avg_sq": p.shape}
-                    if adamw
-                    else {"momentum": p.shape}
-                )
+                shapes = {"exp_avg": p.shape, "exp_avg_sq": p.shape, "step": ()} if adamw else {"momentum": p.shape}
                 found = {what: left.pop(f"{names[p]}/{what}", None) for what in shapes}
                 if all(tensor is None for tensor in found.values()):
                     continue  # it never had a gradient
                 for what, shape in shapes.items():
-                    dtype = torch.float32 if what == "step" else p.dtype
-                    if found[what] is None or found[what].shape != shape or found[what].dtype != dtype:
-                        given = None if found[what] is None else (found[what].dtype, tuple(found[what].shape))
-                        raise ValueError(f"{names[p]}/{what} must be {dtype} {tuple(shape)}, got {given}")
-                # AdamW counts its steps on the CPU.
+                    if found[what] is None or found[what].shape != shape:
+                        given = None if found[what] is None else tuple(found[what].shape)
+                        raise ValueError(f"{names[p]}/{what} must be {tuple(shape)}, got {given}")
+                # AdamW counts its steps in float32, on the CPU.
                 memories[-1][p] = {
-                    what: tensor.clone() if what == "step" else tensor.to(p.device, copy=True)
+                    what: tensor.float() if what == "step" else tensor.to(p.device, p.dtype, copy=True)
                     for what, tensor in found.items()
                 }
         if left:

@@ -1,0 +1,353 @@
+"""A run on disk, whole: experiment, tokenizer, weights, training state and metrics, verified and resumable.
+
+    run folder/
+        step-00000100/           one checkpoint; nothing else is needed to load it
+            manifest.json        format, versions, date; the SHA-256 of every other file, and its own
+            experiment.json      what was trained, how, on what
+            tokenizer.json
+            model.safetensors
+            training.safetensors the optimizers' memories, the state of torch's generators
+            training.json        counts, best validation, the states of the other generators
+            metrics.jsonl        one line a step
+        step-00000200/
+
+Nothing is ever unpickled.
+"""
+
+import json
+import os
+import platform
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor, nn
+
+import lab
+from lab.files import sha256_bytes, sync_folder, write_atomic
+from lab.runs import folder as run_folder
+from lab.runs.experiment import Experiment, differences
+from lab.runs.folder import ABOUT, MANIFEST, CheckpointError, about, checkpoints, manifest_digest, read_manifest
+from lab.text import Tokenizer, tokenizer_from_json
+from lab.train import TrainingState, parallel
+
+FORMAT = 2
+FILES = ("experiment.json", "tokenizer.json", "model.safetensors", "training.safetensors", "training.json",
+         "metrics.jsonl")  # fmt: skip
+RANDOM = "random/"  # what the names of generators' states begin with
+
+
+@dataclass
+class Run:
+    """All of a run: what was asked, what came of it, and what training needs to go on.
+
+    `metrics` is a list of dicts, one a step. `random` holds the states of the global random generators when the run was
+    saved; None in a run that was never saved. `id` tells it from every other run, also of the same experiment.
+    """
+
+    experiment: Experiment
+    tokenizer: Tokenizer
+    model: nn.Module
+    state: TrainingState
+    metrics: list[dict] = field(default_factory=list)
+    random: dict | None = None
+    id: str = field(default_factory=lambda: uuid4().hex)
+
+
+def save(folder: str | os.PathLike, run: Run, keep_last: int = 2, best: bool = False) -> Path:
+    """Write `run` as it is now to `folder/step-00000100` (after 100 steps), then delete what is no longer kept.
+
+    Kept are the `keep_last` newest and the best: that with the lowest validation measured at a saved step, or the last
+    that was saved with `best=True`. Whenever the program is killed or the disk fills up, the checkpoint before is
+    intact: a new one is built in a hidden folder beside, flushed to disk, then renamed. Of several processes only
+    process 0 writes.
+
+    Raises CheckpointError when the run cannot make a checkpoint that loads (weights that are not finite, a tokenizer of
+    another size) or the folder holds another run, and OSError when the disk refuses; nothing is changed then.
+    """
+    if keep_last < 1:
+        raise ValueError(f"keep_last must be at least 1, got {keep_last}")
+    folder, state = Path(folder), run.state
+    before = [path for path in checkpoints(folder) if run_folder.number_of(path)[0] == state.step]
+    again = run_folder.number_of(before[-1])[1] + 1 if before else 0
+    path = folder / run_folder.checkpoint_name(state.step, again)
+    if parallel.rank() == 0:
+        contents = _pack(run)
+        if about(folder).get("id", run.id) != run.id:
+            raise CheckpointError(f"{folder} holds another run: save this one to another folder")
+        if "id" not in about(folder):
+            write_atomic(folder / ABOUT, json.dumps(about(folder) | {"id": run.id}) + "\n")
+        _write(path, contents, {"run": run.id, "step": state.step, "validation": state.validation, "best": best})
+        for old in run_folder.superseded(folder, keep_last, written=path):
+            _remove(old)
+    state.saved_to = str(path)
+    return path
+
+
+def load(
+    path: str | os.PathLike,
+    *,
+    best: bool = False,
+    outside: Sequence[type] = (),
+    device: torch.device | str = "cpu",
+) -> Run:
+    """The run at `path`: a run folder, then its newest checkpoint (or the `best`), or the folder of one checkpoint.
+
+    Needs nothing else: not the corpus, not the folder it was written in. Only what is not part of lab, an objective of
+    your own or a kind of position, is asked for in `outside`, as classes: nothing that a file names is ever imported.
+    The model is in evaluation mode, and the global random generators are left alone (see `restore_random`).
+
+    Raises CheckpointError when anything is not as it was written. No other checkpoint is taken instead; the message
+    names the newest intact one before it.
+    """
+    path = Path(path)
+    if best and run_folder.is_checkpoint(path):
+        raise ValueError(f"best=True chooses from a run folder, but {path} is one checkpoint")
+    path = run_folder.best(path) if best else run_folder.newest(path)
+    try:
+        return _read(path, outside, device)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. {_advice(path, outside)}") from error
+
+
+def resume(
+    folder: str | os.PathLike,
+    experiment: Experiment,
+    *,
+    outside: Sequence[type] = (),
+    device: torch.device | str = "cpu",
+) -> Run | None:
+    """The run to go on with: the newest checkpoint, the global generators restored; None when there is none.
+
+    Raises ValueError when that run is of another experiment, with the fields that differ, and CheckpointError like
+    `load`, also for a checkpoint of an older format, which can be loaded but not continued.
+    """
+    if not checkpoints(Path(folder)):
+        return None
+    run = load(folder, outside=outside, device=device)
+    if changed := differences(run.experiment, experiment):
+        raise ValueError(
+            f"{folder} holds a run of another experiment; saved -> asked for: {'; '.join(changed)}. Train into "
+            f"another folder, or with the saved settings"
+        )
+    restore_random(run)
+    return run
+
+
+def restore_random(run: Run) -> None:
+    """Set the global generators to what they were when `run` was saved, so that dropout goes on as it would have.
+
+    Raises ValueError for a run that was never saved.
+    """
+    if run.random is None:
+        raise ValueError("this run holds no random states: it was never saved, or by a lab too old to go on with it")
+    version, words, gauss = run.random["python"]
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state(run.random["numpy"])
+    torch.set_rng_state(run.random["torch"])
+    for device in range(torch.cuda.device_count()):
+        if (state := run.random.get(f"cuda/{device}")) is not None:
+            torch.cuda.set_rng_state(state, device)
+    if parallel.rank():  # process 0's were saved; the others must not drop out the same units
+        torch.manual_seed(int(torch.randint(1 << 62, ())) + parallel.rank())
+
+
+def _pack(run: Run) -> dict[str, bytes]:
+    """The bytes of every file but the manifest; CheckpointError when the parts of the run do not belong together."""
+    experiment, state = run.experiment, run.state
+    if state.model is not run.model or state.config != experiment.training:
+        raise CheckpointError("the training state belongs to another model or another training config")
+    if getattr(run.model, "config", experiment.model) != experiment.model:
+        raise CheckpointError("the model is not the one that the experiment describes: its config differs")
+    _check_vocabulary(run.tokenizer, experiment)
+    on_cpu = lambda tensors: {name: t.detach().cpu().contiguous() for name, t in tensors.items()}  # noqa: E731
+    weights, memories = on_cpu(_own_tensors(run.model)), on_cpu(state.tensors())
+    for name, tensor in (weights | memories).items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{name} holds numbers that are not finite: the run diverged")
+    generators = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        generators |= {f"cuda/{n}": state for n, state in enumerate(torch.cuda.get_rng_state_all())}
+    numpy = np.random.get_state(legacy=False)
+    numpy["state"]["key"] = numpy["state"]["key"].tolist()
+    training = {"state": state.values(), "python": random.getstate(), "numpy": numpy}
+    try:
+        return {
+            "experiment.json": _json(experiment.to_json()),
+            "tokenizer.json": run.tokenizer.to_json().encode(),
+            "model.safetensors": tensors_to_bytes(weights),
+            "training.safetensors": tensors_to_bytes(memories | {RANDOM + n: t for n, t in generators.items()}),
+            "training.json": _json(training),
+            "metrics.jsonl": "".join(json.dumps(m, allow_nan=False) + "\n" for m in run.metrics).encode(),
+        }
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the run cannot be written as JSON: {error}") from error
+
+
+def _write(path: Path, contents: dict[str, bytes], about_it: dict) -> None:
+    """The files and a manifest as the folder `path`: whole, or, when anything goes wrong on the way, not at all."""
+    manifest = {
+        "format": FORMAT,
+        **about_it,
+        "written_by": {"lab": lab.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": {name: sha256_bytes(data) for name, data in contents.items()},
+    }
+    manifest["digest"] = manifest_digest(manifest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(".step-*"):  # by a save that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        beside.mkdir()
+        for name, data in {**contents, MANIFEST: _json(manifest)}.items():
+            with open(beside / name, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(beside)
+        beside.rename(path)
+        sync_folder(path.parent)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _read(path: Path, outside: Sequence[type], device: torch.device | str) -> Run:
+    """The run of one checkpoint, every byte of which is verified. What else lies in the folder is passed over."""
+    manifest = read_manifest(path)
+    if manifest["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {manifest['format']}, this code reads up to {FORMAT}: a newer lab wrote it"
+        )
+    if about(path.parent).get("id", manifest.get("run")) != manifest.get("run"):
+        raise CheckpointError(f"{path} belongs to another run than the folder it lies in: folders were exchanged")
+    if (named := run_folder.number_of(path)) and named[0] != manifest["step"]:
+        raise CheckpointError(f"{path} is of step {manifest['step']}: folders were exchanged")
+    contents = {name: _verified(path / name, manifest["files"].get(name)) for name in FILES}
+    if manifest["format"] == 1:
+        from lab.runs.format1 import modern
+
+        with _naming(path):
+            contents = modern(contents)
+    with _naming(path / "experiment.json"):
+        experiment = Experiment.from_json(json.loads(contents["experiment.json"]), outside)
+    with _naming(path / "tokenizer.json"):
+        tokenizer = _tokenizer(experiment, contents["tokenizer.json"].decode())
+    with _naming(path / "model.safetensors"):
+        with torch.random.fork_rng(devices=[]):  # initial weights draw random numbers
+            model = experiment.objective.build(experiment.model, None)
+        _load_weights(model, tensors_from_bytes(contents["model.safetensors"]))
+        model = model.to(device).eval()
+    with _naming(path / "training.json"):
+        training = json.loads(contents["training.json"])
+        tensors = tensors_from_bytes(contents["training.safetensors"])
+        state = TrainingState(model, experiment.training)
+        state.load({n: t for n, t in tensors.items() if not n.startswith(RANDOM)}, training["state"])
+        state.saved_to = str(path)
+        generators = None
+        if "numpy" in training:
+            training["numpy"]["state"]["key"] = np.array(training["numpy"]["state"]["key"], dtype=np.uint32)
+            generators = {"python": training["python"], "numpy": training["numpy"]}
+            generators |= {n.removeprefix(RANDOM): t for n, t in tensors.items() if n.startswith(RANDOM)}
+    with _naming(path / "metrics.jsonl"):
+        metrics = [json.loads(line) for line in contents["metrics.jsonl"].splitlines()]
+    return Run(experiment, tokenizer, model, state, metrics, generators, manifest.get("run") or uuid4().hex)
+
+
+def _verified(place: Path, sha256: str | None) -> bytes:
+    try:
+        data = place.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{place} cannot be read ({error}): copy the whole folder again") from error
+    if sha256_bytes(data) != sha256:
+        raise CheckpointError(f"{place} is damaged: its SHA-256 is not the manifest's; copy the folder again")
+    return data
+
+
+def _tokenizer(experiment: Experiment, text: str) -> Tokenizer:
+    kind = experiment.data.tokenizer
+    tokenizer = tokenizer_from_json(text) if isinstance(kind, str) else kind.from_json(text)
+    _check_vocabulary(tokenizer, experiment)
+    return tokenizer
+
+
+def _check_vocabulary(tokenizer: Tokenizer, experiment: Experiment) -> None:
+    if tokenizer.vocab_size != experiment.model.vocab_size:
+        raise CheckpointError(
+            f"the tokenizer has {tokenizer.vocab_size} ids, the model {experiment.model.vocab_size}: they do not "
+            f"belong together"
+        )
+
+
+def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The model's parameters and buffers, each once: tied weights go by their first name."""
+    named, seen = {}, set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            named[name] = tensor
+    return named
+
+
+def _load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put `tensors` in the place of the model's own, in the number format that they have."""
+    own = _own_tensors(model)
+    if own.keys() != tensors.keys():
+        raise ValueError(f"these weights are missing or too many: {sorted(own.keys() ^ tensors.keys())[:3]}")
+    formats = {t.dtype for t in tensors.values() if t.is_floating_point()}
+    if len(formats) == 1:
+        model.to(formats.pop())  # tables that are not stored follow the weights
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise ValueError(f"{name} must be {tuple(tensor.shape)}, got {tuple(tensors[name].shape)}")
+        # The parameter stays the same object, so tied weights stay tied; the copy is aligned as torch aligns.
+        tensor.data = tensors[name].clone()
+    if hasattr(model, "refresh"):
+        model.refresh()  # what follows from the weights, and is not stored
+
+
+def _advice(damaged: Path, outside: Sequence[type]) -> str:
+    """What to load instead."""
+    number = run_folder.number_of(damaged)
+    before = [path for path in checkpoints(damaged.parent) if number and run_folder.number_of(path) < number]
+    for path in reversed(before):
+        try:
+            _read(path, outside, "cpu")
+        except CheckpointError:
+            continue
+        return f"The newest intact checkpoint before it: load({str(path)!r})"
+    return "There is no intact checkpoint before it"
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint: first it is hidden, so that a half-deleted one is never taken for one."""
+    hidden = path.with_name(f".{path.name}.{uuid4().hex[:8]}.removed")
+    path.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _json(values: dict) -> bytes:
+    return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
+
+
+@contextmanager
+def _naming(place: Path) -> Iterator[None]:
+    """Whatever is wrong with a file's contents becomes a CheckpointError that names the file."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        about_it = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(f"{place} does not hold what a checkpoint of this experiment should: {about_it}") from error

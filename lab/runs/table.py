@@ -1,0 +1,123 @@
+"""Runs side by side: what differs in their settings, and what came of it."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lab.runs.checkpoint import Run, load
+from lab.runs.experiment import flat
+from lab.runs.folder import ABOUT, CheckpointError, checkpoints, newest, read_manifest, run_folders, trained_by
+from lab.score import Score
+
+AVERAGED = 20  # the last steps whose mean loss is the final one
+
+
+def steps(run: Run) -> list[dict]:
+    """The logged steps of a run: the fields of `Report`, what the loss said besides, and `bits_per_char`."""
+    return [metric for metric in run.metrics if "loss" in metric]
+
+
+def outcome(run: Run) -> dict[str, float] | None:
+    """What was measured at the end of training, by name; None for a run that has not come so far."""
+    found = [metric["outcome"] for metric in run.metrics if "outcome" in metric]
+    return found[-1] if found else None
+
+
+def score(run: Run) -> Score | None:
+    """What the validation lines cost at the end of training, or at most; None where they were not scored (yet)."""
+    return Score.of_columns(outcome(run) or {})
+
+
+def summary(run: Run) -> str:
+    """What a run came to in a few words: its score, or the columns of its outcome."""
+    columns = {name: value for name, value in (outcome(run) or {}).items() if "." not in name}
+    return str(score(run) or ", ".join(f"{name} {value:.4g}" for name, value in columns.items()))
+
+
+def settings(run: Run) -> dict:
+    """Every setting of a run by its place: `{"model.width": 192, ..., "seed": 0}`."""
+    return flat(run.experiment.to_json())
+
+
+def differing(all_settings: Mapping[str, dict]) -> dict[str, dict]:
+    """Of each run's settings those in which the runs are not all alike; one that a run does not have is None.
+
+    >>> differing({"a": {"seed": 0, "width": 8}, "b": {"seed": 0, "width": 16}})
+    {'a': {'width': 8}, 'b': {'width': 16}}
+    """
+    names = dict.fromkeys(name for one in all_settings.values() for name in one)
+    differ = [n for n in names if len({repr(one.get(n)) for one in all_settings.values()}) > 1]
+    for name, follows in {"data.corpus": "data.sha256", "start.run": "start.weights"}.items():
+        if name in differ:
+            differ = [n for n in differ if n != follows]  # of course
+    return {run: {name: one.get(name) for name in differ} for run, one in all_settings.items()}
+
+
+def open_runs(folder: str | os.PathLike | None = None, outside: Sequence[type] = ()) -> dict[str, Run | Exception]:
+    """All runs of a folder by name, each from its newest checkpoint; what cannot be loaded is the error that says why."""
+    return {path.name: _opened(path, outside) for path in run_folders(folder)}
+
+
+def _opened(path: Path, outside: Sequence[type]) -> Run | Exception:
+    try:
+        return load(path, outside=outside)
+    except CheckpointError as error:
+        return error
+
+
+def table(folder: str | os.PathLike | None = None, outside: Sequence[type] = ()) -> pd.DataFrame:
+    """The runs of a folder, by default of `runs/`: the settings in which they differ, and what came of them.
+
+    What an objective measured at the end stands in columns of its own, such as `bits_per_char` of the validation lines
+    (at most so many where `bound` has "<="); `train_bits_per_char` is the mean of the last 20 steps. `state` says
+    "done", how far an unfinished run is, or why a damaged one cannot be read.
+    """
+    opened = open_runs(folder, outside)
+    paths = {path.name: path for path in run_folders(folder)}
+    intact = {name: run for name, run in opened.items() if isinstance(run, Run)}
+    known = {name: settings(run) | {"code": (trained_by(paths[name]) or "")[:8]} for name, run in intact.items()}
+    differ = differing(known)
+    rows = {
+        name: differ[name] | _results(run, paths[name]) if name in intact else {"state": _why(run, paths[name])}
+        for name, run in opened.items()
+    }
+    first = [*next(iter(differ.values()), {}), "bits_per_char"]
+    last = ["train_bits_per_char", "steps", "parameters", "seconds", "tokens_per_second", "date", "state"]
+    others = dict.fromkeys(name for row in rows.values() for name in row if name not in (*first, *last))
+    columns = [*first, *others, *last]
+    values = [[row.get(column) for column in columns] for row in rows.values()]
+    made = pd.DataFrame(values, index=list(rows), columns=columns, dtype=object)
+    made = made.where(made.notna(), math.nan)
+    for column in ("bits_per_char", "train_bits_per_char", "seconds", "tokens_per_second"):
+        made[column] = made[column].astype(float)
+    for column in ("steps", "parameters"):
+        made[column] = made[column].astype("Int64")  # whole numbers, also beside a damaged run
+    return made.rename_axis("run")
+
+
+def _results(run: Run, path: Path) -> dict:
+    state, found, last = run.state, outcome(run) or {}, steps(run)[-AVERAGED:]
+    columns = {name: value for name, value in found.items() if "." not in name}
+    if columns.pop("is_bound", False):
+        columns["bound"] = "<="
+    for counted in ("nats", "chars", "tokens"):
+        columns.pop(counted, None)
+    bits = [step["bits_per_char"] for step in last if "bits_per_char" in step]
+    unfinished = f"stopped at step {state.step} of {run.experiment.training.steps}"
+    return columns | {
+        "train_bits_per_char": sum(bits) / len(bits) if bits else math.nan,
+        "steps": state.step,
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "seconds": state.seconds,
+        "tokens_per_second": state.tokens / state.seconds if state.seconds else math.nan,
+        "date": read_manifest(newest(path))["date"][:10],
+        "state": "done" if found else unfinished,
+    }
+
+
+def _why(error: Exception, path: Path) -> str:
+    begun = (path / ABOUT).is_file() and not checkpoints(path)
+    return "begun, nothing saved yet" if begun else f"damaged: {error}"

@@ -1,0 +1,78 @@
+"""The text of a run: loaded, split, and cut into tokens by a tokenizer that has only seen the training lines."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from inspect import isclass
+
+from torch import Tensor
+
+from lab.data import join_lines
+from lab.text import NAMES, TOKENIZERS, Corpus, Splits, Tokenizer, load
+
+
+@dataclass(frozen=True)
+class TextMaterial:
+    """What an objective on text trains on and is scored by."""
+
+    corpus: Corpus
+    splits: Splits
+    tokenizer: Tokenizer
+
+    @property
+    def name(self) -> str:
+        return self.corpus.name
+
+    @property
+    def sha256(self) -> str:
+        return self.corpus.sha256
+
+    @cached_property
+    def lines(self) -> list[list[int]]:
+        """The ids of the training lines, each between `<s>` and `</s>`."""
+        return self.tokenizer.encode_lines(self.splits.train)
+
+    @cached_property
+    def ids(self) -> Tensor:
+        """The training lines joined: int64 `(N,)`."""
+        return join_lines(self.lines)
+
+    @cached_property
+    def tokens_per_char(self) -> float:
+        """By which bits a token become bits a character, over the training lines; each line's newline counts."""
+        return len(self.ids) / sum(len(line) + 1 for line in self.splits.train)
+
+
+def text_material(experiment) -> TextMaterial:
+    """The corpus, splits and tokenizer of an experiment: the same for the same experiment, bit for bit.
+
+    Raises CorpusError when the text cannot be had or is too short to split, ValueError for an unknown tokenizer.
+    """
+    data, vocab_size = experiment.data, experiment.model.vocab_size
+    corpus = data.corpus if isinstance(data.corpus, Corpus) else _loaded(data.corpus)
+    splits = corpus.splits(seed=data.split_seed)
+    return TextMaterial(corpus, splits, _tokenizer(corpus, data.split_seed, data.tokenizer, vocab_size))
+
+
+def trained_tokenizer(kind: str | type, lines: list[str], vocab_size: int) -> Tokenizer:
+    """A tokenizer of that kind, or of a class from outside, that has at most so many ids ("char" takes all)."""
+    if isclass(kind):
+        return kind.train(lines, vocab_size)
+    if kind not in TOKENIZERS:
+        raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZERS)}, or a class; got {kind!r}")
+    limit = {"bpe": {"vocab_size": vocab_size}, "word": {"max_vocab": vocab_size}, "char": {}}
+    return TOKENIZERS[kind].train(lines, **limit[kind])
+
+
+def _loaded(name: str) -> Corpus:
+    # A file may have changed since; what a name stands for does not.
+    return _named(name) if name in NAMES and name != "auto" else load(name)
+
+
+@lru_cache(maxsize=4)
+def _named(name: str) -> Corpus:
+    return load(name)
+
+
+@lru_cache(maxsize=8)  # several runs on one text are the rule
+def _tokenizer(corpus: Corpus, split_seed: int, kind: str | type, vocab_size: int) -> Tokenizer:
+    return trained_tokenizer(kind, corpus.splits(seed=split_seed).train, vocab_size)

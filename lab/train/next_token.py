@@ -1,0 +1,63 @@
+"""Predicting the next token: the loss, and the objective that language models are trained for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lab.data import IGNORE, Batch, random_windows
+from lab.nn import DecoderOnlyTransformer, RecurrentConfig, RecurrentLM, TransformerConfig
+from lab.score import score_lines
+from lab.train.material import TextMaterial, text_material
+from lab.train.objective import Loss, Step
+
+EVALUATED_LINES = 200  # validation lines that are looked at on the way; the score at the end takes all
+
+
+def next_token_loss(model: nn.Module, batch: Batch, step: Step | None = None) -> Loss:
+    """The cross-entropy of the targets in nats, summed, and how many there are."""
+    logits = model(
+        batch.ids, mask=batch.mask, document_ids=batch.document_ids, positions=batch.positions
+    )  # (B, T, V)
+    nats = F.cross_entropy(
+        logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
+    )
+    return Loss(nats, batch.num_targets)
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """Each token from those before it, in windows at random places of the training text."""
+
+    name: ClassVar[str] = "next-token"
+    configs: ClassVar = (TransformerConfig, RecurrentConfig)
+
+    def material(self, experiment) -> TextMaterial:
+        return text_material(experiment)
+
+    def fitted(self, config, material: TextMaterial):
+        return replace(config, vocab_size=material.tokenizer.vocab_size)
+
+    def build(self, config, material: TextMaterial | None) -> nn.Module:
+        return RecurrentLM(config) if isinstance(config, RecurrentConfig) else DecoderOnlyTransformer(config)
+
+    def batches(self, experiment, material: TextMaterial) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(experiment.seed)
+        return random_windows(material.ids, experiment.model.context, experiment.data.batch_size, generator)
+
+    def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
+        return next_token_loss(model, batch)
+
+    def evaluate(self, model: nn.Module, material: TextMaterial) -> float:
+        """Bits a character of some validation lines."""
+        lines = material.splits.validation[:EVALUATED_LINES]
+        return score_lines(model, material.tokenizer, lines).bits_per_char
+
+    def outcome(self, model: nn.Module, material: TextMaterial) -> dict[str, float]:
+        return score_lines(model, material.tokenizer, material.splits.validation).columns()
+
+    def language_model(self, model: nn.Module) -> nn.Module:
+        return model
