@@ -21,7 +21,7 @@ def transcribe(
     best: bool = False,
     folder: Path | None = None,
 ) -> None:
-    """Write down what is said in sound files, with a run of `lab train --model speech`.
+    """Write down what is said in sound files, with a run of `lab train --objective recognition`.
 
     Args:
         run: its name, or a part of it that no other has (`lab runs` lists them), or its path.
@@ -31,12 +31,11 @@ def transcribe(
         text: a corpus, by name or path, whose language the search by CTC should prefer.
         weight: how much it should.
         bonus: what each character is worth, in nats: languages prefer short texts.
-        best: the bundle of the best validation instead of the newest.
+        best: the checkpoint of the best validation instead of the newest.
         folder: where the runs are; `runs/` of the project if absent.
     """
     with errors_told():
-        from lab import bundle
-        from lab.runs import find
+        from lab.runs import find, load
         from lab.speech.audio import read_audio
         from lab.speech.features import log_mel
         from lab.speech.transcribe import Reading, listen, read
@@ -45,10 +44,11 @@ def transcribe(
             raise ValueError(
                 "there is nothing to listen to: name at least one WAV or FLAC file after the run"
             )
-        loaded = bundle.load(find(run, folder), best=best)
-        if loaded.experiment.kind != "speech":
+        loaded = load(find(run, folder), best=best)
+        if loaded.experiment.objective.name != "recognition":
             raise ValueError(
-                f"this run is a {loaded.experiment.kind}, which hears nothing: `lab train --model speech`"
+                f"this run was trained for {loaded.experiment.objective.name}, which hears nothing: "
+                "`lab train --objective recognition` trains one that does"
             )
         model, tokenizer = loaded.model, loaded.tokenizer
         scorer = _scorer(text, tokenizer) if text else None

@@ -1,77 +1,82 @@
 """`lab train / sample / runs`: of runs."""
 
+import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from lab.cli.errors import errors_told
 
-Model = Literal["transformer", "lstm", "gru", "elman", "visual-diffusion", "char-encoder", "speech"]
-Material = Literal["digits", "easy", "clauses", "folder"]
-Stage = Literal["reconstruction", "diffusion", "tuning"]
-Method = Literal["ancestral", "confidence", "remasking"]
-TRAIN = (
-    "Train a language model, or load it where it was trained already; Ctrl-C saves, the same command goes on."
-)
+Tokenizer = Literal["bpe", "word", "char"]
+TRAIN = "Train a model, or load it where it was trained already; Ctrl-C saves, the same command goes on."
 
 
 def train(given: list[str]) -> Callable[..., None]:
-    """The command `train`: its flags are those of the model that `--model` asks for, and of its `--stage`."""
+    """The command `train`: its flags are the fields of what `--objective` and `--recipe` name."""
 
     def train() -> None: ...
 
     train.__doc__ = TRAIN
     if given[:1] != ["train"]:
         return train
-    from lab.runs import Plan
-    from lab.runs.recipes import usual_speech
+    with errors_told():
+        from lab.runs import OBJECTIVES, Data, Experiment, get_or_train
+        from lab.train import NextToken
 
-    choice, chosen_stage = _asked(given, "--model", Model), _asked(given, "--stage", Stage)
-    chosen_material = _asked(given, "--material", Material)
-    choice = choice or "transformer"  # absent; what is misspelt is refused below
-    usual = usual_speech(chosen_material or "digits") if choice == "speech" else _usual(choice, chosen_stage)
+        named = _asked(given, "--objective") or "next-token"
+        cls, asked_recipe = _objective(named), _asked(given, "--recipe")
+        usual = cls.usual(asked_recipe) if hasattr(cls, "usual") else NextToken.usual() | {"objective": cls()}
+        data = Data(**usual.get("data", {}))
 
     def train(
-        plan: Annotated[tyro.conf.AvoidSubcommands[Plan], tyro.conf.arg(name="")] = usual,
-        model: Annotated[Model, tyro.conf.arg(name="model")] = choice,
-        stage: Stage | None = chosen_stage,
-        material: Material | None = chosen_material,
+        model: Annotated[type(usual["model"]), tyro.conf.arg(name="model")] = usual["model"],
+        settings: Annotated[type(usual["objective"]), tyro.conf.arg(name="objective")] = usual["objective"],
+        training: type(usual["training"]) = usual["training"],
+        objective: str = named,
+        recipe: str | None = asked_recipe,
+        corpus: str = data.corpus,
+        tokenizer: Tokenizer = data.tokenizer,
+        batch_size: int = data.batch_size,
+        split_seed: int = data.split_seed,
+        seed: int = 0,
+        start: str | None = None,
         folder: Path | None = None,
         name: str | None = None,
         save_seconds: float = 60.0,
     ) -> None:
         with errors_told():
-            from lab.runs import get_or_train
             from lab.train import parallel
 
-            if stage and model != "visual-diffusion":
-                raise ValueError(
-                    f"only visual-diffusion is trained in stages: --model {model} takes no --stage"
-                )
-            if material and model != "speech":
-                raise ValueError(f"only speech is made of a material: --model {model} takes no --material")
+            data = Data(corpus, tokenizer, batch_size, split_seed)
+            experiment = Experiment(model, settings, training, data, seed, start)
             device = parallel.start()
             try:
-                get_or_train(plan, folder, name=name, save_seconds=save_seconds, device=device)
+                get_or_train(experiment, folder, name=name, save_seconds=save_seconds, device=device)
             except KeyboardInterrupt:
                 sys.exit(130)
             finally:
                 parallel.stop()
 
+    recipes = ", ".join(getattr(cls, "recipes", ()))
     train.__doc__ = f"""{TRAIN}
 
     Under torchrun several processes train one model: torchrun --nproc-per-node 2 -m lab train ...
 
     Args:
-        plan: what to train, and on what.
-        model: the kind; the flags below --model.width and so on are of this kind.
-        stage: of visual-diffusion, by default the second; --start names the run of the stage before.
-        material: of speech, by default digits; easy and clauses take their sentences from --corpus, folder is recorded
-            speech in the folder --corpus.
+        model: sizes and parts.
+        settings: what the objective can be told.
+        training: how to train.
+        objective: what to train for: {", ".join(OBJECTIVES)}; or your own, as file.py:Class or module:Class.
+        recipe: which of its usual settings to begin from{": " * bool(recipes)}{recipes}.
+        corpus: a name (`lab corpus` lists them), or the path of your own text or speech.
+        tokenizer: how the text is cut; "char" takes all characters, the others at most --model.vocab-size ids.
+        batch_size: rows of --model.context tokens a batch, over all processes; whole lines in about this many.
+        split_seed: of the lines for training, validation and test.
+        seed: of the weights, dropout, the order of the batches, and the noise.
+        start: the run, by name or path, with whose weights this one begins.
         folder: where the runs are; `runs/` of the project if absent.
         name: the name of the run's folder, instead of one made from all settings and the code.
         save_seconds: how often it is saved on the way.
@@ -93,9 +98,10 @@ def sample(
     max_new_tokens: int = 100,
     cut_prompt: bool = False,
     steps: int | None = None,
-    method: Method | None = None,
+    method: str | None = None,
     seed: int = 0,
     best: bool = False,
+    own: tuple[str, ...] = (),
     folder: Path | None = None,
 ) -> None:
     """Let a trained run continue a prompt.
@@ -103,7 +109,7 @@ def sample(
     Args:
         run: its name, or a part of it that no other has (`lab runs` lists them), or its path.
         prompt: what the text begins with.
-        suffix: what it ends with; visual-diffusion fills in what stands between.
+        suffix: what it ends with; diffusion fills in what stands between.
         temperature: 0 always takes the likeliest token, 1 the model's own probabilities.
         top_k: draw from so many of the likeliest tokens; from all if absent.
         top_p: draw from the likeliest tokens that together have this probability.
@@ -113,49 +119,49 @@ def sample(
         length_penalty: of beams; 0 compares lines by their probability, 1 by that of a token.
         max_new_tokens: where to stop, if the line does not end before.
         cut_prompt: of a prompt that is longer than the model's context read the end.
-        steps: in how many visual-diffusion writes the line; 16 if absent.
-        method: how it does so; ancestral if absent.
+        steps: in how many diffusion writes the line; 16 if absent.
+        method: how it does so: ancestral (if absent), confidence or remasking.
         seed: the same seed gives the same text.
-        best: the bundle of the best validation instead of the newest.
+        best: the checkpoint of the best validation instead of the newest.
+        own: your own classes that the run was trained with, as file.py:Class or module:Class.
         folder: where the runs are; `runs/` of the project if absent.
     """
     with errors_told():
         import torch
 
-        from lab import bundle
-        from lab.decode.search import BeamSearch, Sampling
-        from lab.runs import find
+        from lab import runs
+        from lab.decode import BeamSearch, Sampling
 
-        loaded = bundle.load(find(run, folder), best=best)
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-        generator = torch.Generator().manual_seed(seed)
-        if loaded.experiment.kind == "speech":
-            raise ValueError("this run writes down what it hears: `lab transcribe` gives it a sound file")
-        if loaded.experiment.kind == "visual-diffusion":
-            if beams:
-                raise ValueError("visual-diffusion writes all of a line at once: it takes no --beams")
-            settings = {"steps": steps, "method": method}
-            _fill_in(loaded, prompt, suffix, max_new_tokens, sampling, generator, settings)
-        elif suffix or steps is not None or method is not None:
-            raise ValueError(
-                f"only visual-diffusion takes --suffix, --steps and --method: this run is a "
-                f"{loaded.experiment.kind}, which writes from left to right"
-            )
-        else:
-            strategy = sampling if beams is None else BeamSearch(beams, length_penalty)
-            _continue(loaded, prompt, max_new_tokens, strategy, generator, cut_prompt)
+        loaded = runs.load(runs.find(run, folder), best=best, outside=_outside(own))
+        strategy = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+        if beams is not None:
+            strategy = BeamSearch(beams, length_penalty)
+        options = {"suffix": suffix or None, "steps": steps, "method": method}
+        written = runs.generate(
+            loaded,
+            prompt,
+            strategy,
+            max_new_tokens=max_new_tokens,
+            generator=torch.Generator().manual_seed(seed),
+            cut_prompt=cut_prompt,
+            **{option: value for option, value in options.items() if value is not None},
+        )
+        for piece in written:
+            print(piece, end="", flush=True)
+        print()
 
 
-def runs(folder: tyro.conf.Positional[Path | None] = None) -> None:
+def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] = ()) -> None:
     """The table of runs: the settings that differ, and what came of them.
 
     Args:
         folder: where the runs are; `runs/` of the project if absent.
+        own: your own classes that runs were trained with, as file.py:Class or module:Class.
     """
     with errors_told():
         from lab.runs import default_folder, table
 
-        rows = table(folder)
+        rows = table(folder, outside=_outside(own))
         if rows.empty:
             print(f"no runs in {folder or default_folder()}: `lab train` makes one")
             return
@@ -168,93 +174,35 @@ def runs(folder: tyro.conf.Positional[Path | None] = None) -> None:
             print(f"{name} is {problem}")
 
 
-def pieces(tokenizer, tokens: Iterable[int]) -> Iterator[str]:
-    """The text of `tokens` as they come; a character that is made of several tokens comes whole."""
-    ids, shown, text = [], 0, ""
-    for token in tokens:
-        text = tokenizer.decode([*ids, token])
-        ids.append(token)
-        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            yield text[shown:]
-            shown = len(text)
-    yield text[shown:]
+def _objective(name: str) -> type:
+    from lab.runs.objectives import objective_class
+
+    return _own(name) if ":" in name else objective_class(name)
 
 
-def _usual(model: str, stage: str | None):
-    """The plan whose fields are the flags and their defaults."""
-    from lab.bundle import NextToken
-    from lab.chars import CharacterObjectives
-    from lab.chars.model import CharEncoderConfig
-    from lab.diffusion.stages import Diffusion, Reconstruction, Tuning
-    from lab.diffusion.visual import VisualDiffusionConfig
-    from lab.nn.recurrent import RecurrentConfig
-    from lab.nn.transformer import TransformerConfig
-    from lab.runs import Plan
-    from lab.train import TrainConfig
-
-    if model == "visual-diffusion":
-        sizes = VisualDiffusionConfig(1024, context=192, reads="words", neighbours=2)
-        if stage == "reconstruction":
-            training = TrainConfig(steps=300, other_lr=0.05, warmup=5)
-            return Plan(sizes, training, batch_size=8, objective=Reconstruction())
-        if stage == "tuning":
-            sizes = replace(sizes, head="factorised", granularity="cell")
-            training = TrainConfig(60, other_lr=3e-4, warmup=0, schedule="constant", optimizer="adamw")
-            return Plan(sizes, training, batch_size=8, objective=Tuning())
-        return Plan(sizes, TrainConfig(steps=500), batch_size=8, objective=Diffusion())
-    if model == "char-encoder":
-        sizes = CharEncoderConfig(1024, tied=False, latents=32, latent_width=16)
-        return Plan(
-            sizes, TrainConfig(steps=500), tokenizer="char", batch_size=12, objective=CharacterObjectives()
-        )
-    sizes = TransformerConfig(1024) if model == "transformer" else RecurrentConfig(1024, cell=model)
-    return Plan(sizes, TrainConfig(steps=500), objective=NextToken())
+def _outside(names: tuple[str, ...]) -> list[type]:
+    return [_own(name) for name in names]
 
 
-def _asked(given: list[str], flag: str, choices) -> str | None:
-    """The value of a flag that decides which others there are; None where it is absent or misspelt."""
+def _own(name: str) -> Any:
+    """The class that a person names on the command line, as `file.py:Class` or `module:Class`."""
+    place, _, attribute = name.rpartition(":")
+    path = Path(place if place.endswith(".py") else f"{place}.py")
+    if path.is_file():
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(place)
+        except ImportError as error:
+            raise ValueError(f"{name!r} names neither the file {path} nor a module: {error}") from error
+    if not hasattr(module, attribute):
+        raise ValueError(f"{module.__name__} has no {attribute!r}")
+    return getattr(module, attribute)
+
+
+def _asked(given: list[str], flag: str) -> str | None:
+    """The value of a flag that decides which others there are; None where it is absent."""
     value = " ".join(given).replace("=", " ").partition(f"{flag} ")[2].partition(" ")[0]
-    return value if value in get_args(choices) else None
-
-
-def _continue(loaded, prompt: str, max_new_tokens: int, strategy, generator, cut_prompt: bool) -> None:
-    from lab.chars import NextCharacter
-    from lab.decode.search import generate
-
-    tokenizer = loaded.tokenizer
-    drawn = generate(
-        NextCharacter(loaded.model) if loaded.experiment.kind == "char-encoder" else loaded.model,
-        [tokenizer.bos_id, *tokenizer.encode(prompt)],
-        strategy,
-        max_new_tokens=max_new_tokens,
-        generator=generator,
-        stop_id=tokenizer.eos_id,
-        cut_prompt=cut_prompt,
-    )
-    print(prompt, end="", flush=True)
-    for piece in pieces(tokenizer, (step.token for step in drawn)):
-        print(piece, end="", flush=True)
-    print()
-
-
-def _fill_in(
-    loaded, prompt: str, suffix: str, max_new_tokens: int, sampling, generator, settings: dict
-) -> None:
-    from lab.diffusion.stages import Reconstruction
-    from lab.diffusion.writing import write_line
-
-    if isinstance(loaded.experiment.objective, Reconstruction):
-        raise ValueError(
-            "this run is of the first stage, which only learns the code: sample one of the second"
-        )
-    line = write_line(
-        loaded.model,
-        loaded.tokenizer,
-        prompt=prompt,
-        suffix=suffix,
-        max_new_tokens=max_new_tokens,
-        sampling=sampling,
-        generator=generator,
-        **{name: value for name, value in settings.items() if value is not None},
-    )
-    print(line.text)
+    return value or None

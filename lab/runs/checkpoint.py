@@ -37,7 +37,15 @@ import lab
 from lab.files import sha256_bytes, sync_folder, write_atomic
 from lab.runs import folder as run_folder
 from lab.runs.experiment import Experiment, differences
-from lab.runs.folder import ABOUT, MANIFEST, CheckpointError, about, checkpoints, manifest_digest, read_manifest
+from lab.runs.folder import (
+    ABOUT,
+    MANIFEST,
+    CheckpointError,
+    about,
+    checkpoints,
+    manifest_digest,
+    read_manifest,
+)
 from lab.text import Tokenizer, tokenizer_from_json
 from lab.train import TrainingState, parallel
 
@@ -87,7 +95,9 @@ def save(folder: str | os.PathLike, run: Run, keep_last: int = 2, best: bool = F
             raise CheckpointError(f"{folder} holds another run: save this one to another folder")
         if "id" not in about(folder):
             write_atomic(folder / ABOUT, json.dumps(about(folder) | {"id": run.id}) + "\n")
-        _write(path, contents, {"run": run.id, "step": state.step, "validation": state.validation, "best": best})
+        _write(
+            path, contents, {"run": run.id, "step": state.step, "validation": state.validation, "best": best}
+        )
         for old in run_folder.superseded(folder, keep_last, written=path):
             _remove(old)
     state.saved_to = str(path)
@@ -150,7 +160,9 @@ def restore_random(run: Run) -> None:
     Raises ValueError for a run that was never saved.
     """
     if run.random is None:
-        raise ValueError("this run holds no random states: it was never saved, or by a lab too old to go on with it")
+        raise ValueError(
+            "this run holds no random states: it was never saved, or by a lab too old to go on with it"
+        )
     version, words, gauss = run.random["python"]
     random.setstate((version, tuple(words), gauss))
     np.random.set_state(run.random["numpy"])
@@ -186,7 +198,9 @@ def _pack(run: Run) -> dict[str, bytes]:
             "experiment.json": _json(experiment.to_json()),
             "tokenizer.json": run.tokenizer.to_json().encode(),
             "model.safetensors": tensors_to_bytes(weights),
-            "training.safetensors": tensors_to_bytes(memories | {RANDOM + n: t for n, t in generators.items()}),
+            "training.safetensors": tensors_to_bytes(
+                memories | {RANDOM + n: t for n, t in generators.items()}
+            ),
             "training.json": _json(training),
             "metrics.jsonl": "".join(json.dumps(m, allow_nan=False) + "\n" for m in run.metrics).encode(),
         }
@@ -199,7 +213,11 @@ def _write(path: Path, contents: dict[str, bytes], about_it: dict) -> None:
     manifest = {
         "format": FORMAT,
         **about_it,
-        "written_by": {"lab": lab.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "written_by": {
+            "lab": lab.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {name: sha256_bytes(data) for name, data in contents.items()},
     }
@@ -231,7 +249,9 @@ def _read(path: Path, outside: Sequence[type], device: torch.device | str) -> Ru
             f"{path} has format {manifest['format']}, this code reads up to {FORMAT}: a newer lab wrote it"
         )
     if about(path.parent).get("id", manifest.get("run")) != manifest.get("run"):
-        raise CheckpointError(f"{path} belongs to another run than the folder it lies in: folders were exchanged")
+        raise CheckpointError(
+            f"{path} belongs to another run than the folder it lies in: folders were exchanged"
+        )
     if (named := run_folder.number_of(path)) and named[0] != manifest["step"]:
         raise CheckpointError(f"{path} is of step {manifest['step']}: folders were exchanged")
     contents = {name: _verified(path / name, manifest["files"].get(name)) for name in FILES}
@@ -350,4 +370,6 @@ def _naming(place: Path) -> Iterator[None]:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         about_it = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise CheckpointError(f"{place} does not hold what a checkpoint of this experiment should: {about_it}") from error
+        raise CheckpointError(
+            f"{place} does not hold what a checkpoint of this experiment should: {about_it}"
+        ) from error

@@ -8,7 +8,12 @@ from pathlib import Path
 from lab.config import is_outside
 
 PACKAGE = Path(__file__).resolve().parents[1]
-CORE = ("data", "nn", "text", "train")  # what the numbers of every run depend on; a change elsewhere trains nothing again
+CORE = (
+    "data",
+    "nn",
+    "text",
+    "train",
+)  # what the numbers of every run depend on; a change elsewhere trains nothing again
 
 
 def code_version(objective) -> str:

@@ -63,9 +63,9 @@ class Experiment:
     """
 
     model: Any
-    objective: Any = NextToken()
-    training: TrainConfig = TrainConfig(steps=500)
-    data: Data = Data()
+    objective: Any = field(default_factory=NextToken)
+    training: TrainConfig = field(default_factory=lambda: TrainConfig(steps=500))
+    data: Data = field(default_factory=Data)
     seed: Annotated[int, AtLeast(0)] = 0
     start: Start | str | None = None
 
@@ -152,7 +152,9 @@ def _start(start: Start | str | None, folder: str | os.PathLike | None) -> Start
     path = newest(find(start if isinstance(start, str) else start.run, folder))
     weights = read_manifest(path)["files"]["model.safetensors"]
     if isinstance(start, Start) and start.weights != weights:
-        raise ValueError(f"cannot start from {path}: it has been trained anew since; name it again as the start")
+        raise ValueError(
+            f"cannot start from {path}: it has been trained anew since; name it again as the start"
+        )
     return Start(path.parent.name, weights, str(path))
 
 

@@ -115,7 +115,9 @@ def newest(folder: Path) -> Path:
     if is_checkpoint(folder):
         return folder
     if not (found := checkpoints(folder)):
-        raise CheckpointError(f"there is no checkpoint in {folder}: expected folders such as {checkpoint_name(100)}")
+        raise CheckpointError(
+            f"there is no checkpoint in {folder}: expected folders such as {checkpoint_name(100)}"
+        )
     return found[-1]
 
 
@@ -127,7 +129,9 @@ def best(folder: Path) -> Path:
     newest(folder)
     chosen = _best_of({path: read_manifest(path) for path in checkpoints(folder)})
     if chosen is None:
-        raise CheckpointError(f"no checkpoint in {folder} has a validation: load the newest, without best=True")
+        raise CheckpointError(
+            f"no checkpoint in {folder} has a validation: load the newest, without best=True"
+        )
     return chosen
 
 

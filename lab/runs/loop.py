@@ -63,7 +63,9 @@ def _close_left(path: Path) -> None:
         left.close()
 
 
-def _locked_steps(experiment: Experiment, material, path: Path, save_seconds: float, device) -> Iterator[Report]:
+def _locked_steps(
+    experiment: Experiment, material, path: Path, save_seconds: float, device
+) -> Iterator[Report]:
     with locked(path):
         run = _begun(experiment, material, path, device)
         if outcome(run) is None:
@@ -114,7 +116,9 @@ def _finish(run: Run, material, path: Path, save_seconds: float, progress: bool,
                 bar.update()
     except KeyboardInterrupt:
         kept = state.saved_to or "nothing yet"
-        say(f"stopped at step {state.step} of {total}; saved: {kept}. The same call or command goes on from there")
+        say(
+            f"stopped at step {state.step} of {total}; saved: {kept}. The same call or command goes on from there"
+        )
         raise
     run.model.eval()
     say(f"trained {path} in {_result(run)}")

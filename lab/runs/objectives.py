@@ -18,7 +18,9 @@ OBJECTIVES = {
 def objective_class(name: str) -> type:
     """The class of that name; ValueError for one that the table does not have."""
     if name not in OBJECTIVES:
-        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, or a class of your own; got {name!r}")
+        raise ValueError(
+            f"objective must be one of {', '.join(OBJECTIVES)}, or a class of your own; got {name!r}"
+        )
     module, _, attribute = OBJECTIVES[name].partition(":")
     return getattr(import_module(module), attribute)
 

@@ -9,7 +9,15 @@ import pandas as pd
 
 from lab.runs.checkpoint import Run, load
 from lab.runs.experiment import flat
-from lab.runs.folder import ABOUT, CheckpointError, checkpoints, newest, read_manifest, run_folders, trained_by
+from lab.runs.folder import (
+    ABOUT,
+    CheckpointError,
+    checkpoints,
+    newest,
+    read_manifest,
+    run_folders,
+    trained_by,
+)
 from lab.score import Score
 
 AVERAGED = 20  # the last steps whose mean loss is the final one
@@ -56,8 +64,10 @@ def differing(all_settings: Mapping[str, dict]) -> dict[str, dict]:
     return {run: {name: one.get(name) for name in differ} for run, one in all_settings.items()}
 
 
-def open_runs(folder: str | os.PathLike | None = None, outside: Sequence[type] = ()) -> dict[str, Run | Exception]:
-    """All runs of a folder by name, each from its newest checkpoint; what cannot be loaded is the error that says why."""
+def open_runs(
+    folder: str | os.PathLike | None = None, outside: Sequence[type] = ()
+) -> dict[str, Run | Exception]:
+    """All runs of a folder by name, from its newest checkpoint each, or the error that says why it cannot be loaded."""
     return {path.name: _opened(path, outside) for path in run_folders(folder)}
 
 
@@ -78,10 +88,14 @@ def table(folder: str | os.PathLike | None = None, outside: Sequence[type] = ())
     opened = open_runs(folder, outside)
     paths = {path.name: path for path in run_folders(folder)}
     intact = {name: run for name, run in opened.items() if isinstance(run, Run)}
-    known = {name: settings(run) | {"code": (trained_by(paths[name]) or "")[:8]} for name, run in intact.items()}
+    known = {
+        name: settings(run) | {"code": (trained_by(paths[name]) or "")[:8]} for name, run in intact.items()
+    }
     differ = differing(known)
     rows = {
-        name: differ[name] | _results(run, paths[name]) if name in intact else {"state": _why(run, paths[name])}
+        name: differ[name] | _results(run, paths[name])
+        if name in intact
+        else {"state": _why(run, paths[name])}
         for name, run in opened.items()
     }
     first = [*next(iter(differ.values()), {}), "bits_per_char"]

@@ -1,30 +1,15 @@
 """What a language model says of lines of text: the log-probability of each token, and bits a character."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.data import IGNORE, Batch, by_length, masks, pad_pairs
+from lab.data import IGNORE, Batch, by_length, pad_pairs
 from lab.nn import evaluating
-
-
-def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
-    """The summed cross-entropy of the targets in nats, and how many there are.
-
-    A sum and a count, not a mean: batches of unequal length can then be averaged rightly.
-    """
-    mask = batch.mask
-    if mask is None and batch.document_ids is not None:
-        mask = masks.documents(batch.document_ids)
-    logits = model(batch.ids, mask=mask, positions=batch.positions)  # (B, T, V)
-    nats = F.cross_entropy(
-        logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
-    )
-    return nats, batch.num_targets
 
 
 @dataclass(frozen=True)
@@ -51,6 +36,18 @@ class Score:
     def char_perplexity(self) -> float:
         """Between how many equally likely characters the model seems to choose."""
         return 2**self.bits_per_char
+
+    def columns(self) -> dict[str, float]:
+        """As the columns of a table of runs: `bits_per_char` and what it is made of."""
+        return {"bits_per_char": self.bits_per_char} | {
+            name: value for name, value in asdict(self).items() if value is not None and value is not False
+        }
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, float]) -> "Score | None":
+        """The score that `columns` gave, whatever else there is; None where there is none."""
+        own = {field.name: columns[field.name] for field in fields(cls) if field.name in columns}
+        return cls(**own) if "nats" in own else None
 
     def __str__(self) -> str:
         bound = "<= " if self.is_bound else ""

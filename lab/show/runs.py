@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lab.bundle import Run
-from lab.runs import differing, open_runs, score, settings, steps
+from lab.runs import Run, differing, open_runs, score, settings, steps
 from lab.show.colours import CYCLE, PAPER
 from lab.show.plots import figure, legend, levels
 

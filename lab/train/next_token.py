@@ -8,20 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lab.data import IGNORE, Batch, random_windows
+from lab.data import IGNORE, Batch, masks, random_windows
 from lab.nn import DecoderOnlyTransformer, RecurrentConfig, RecurrentLM, TransformerConfig
 from lab.score import score_lines
 from lab.train.material import TextMaterial, text_material
 from lab.train.objective import Loss, Step
+from lab.train.state import TrainConfig
 
 EVALUATED_LINES = 200  # validation lines that are looked at on the way; the score at the end takes all
 
 
 def next_token_loss(model: nn.Module, batch: Batch, step: Step | None = None) -> Loss:
     """The cross-entropy of the targets in nats, summed, and how many there are."""
-    logits = model(
-        batch.ids, mask=batch.mask, document_ids=batch.document_ids, positions=batch.positions
-    )  # (B, T, V)
+    mask = batch.mask
+    if mask is None and batch.document_ids is not None:
+        mask = masks.documents(batch.document_ids)
+    logits = model(batch.ids, mask=mask, positions=batch.positions)  # (B, T, V)
     nats = F.cross_entropy(
         logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
     )
@@ -34,6 +36,13 @@ class NextToken:
 
     name: ClassVar[str] = "next-token"
     configs: ClassVar = (TransformerConfig, RecurrentConfig)
+    recipes: ClassVar = ("lstm", "gru", "elman")
+
+    @classmethod
+    def usual(cls, recipe: str | None = None) -> dict:
+        """A transformer, or a recurrent model with the cell `recipe`: 500 steps, in which it learns to spell."""
+        sizes = RecurrentConfig(1024, cell=recipe) if recipe else TransformerConfig(1024)
+        return {"model": sizes, "objective": cls(), "training": TrainConfig(steps=500)}
 
     def material(self, experiment) -> TextMaterial:
         return text_material(experiment)

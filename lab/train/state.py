@@ -156,7 +156,11 @@ class TrainingState:
             adamw = isinstance(optimizer, torch.optim.AdamW)
             memories.append({})
             for p in (p for group in optimizer.param_groups for p in group["params"]):
-                shapes = {"exp_avg": p.shape, "exp_avg_sq": p.shape, "step": ()} if adamw else {"momentum": p.shape}
+                shapes = (
+                    {"exp_avg": p.shape, "exp_avg_sq": p.shape, "step": ()}
+                    if adamw
+                    else {"momentum": p.shape}
+                )
                 found = {what: left.pop(f"{names[p]}/{what}", None) for what in shapes}
                 if all(tensor is None for tensor in found.values()):
                     continue  # it never had a gradient

@@ -56,7 +56,7 @@ PIECES = {
 def run() -> str:
     """What a bundle must hold so that a run goes on as if it had never stopped: a sketched SVG.
 
-    `PIECES` says the same as a table. The files are those that `lab.bundle.save` writes.
+    `PIECES` says the same as a table. The files are those that `lab.runs.save` writes.
     """
     return sketch(to_svg(_dot()), DESCRIPTION)
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
-from lab.bundle import BundleError, Run
 from lab.decode.search import Drawn
-from lab.runs import default_folder, open_runs, score, steps
+from lab.runs import CheckpointError, Run, default_folder, open_runs, score, steps
 from lab.show.colours import INK
 from lab.show.runs import XLABELS, compare, labelled
 from lab.show.tokens import tokens_html
@@ -81,7 +80,7 @@ class RunsExplorer(Still, widgets.VBox):
             control.observe(show, "value")
         self.button.add_class("lab-generate")
         self.button.on_click(self._start)
-        damaged = {name: str(error) for name, error in opened.items() if isinstance(error, BundleError)}
+        damaged = {name: str(error) for name, error in opened.items() if isinstance(error, CheckpointError)}
         self.problems = widgets.HTML(
             "".join(alert(f"{name} is left out: {why}") for name, why in damaged.items())
         )

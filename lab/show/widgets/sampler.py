@@ -8,7 +8,7 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from torch import nn
 
-from lab.bundle import Run
+from lab.runs import Run
 from lab.show.next_token import next_figure, next_html, next_token
 from lab.show.tokens import tokens_figure
 from lab.show.widgets.debounce import Debounced

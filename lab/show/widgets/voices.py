@@ -5,10 +5,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from lab import bundle
-from lab.bundle import Run
-from lab.runs import default_folder
-from lab.runs.folder import run_folders
+from lab.runs import Run, default_folder, load, run_folders
 from lab.show.widgets.writing import Draft
 
 GIVEN = "this model"
@@ -47,11 +44,12 @@ class Voices:
                     f"there is no model {name!r} here; there are: {', '.join(self.names) or 'none'}"
                 )
             run = self._runs[name]
-            run = run if isinstance(run, Run) else bundle.load(run)
-            if run.experiment.kind not in ("decoder", "recurrent"):
+            run = run if isinstance(run, Run) else load(run)
+            objective = run.experiment.objective
+            if not hasattr(objective, "language_model"):
                 raise ValueError(
-                    f"{name} is of kind {run.experiment.kind}, which does not write from left to right: "
-                    "choose a decoder or a recurrent model (DenoisingViewer shows how visual diffusion writes)"
+                    f"{name} was trained for {objective.name}, which does not write from left to right: choose a "
+                    "language model (DenoisingViewer shows how visual diffusion writes)"
                 )
-            self.drafts[name] = Draft(run.model, run.tokenizer)
+            self.drafts[name] = Draft(objective.language_model(run.model), run.tokenizer)
         return self.drafts[name]
