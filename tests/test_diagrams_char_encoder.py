@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lab.chars.model import CharEncoder, CharEncoderConfig
+from lab.chars import CharEncoder, CharEncoderConfig
+from lab.nn import TransformerConfig
 from lab.show.diagrams import char_encoder, report_char_encoder_shapes
 from lab.show.diagrams.sketch import labels
 
-SIZES = {"width": 12, "encoder_layers": 2, "decoder_layers": 1, "num_heads": 2, "feed_forward": 20}
-SMALL = CharEncoderConfig(31, memory_slots=3, latents=5, latent_width=7, **SIZES)
+STACK = TransformerConfig(31, width=12, num_layers=2, num_heads=2, feed_forward=20)
+SMALL = CharEncoderConfig(STACK, decoder_layers=1, memory_slots=3, latents=5, latent_width=7)
 
 
 def shapes_of(config):

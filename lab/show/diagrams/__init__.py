@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lab.chars.model import CharEncoder, CharEncoderConfig
+from lab.chars import CharEncoder, CharEncoderConfig
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.noise import Absorbing
@@ -101,7 +101,8 @@ def _denoiser(vocab_size: int) -> Denoiser:
 
 
 def _shapes_of_char_encoder() -> str:
-    config = CharEncoderConfig(vocab_size=80, memory_slots=4, latents=16, latent_width=32)
+    stack = TransformerConfig(vocab_size=80, context=256, num_layers=3)
+    config = CharEncoderConfig(stack, memory_slots=4, latents=16, latent_width=32)
     ids = torch.ones(3, 12, dtype=torch.long)
     return char_encoder(config, report_char_encoder_shapes(CharEncoder(config), ids))
 

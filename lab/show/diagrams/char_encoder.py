@@ -5,7 +5,7 @@ Letters: B lines, T characters, C channels, K latents of W numbers, M memory vec
 
 import torch
 
-from lab.chars.model import CharEncoder, CharEncoderConfig
+from lab.chars import CharEncoder, CharEncoderConfig
 from lab.show.diagrams.render import to_svg
 from lab.show.diagrams.shapes import Shapes, _text
 from lab.show.diagrams.sketch import sketch
@@ -22,7 +22,9 @@ DESCRIPTION = (
 def report_char_encoder_shapes(model: CharEncoder, ids: torch.Tensor) -> Shapes:
     """The shape of every tensor that the picture names, for `ids` `(B, T)`.
 
-    >>> config = CharEncoderConfig(30, width=8, num_heads=2, feed_forward=16, memory_slots=2, latents=4, latent_width=3)
+    >>> from lab.nn import TransformerConfig
+    >>> stack = TransformerConfig(30, width=8, num_heads=2, feed_forward=16)
+    >>> config = CharEncoderConfig(stack, memory_slots=2, latents=4, latent_width=3)
     >>> report_char_encoder_shapes(CharEncoder(config), torch.ones(3, 12, dtype=torch.long))["latents"]
     (3, 4, 3)
 
@@ -83,7 +85,7 @@ digraph char_encoder {{
   before  [label="characters\\nfrom <s> on"]
   node [shape=box]
   embedding [class=parameters label="one embedding, shared\\nV × C; the heads read it too" width=7]
-  encoder   [class=parameters label="encoder, {layers(c.encoder_layers)}\\nsees both sides" width=2.9]
+  encoder   [class=parameters label="encoder, {layers(c.stack.num_layers)}\\nsees both sides" width=2.9]
   bottleneck [class=parameters label="bottleneck\\n{c.latents} latents of {c.latent_width} numbers"]
   writer    [class=parameters label="writer, {layers(c.writer_layers)}\\nsees what it has written"]
   decoder   [class=parameters label="decoder, {layers(c.decoder_layers)}\\nsees what came before"]
