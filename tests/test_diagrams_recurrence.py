@@ -11,14 +11,13 @@ from test_diagrams_attention import B, T, arrows, laid_out, numbers
 from test_diagrams_layout import assert_none_overlap, assert_on_the_page, taken
 from torch import nn
 
-from lab import bundle
 from lab.nn.recurrent import CELLS, RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.runs import Experiment, Run, save
 from lab.show.diagrams import SKY, recurrence, report_recurrent_shapes, run, strokes
 from lab.show.diagrams.run import PIECES
 from lab.show.diagrams.sketch import SVG, labels
 from lab.text import CharTokenizer
-from lab.train import TrainConfig
 from lab.train.state import TrainingState
 
 CONFIGS = {
@@ -174,13 +173,9 @@ def test_shapes_of_another_model_are_refused():
 
 def test_files_named_are_those_that_save_writes(tmp_path):
     tokenizer = CharTokenizer.train(SKY)
-    data = bundle.Data("sky", "0" * 64, 5, "char", tokenizer.vocab_size, 8, 3, 6)
     config = TransformerConfig(tokenizer.vocab_size, 8, width=8, num_heads=1, feed_forward=8, num_layers=1)
-    experiment = bundle.Experiment(config, TrainConfig(steps=9, warmup=6), data)
-    model = DecoderOnlyTransformer(config)
-    path = bundle.save(
-        tmp_path, bundle.Run(experiment, tokenizer, model, TrainingState(model, experiment.training))
-    )
+    experiment, model = Experiment(config), DecoderOnlyTransformer(config)
+    path = save(tmp_path, Run(experiment, tokenizer, model, TrainingState(model, experiment.training)))
     written = {file.name for file in path.iterdir()}
     assert {file for piece in PIECES.values() for file in piece.kept} == written
     assert set(re.findall(r"[a-z]+\.(?:jsonl|json|safetensors)", " ".join(labels(run())))) == written
