@@ -367,8 +367,6 @@ def _naming(place: Path) -> Iterator[None]:
     """Whatever is wrong with a file's contents becomes a CheckpointError that names the file."""
     try:
         yield
-    except CheckpointError:
-        raise
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         about_it = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(
