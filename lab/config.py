@@ -33,6 +33,9 @@ AtLeast = partial(Bound, "of at least", operator.ge)
 Above = partial(Bound, "above", operator.gt)
 Below = partial(Bound, "below", operator.lt)
 AtMost = partial(Bound, "of at most", operator.le)
+OR_OUTSIDE = (
+    "or an object with to_json"  # `Annotated[Literal["bpe", "word"], OR_OUTSIDE]` takes one that is not lab's
+)
 
 KINDS = {int: "a whole number", float: "a number", str: "a string", NoneType: "None", bool: "True or False"}
 
@@ -151,6 +154,8 @@ def _fits(value, hint) -> bool:
         return any(_fits(value, option) for option in options)
     if origin is Annotated:
         kind, *bounds = get_args(hint)
+        if OR_OUTSIDE in bounds:
+            return _fits(value, kind) or hasattr(value, "to_json")
         return _fits(value, kind) and all(bound.holds(value, bound.limit) for bound in bounds)
     if origin is Literal:
         return any(value == one and type(value) is type(one) for one in get_args(hint))
@@ -170,6 +175,8 @@ def _said(hint) -> str:
         return " or ".join(map(_said, options))
     if origin is Annotated:
         kind, *bounds = get_args(hint)
+        if OR_OUTSIDE in bounds:
+            return f"{_said(kind)} {OR_OUTSIDE}"
         return f"{_said(kind)} {' and '.join(f'{bound.words} {bound.limit}' for bound in bounds)}"
     if origin is Literal:
         return f"one of {', '.join(map(repr, get_args(hint)))}"

@@ -275,7 +275,7 @@ def test_a_model_that_learned_three_utterances_transcribes_them():
         (lambda: SpeechConfig(33, reduction=5), "a product of 2s and 3s, such as 4 or 6, or 1; got 5"),
         (lambda: SpeechConfig(33, embedding="cnn"), "embedding must be one of conv, blstm, both; got 'cnn'"),
         (lambda: SpeechConfig(33, normalize="no"), "normalize must be one of global, utterance; got 'no'"),
-        (lambda: SpeechConfig(33, width=15, num_heads=3), "is odd"),
+        (lambda: SpeechConfig(33, width=15, num_heads=3), "width"),
         (lambda: SpeechConfig(33, encoder_layers=0), "encoder_layers must be"),
         (lambda: make_embedding("blstm", 5, 7, 1, 2), "width 7 is odd"),
         (lambda: Recognition(ctc_weight=1.1), "ctc_weight must be from 0 to 1, got 1.1"),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lab.data import masks
-from lab.nn.blocks import EncoderLayer
+from lab.nn.blocks import Block
 from lab.nn.transformer import (
     DecoderOnlyTransformer,
     EncoderDecoderTransformer,
@@ -152,8 +153,9 @@ def test_attention_maps_are_what_the_layers_used(changes):
     model(x)
     hook.remove()
     positions = torch.arange(8)
-    rotation = model.decoder.rotary(positions) if model.decoder.rotary else None
-    _, _, v = first.attention.project(first.read(model.embedding(x, positions)), rotation=rotation)
+    place = model.embedding.place
+    turn = partial(place.turn, tables=place.tables(positions))
+    _, _, v = first.attention.project(first.read(model.embedding(x, positions)), turn=turn)
     mixed = maps[0] @ v.repeat_interleave(4 // v.shape[1], dim=1)
     torch.testing.assert_close(mixed.transpose(1, 2).flatten(2), heard["mixed"], rtol=0, atol=1e-10)
 
@@ -182,7 +184,7 @@ def test_at_first_the_layers_add_nothing(changes):
 @pytest.mark.parametrize("place", ["pre", "post"])
 def test_an_encoder_layer_is_that_of_torch(place):
     config = replace(CONFIG, norm="layer", norm_place=place, bias=True, norm_epsilon=1e-5)
-    ours = random_weights(EncoderLayer(config))
+    ours = random_weights(Block(config))
     theirs = nn.TransformerEncoderLayer(
         32, 4, 48, dropout=0.0, activation="gelu", batch_first=True, norm_first=place == "pre"
     ).double()
@@ -310,7 +312,7 @@ def test_bad_input_is_named(call, said):
 
 
 def test_encoder_and_decoder_must_fit_together():
-    with pytest.raises(ValueError, match="equally wide, got 16 and 32"):
+    with pytest.raises(ValueError, match="of equal width, got 16 and 32"):
         EncoderDecoderTransformer(replace(CONFIG, width=16), CONFIG)
     model = encoder_decoder()
     for memory, given in ((torch.zeros(3, 7, 32), r"\(3, 7, 32\)"), (torch.zeros(2, 7, 16), r"\(2, 7, 16\)")):

@@ -77,12 +77,14 @@ def padding(lengths: Ints, T: int, device: Device = None) -> Tensor:
     return torch.arange(T, device=lengths.device) < lengths.view(-1, 1, 1, 1)
 
 
-def documents(document_ids: Tensor | Sequence[Sequence[int]], device: Device = None) -> Tensor:
+def documents(
+    document_ids: Tensor | Sequence[Sequence[int]], device: Device = None, *, both_ways: bool = False
+) -> Tensor:
     """The sawtooth: causal inside each document of a packed row. `(B, T)` ids -> bool `(B, 1, T, T)`.
 
     Tokens with the same id are one document; -1 is padding, which attends nothing and is attended by
-    nothing. On the device of `document_ids` unless told. Raises ValueError for ids that are not `(B, T)`,
-    not whole numbers, or below -1.
+    nothing. `both_ways`: not causal, each token sees all of its document. On the device of `document_ids`
+    unless told. Raises ValueError for ids that are not `(B, T)`, not whole numbers, or below -1.
 
     >>> documents([[0, 0, 1, -1]])[0, 0].int().tolist()
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
@@ -91,7 +93,8 @@ def documents(document_ids: Tensor | Sequence[Sequence[int]], device: Device = N
     if ids.numel() and int(ids.min()) < -1:
         raise ValueError(f"document_ids must be -1 (padding) or more, got {int(ids.min())}")
     query, key = ids[:, None, :, None], ids[:, None, None, :]
-    return (query == key) & (key >= 0) & causal(ids.shape[1], ids.device)
+    same = (query == key) & (key >= 0)
+    return same if both_ways else same & causal(ids.shape[1], ids.device)
 
 
 def combine(*masks: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Letters: B rows, H heads, T queries, S keys, E channels a head, C = H * E channels.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from lab.nn.cache import LayerCache
 from lab.nn.config import TransformerConfig
-from lab.nn.positions import rotate
+
+Turn = Callable[[Tensor], Tensor]  # queries or keys `(B, H, T, E)`, turned to their positions
 
 
 class SettledMask(NamedTuple):
@@ -19,17 +21,20 @@ class SettledMask(NamedTuple):
 
     allowed  bool, broadcastable to `(B, 1, T, S)`; rows that allow nothing are opened
     empty    bool, broadcastable to `(B, 1, T, 1)`: which rows those were; None where there are none
+    added    float, broadcastable to `(B, H, T, S)`: what is added to the scores, -inf where nothing is allowed
     """
 
     allowed: Tensor
     empty: Tensor | None
+    added: Tensor | None = None
 
 
-def settle_mask(mask: Tensor, B: int, T: int, S: int) -> SettledMask:
+def settle_mask(mask: Tensor, B: int, T: int, S: int, bias: Tensor | None = None) -> SettledMask:
     """Check a mask (bool, broadcastable to `(B, 1, T, S)`, `True` = may attend) and find its empty rows.
 
     A query that may attend nothing gets zeros here, and gradients of zero. Some of torch's kernels give that
     by themselves, others give NaN, so such rows are opened before the softmax and emptied after it.
+    `bias`, broadcastable to `(B, H, T, S)`, is added to the scores of what is allowed.
 
     Raises ValueError for a mask that is not bool or does not broadcast.
     """
@@ -47,7 +52,8 @@ def settle_mask(mask: Tensor, B: int, T: int, S: int) -> SettledMask:
         )
     mask = mask.view(shape)
     empty = ~mask.any(dim=-1, keepdim=True)  # (..., T, 1)
-    return SettledMask(mask | empty, empty) if empty.any() else SettledMask(mask, None)
+    mask, empty = (mask | empty, empty) if empty.any() else (mask, None)
+    return SettledMask(mask, empty, None if bias is None else bias.masked_fill(~mask, -torch.inf))
 
 
 def attend(
@@ -68,11 +74,12 @@ def attend(
     (_, H, T, _), (_, G, S, _) = _checked_shapes(q, k, v)
     grouped = H != G
     if mask is None and causal and 1 < T < S:
-        mask = _last_queries(T, S, q.device)
+        mask = last_queries(T, S, q.device)
     if mask is None:  # one query, the last, sees everything
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal and T > 1, enable_gqa=grouped)
-    allowed, empty = _settled(mask, q, k)
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=grouped)
+    allowed, empty, added = _settled(mask, q, k)
+    mask = allowed if added is None else added.to(q.dtype)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
     return mixed if empty is None else mixed.masked_fill(empty, 0.0)
 
 
@@ -89,17 +96,18 @@ def attention_weights(
     """
     (_, H, T, E), (_, G, S, _) = _checked_shapes(q, k, k)
     if mask is None and causal:
-        mask = _last_queries(T, S, q.device)
+        mask = last_queries(T, S, q.device)
     k = k.repeat_interleave(H // G, dim=1)  # (B, H, S, E)
     scores = q @ k.mT * E**-0.5  # (B, H, T, S)
     if mask is None:
         return scores.softmax(dim=-1)
-    allowed, empty = _settled(mask, q, k)
-    weights = scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+    allowed, empty, added = _settled(mask, q, k)
+    scores = scores.masked_fill(~allowed, -torch.inf) if added is None else scores + added
+    weights = scores.softmax(dim=-1)
     return weights if empty is None else weights.masked_fill(empty, 0.0)
 
 
-def _last_queries(T: int, S: int, device: torch.device) -> Tensor:
+def last_queries(T: int, S: int, device: torch.device) -> Tensor:
     """The causal mask `(T, S)` of the last T of S tokens."""
     return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
 
@@ -113,22 +121,17 @@ def _settled(mask: Tensor | SettledMask, q: Tensor, k: Tensor) -> SettledMask:
 def _checked_shapes(q: Tensor, k: Tensor, v: Tensor) -> tuple[torch.Size, torch.Size]:
     """The shapes of q and k, if all fit together. Each is read once: on small tensors even that takes time."""
     of_q, of_k, of_v = q.shape, k.shape, v.shape
-    if not len(of_q) == len(of_k) == len(of_v) == 4 or of_q[0] != of_k[0] or of_q[3] != of_k[3]:
-        raise ValueError(f"attention takes q (B, H, T, E) and k, v (B, G, S, E); got {_shapes(q, k, v)}")
-    if of_k[0] != of_v[0] or of_k[1] != of_v[1] or of_k[2] != of_v[2] or of_q[1] % of_k[1]:
+    fits = len(of_q) == len(of_k) == len(of_v) == 4 and of_q[0] == of_k[0] == of_v[0] and of_q[3] == of_k[3]
+    if not (fits and of_k[1:3] == of_v[1:3] and of_q[1] % of_k[1] == 0):
         raise ValueError(
-            "each key needs a value, and G must divide H in q (B, H, T, E), k (B, G, S, E); "
-            f"got {_shapes(q, k, v)}"
+            "attention takes q (B, H, T, E), and k and v (B, G, S, E), a value for each key, G dividing H; "
+            f"got q {tuple(of_q)}, k {tuple(of_k)}, v {tuple(of_v)}"
         )
     if not (q.dtype == k.dtype == v.dtype and q.is_floating_point()):
         raise ValueError(
             f"q, k and v must be of one floating point type; got {q.dtype}, {k.dtype}, {v.dtype}"
         )
     return of_q, of_k
-
-
-def _shapes(q: Tensor, k: Tensor, v: Tensor) -> str:
-    return f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
 
 
 class MultiHeadAttention(nn.Module):
@@ -143,6 +146,8 @@ class MultiHeadAttention(nn.Module):
         c = config
         self.head_width = c.head_width
         key_value_width = c.key_value_heads * c.head_width
+        # (heads, channels) of the keys and of the values that one token leaves in a cache
+        self.cache_shapes = ((c.key_value_heads, c.head_width),) * 2
         self.query = nn.Linear(c.width, c.width, bias=c.bias)
         self.key = nn.Linear(c.width, key_value_width, bias=c.bias)
         self.value = nn.Linear(c.width, key_value_width, bias=c.bias)
@@ -155,27 +160,27 @@ class MultiHeadAttention(nn.Module):
         *,
         causal: bool = False,
         memory: Tensor | None = None,
-        rotation: tuple[Tensor, Tensor] | None = None,
+        turn: Turn | None = None,
         cache: LayerCache | None = None,
     ) -> Tensor:
         """`x` `(B, T, C)`, `memory` `(B, S, C)` -> `(B, T, C)`; `mask` and `causal` as in `attend`.
 
-        `rotation` turns queries and keys to their positions. With a `cache` the keys and values of earlier
+        `turn` turns queries and keys to their positions. With a `cache` the keys and values of earlier
         tokens come from there, and those of a memory are made once.
         """
-        q, k, v = self.project(x, memory, rotation, cache)
+        q, k, v = self.project(x, memory, turn, cache)
         return self.output(self._concat_heads(attend(q, k, v, mask, causal=causal)))
 
-    def weights(self, x: Tensor, mask=None, *, causal: bool = False, memory=None, rotation=None) -> Tensor:
+    def weights(self, x: Tensor, mask=None, *, causal: bool = False, memory=None, turn=None) -> Tensor:
         """The attention weights `(B, H, T, S)` that `forward` uses for the same arguments."""
-        q, k, _ = self.project(x, memory, rotation)
+        q, k, _ = self.project(x, memory, turn)
         return attention_weights(q, k, mask, causal=causal)
 
     def project(
         self,
         x: Tensor,
         memory: Tensor | None = None,
-        rotation: tuple[Tensor, Tensor] | None = None,
+        turn: Turn | None = None,
         cache: LayerCache | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries `(B, H, T, E)`, keys and values `(B, G, S, E)`."""
@@ -183,8 +188,8 @@ class MultiHeadAttention(nn.Module):
         if memory is not None:
             return q, *self._read_memory(memory, cache)
         k, v = self._split_heads(self.key(x)), self._split_heads(self.value(x))
-        if rotation is not None:
-            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        if turn is not None:
+            q, k = turn(q), turn(k)
         if cache is not None:
             k, v = cache.append(k, v)
         return q, k, v
@@ -206,8 +211,3 @@ class MultiHeadAttention(nn.Module):
         """`(B, H, T, E)` -> `(B, T, H * E)`."""
         B, _, T, _ = x.shape
         return x.transpose(1, 2).reshape(B, T, -1)
-
-    @staticmethod
-    def cache_shapes(config: TransformerConfig) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(heads, channels) of the keys and of the values that one token leaves in a cache."""
-        return ((config.key_value_heads, config.head_width),) * 2

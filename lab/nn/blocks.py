@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.nn.attention import MultiHeadAttention, SettledMask
+from lab.nn.attention import MultiHeadAttention, SettledMask, Turn
 from lab.nn.cache import LayerCache
 from lab.nn.config import TransformerConfig
 from lab.nn.latent import LatentAttention
@@ -59,15 +59,10 @@ class SelfAttentionLayer(ResidualLayer):
         mask: Tensor | SettledMask | None = None,
         *,
         causal: bool = False,
-        rotation: tuple[Tensor, Tensor] | None = None,
+        turn: Turn | None = None,
         cache: LayerCache | None = None,
     ) -> Tensor:
-        found = self.attention(self.read(x), mask, causal=causal, rotation=rotation, cache=cache)
-        return self.add(x, found)
-
-    def weights(self, x: Tensor, mask=None, *, causal: bool = False, rotation=None) -> Tensor:
-        """The attention weights `(B, H, T, T)` that `forward` uses for the same arguments."""
-        return self.attention.weights(self.read(x), mask, causal=causal, rotation=rotation)
+        return self.add(x, self.attention(self.read(x), mask, causal=causal, turn=turn, cache=cache))
 
 
 class CrossAttentionLayer(ResidualLayer):
@@ -122,25 +117,8 @@ def initialise(layer: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-class EncoderLayer(nn.Module):
-    """Self-attention, then feed-forward: `(B, T, C)` -> `(B, T, C)`."""
-
-    def __init__(self, config: TransformerConfig):
-        super().__init__()
-        self.self_attention = SelfAttentionLayer(config)
-        self.feed_forward = FeedForwardLayer(config)
-
-    def forward(self, x: Tensor, mask=None, *, rotation=None) -> Tensor:
-        """`mask` None: every token sees every other."""
-        return self.feed_forward(self.self_attention(x, mask, rotation=rotation))
-
-    def weights(self, x: Tensor, mask=None, *, rotation=None) -> Tensor:
-        """The self-attention weights `(B, H, T, T)` that `forward` uses."""
-        return self.self_attention.weights(x, mask, rotation=rotation)
-
-
-class DecoderLayer(nn.Module):
-    """Causal self-attention, then (with `reads_memory`) cross-attention, then feed-forward."""
+class Block(nn.Module):
+    """Self-attention, then (with `reads_memory`) cross-attention, then feed-forward."""
 
     def __init__(self, config: TransformerConfig, reads_memory: bool = False):
         super().__init__()
@@ -149,14 +127,20 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForwardLayer(config)
 
     def forward(
-        self, x: Tensor, mask=None, *, rotation=None, cache=None, memory=None, memory_mask=None
+        self, x: Tensor, mask=None, *, causal=False, turn=None, cache=None, memory=None, memory_mask=None
     ) -> Tensor:
-        """`x` `(B, T, C)`, `memory` `(B, S, C)` -> `(B, T, C)`; `mask` None means causal."""
-        x = self.self_attention(x, mask, causal=mask is None, rotation=rotation, cache=cache)
+        """`x` `(B, T, C)`, `memory` `(B, S, C)` -> `(B, T, C)`; without `mask` or `causal` every token sees all."""
+        x = self.self_attention(x, mask, causal=causal, turn=turn, cache=cache)
         if self.cross_attention is not None:
             x = self.cross_attention(x, memory, memory_mask, cache=cache)
         return self.feed_forward(x)
 
-    def weights(self, x: Tensor, mask=None, *, rotation=None) -> Tensor:
-        """The self-attention weights `(B, H, T, T)` that `forward` uses."""
-        return self.self_attention.weights(x, mask, causal=mask is None, rotation=rotation)
+    def weights(
+        self, x: Tensor, mask=None, *, causal=False, turn=None, memory=None, memory_mask=None
+    ) -> Tensor:
+        """The attention weights `(B, H, T, S)` that `forward` uses; with a memory, those over the memory."""
+        layer = self.self_attention
+        if self.cross_attention is None:
+            return layer.attention.weights(layer.read(x), mask, causal=causal, turn=turn)
+        x, layer = layer(x, mask, causal=causal, turn=turn), self.cross_attention
+        return layer.attention.weights(layer.read(x), memory_mask, memory=memory)

@@ -1,14 +1,11 @@
 """What a transformer is made of, in one small record."""
 
-import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-CHOICES = {
-    "positions": ("rotary", "learned", "sinusoidal", "none"),
-    "norm": ("rms", "layer"),
-    "norm_place": ("pre", "post"),
-    "activation": ("gelu", "gelu_tanh", "gated_silu"),
-}
+from lab.config import OR_OUTSIDE, Above, AtLeast, Below, validate
+
+Whole = Annotated[int, AtLeast(1)]
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,8 @@ class TransformerConfig:
     context; more, where positions count from elsewhere). `feed_forward` is the hidden width of the
     feed-forward layers. Queries in `num_heads` heads share the keys and values of `num_key_value_heads`
     (by default as many; 1 is multi-query, in between is grouped-query attention), or all keys and values are
-    made from one vector of `latent_width` a token, which is then all that decoding keeps.
+    made from one vector of `latent_width` a token, which is then all that decoding keeps. `positions` may also
+    be an object of your own, with `to_json()` and `build(config) -> lab.nn.Positions`.
 
     >>> TransformerConfig(vocab_size=1000, width=64, num_heads=4).head_width
     16
@@ -30,66 +28,40 @@ class TransformerConfig:
     Raises ValueError for what cannot be built; the message names the field.
     """
 
-    vocab_size: int
-    context: int = 64
-    width: int = 192
-    num_layers: int = 2
-    num_heads: int = 4
-    feed_forward: int = 768
-    num_key_value_heads: int | None = None
-    latent_width: int | None = None
-    positions: str = "rotary"
-    num_positions: int | None = None
-    rotary_base: float = 10_000.0
-    norm: str = "rms"
-    norm_place: str = "pre"
-    norm_epsilon: float = 1e-6
-    activation: str = "gelu"
+    vocab_size: Whole
+    context: Whole = 64
+    width: Whole = 192
+    num_layers: Whole = 2
+    num_heads: Whole = 4
+    feed_forward: Whole = 768
+    num_key_value_heads: Whole | None = None
+    latent_width: Whole | None = None
+    positions: Annotated[Literal["rotary", "learned", "sinusoidal", "none"], OR_OUTSIDE] = "rotary"
+    num_positions: Whole | None = None
+    rotary_base: Annotated[float, Above(0)] = 10_000.0
+    norm: Literal["rms", "layer"] = "rms"
+    norm_place: Literal["pre", "post"] = "pre"
+    norm_epsilon: Annotated[float, Above(0)] = 1e-6
+    activation: Literal["gelu", "gelu_tanh", "gated_silu"] = "gelu"
     bias: bool = False
     tied: bool = False
-    dropout: float = 0.0
+    dropout: Annotated[float, AtLeast(0), Below(1)] = 0.0
 
     def __post_init__(self):
-        for name in ("vocab_size", "context", "width", "num_layers", "num_heads", "feed_forward"):
-            check_whole(name, getattr(self, name))
-        for name in ("num_key_value_heads", "latent_width", "num_positions"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        for name in ("bias", "tied"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        for name in ("rotary_base", "norm_epsilon"):
-            value = getattr(self, name)
-            if not (is_number(value) and 0 < value < math.inf):
-                raise ValueError(f"{name} must be a number above 0, got {value!r}")
-        if not (is_number(self.dropout) and 0 <= self.dropout < 1):
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
-        self._check_heads()
-
-    def _check_heads(self) -> None:
+        validate(self)
         if self.width % self.num_heads:
-            raise ValueError(
-                f"width {self.width} does not split into {self.num_heads} heads: use a width that is a "
-                f"multiple of num_heads"
-            )
-        if self.latent_width is not None and self.num_key_value_heads is not None:
-            raise ValueError("choose one of latent_width and num_key_value_heads: both shrink the same cache")
-        if self.latent_width is not None and self.positions == "rotary" and self.head_width % 4:
-            raise ValueError(
-                f"with latent_width, half of a head is turned by pairs: head width {self.head_width} must be "
-                f"a multiple of 4"
-            )
+            raise ValueError(f"width {self.width} does not split into {self.num_heads} heads (num_heads)")
         if self.num_heads % self.key_value_heads:
             raise ValueError(
                 f"num_key_value_heads {self.key_value_heads} must divide num_heads {self.num_heads}"
             )
-        if self.positions == "rotary" and self.head_width % 2:
+        if self.latent_width is not None and self.num_key_value_heads is not None:
+            raise ValueError("choose one of latent_width and num_key_value_heads: both shrink the same cache")
+        parts = 4 if self.latent_width else 2  # pairs of channels; with a latent, those of half of a head
+        if self.positions == "rotary" and self.head_width % parts:
             raise ValueError(
-                f"rotary positions turn pairs of channels: width {self.width} / num_heads {self.num_heads} "
-                f"= {self.head_width} is odd; use a width that is a multiple of {2 * self.num_heads}"
+                f"rotary positions turn pairs of channels: a head of width {self.head_width} "
+                f"(width / num_heads) must be a multiple of {parts}"
             )
 
     @property

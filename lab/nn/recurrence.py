@@ -4,14 +4,15 @@ Letters: B rows, T tokens, C channels, L layers.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from lab.config import AtLeast, Below, validate
 from lab.nn.blocks import FeedForwardLayer, ResidualLayer, initialise, make_norm
-from lab.nn.config import check_whole, is_number
+from lab.nn.config import TransformerConfig, Whole
 
 CELLS = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -31,33 +32,25 @@ class RecurrentConfig:
     Raises ValueError for what cannot be built; the message names the field.
     """
 
-    vocab_size: int
-    context: int = 64
-    cell: str = "lstm"
-    width: int = 256
-    num_layers: int = 1
-    feed_forward: int = 0
-    dropout: float = 0.0
+    vocab_size: Whole
+    context: Whole = 64
+    cell: Literal["elman", "gru", "lstm"] = "lstm"
+    width: Whole = 256
+    num_layers: Whole = 1
+    feed_forward: Annotated[int, AtLeast(0)] = 0
+    dropout: Annotated[float, AtLeast(0), Below(1)] = 0.0
     tied: bool = False
 
-    # What the parts that it shares with transformers ask for.
-    positions: ClassVar[str] = "none"
-    norm: ClassVar[str] = "rms"
-    norm_place: ClassVar[str] = "pre"
-    norm_epsilon: ClassVar[float] = 1e-6
-    activation: ClassVar[str] = "gelu"
-    bias: ClassVar[bool] = False
+    __post_init__ = validate
 
-    def __post_init__(self):
-        for name in ("vocab_size", "context", "width", "num_layers"):
-            check_whole(name, getattr(self, name))
-        check_whole("feed_forward", self.feed_forward, least=0)
-        if self.cell not in CELLS:
-            raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {self.cell!r}")
-        if not isinstance(self.tied, bool):
-            raise ValueError(f"tied must be True or False, got {self.tied!r}")
-        if not (is_number(self.dropout) and 0 <= self.dropout < 1):
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
+    @property
+    def shared(self) -> TransformerConfig:
+        """What the parts that it shares with transformers are made of: embedding, feed-forward, norms, output."""
+        c = self
+        sizes = dict(width=c.width, num_heads=1, feed_forward=c.feed_forward or 1)
+        return TransformerConfig(
+            c.vocab_size, c.context, **sizes, positions="none", dropout=c.dropout, tied=c.tied
+        )
 
 
 def initialise_cells(cells: nn.RNNBase) -> None:
@@ -85,22 +78,20 @@ def run_cells(
 
     With `lengths` `(B,)` only so many tokens of each row are read; after them the result is zeros.
     """
-    read = (
-        x
-        if lengths is None
-        else pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-    )
-    found, after = cells(read, state if isinstance(cells, nn.LSTM) else state[0])
+    T, is_pair = x.shape[1], isinstance(cells, nn.LSTM)
     if lengths is not None:
-        found, _ = pad_packed_sequence(found, batch_first=True, total_length=x.shape[1])
-    return found, after if isinstance(cells, nn.LSTM) else (after,)
+        x = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    found, after = cells(x, state if is_pair else state[0])
+    if lengths is not None:
+        found, _ = pad_packed_sequence(found, batch_first=True, total_length=T)
+    return found, after if is_pair else (after,)
 
 
 class RecurrentLayer(ResidualLayer):
     """Each token gathers from those before it, through a state: `(B, T, C)` -> `(B, T, C)`."""
 
     def __init__(self, config: RecurrentConfig):
-        super().__init__(config)
+        super().__init__(config.shared)
         self.cell = CELLS[config.cell](config.width, config.width, batch_first=True)
         initialise_cells(self.cell)
 
@@ -111,12 +102,12 @@ class RecurrentLayer(ResidualLayer):
 
 
 class RecurrentBlock(nn.Module):
-    """Recurrence, then feed-forward: a `DecoderLayer` whose attention is a recurrence."""
+    """Recurrence, then feed-forward: a `Block` whose attention is a recurrence."""
 
     def __init__(self, config: RecurrentConfig):
         super().__init__()
         self.recurrence = RecurrentLayer(config)
-        self.feed_forward = FeedForwardLayer(config)
+        self.feed_forward = FeedForwardLayer(config.shared)
         initialise(self.feed_forward)
 
     def forward(self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None) -> tuple:
@@ -152,7 +143,7 @@ class RecurrentStack(nn.Module):
         super().__init__()
         self.shift = TokenShift(config)
         self.blocks = nn.ModuleList(RecurrentBlock(config) for _ in range(config.num_layers))
-        self.norm = make_norm(config)
+        self.norm = make_norm(config.shared)
 
     def forward(self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None) -> tuple:
         """Arguments and results as those of `run_cells`."""

@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lab.nn.attention import settle_mask
+from lab.nn.model import Model
 from lab.nn.recurrence import CELLS, RecurrentConfig, RecurrentStack, initialise_cells, run_cells
-from lab.nn.stack import TokenEmbedding
+from lab.nn.stack import TokenEmbedding, check_ids
 from lab.nn.transformer import make_output
 
 __all__ = ["CELLS", "RecurrentConfig", "RecurrentLM", "RecurrentState"]
@@ -40,7 +40,7 @@ class RecurrentState:
         return RecurrentState(tuple(x.index_select(1, rows) for x in self.tensors), self.length)
 
 
-class RecurrentLM(nn.Module):
+class RecurrentLM(Model):
     """Predicts the next token from a state that each token changes.
 
     >>> model = RecurrentLM(RecurrentConfig(vocab_size=10, width=8, cell="gru"))
@@ -66,33 +66,36 @@ class RecurrentLM(nn.Module):
     def __init__(self, config: RecurrentConfig):
         super().__init__()
         c = self.config = config
-        self.embedding = TokenEmbedding(c)
+        self.embedding = TokenEmbedding(c.shared)
         # Of this name, lab.train.optim gives the matrices to Muon: fewer bits after equally many steps than AdamW,
         # for all three cells, although gates are stacked in one matrix.
         self.blocks = RecurrentStack(c) if c.feed_forward else _stacked_cells(c)
         self.dropout = nn.Dropout(c.dropout) if c.dropout else nn.Identity()
-        self.output = make_output(c, self.embedding)
+        self.output = make_output(c.shared, self.embedding)
 
     def forward(
         self,
         ids: Tensor,
         *,
         mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
         positions: Tensor | None = None,
         cache: RecurrentState | None = None,
     ) -> Tensor:
         """`ids` `(B, T)` -> logits `(B, T, V)`; with a `cache`, on from that state, which is updated in place.
 
-        Where a document begins, the state is zeros again: at each position 0 of `positions` `(T,)` or `(B, T)`,
-        and where `mask` says so. A mask, bool, broadcastable to `(B, 1, T, S)`, may say what `lab.data.masks.documents`
-        and `combine(causal, padding)` say: each token sees all of its document up to itself. A token that does
-        not see itself is padding: it leaves the state untouched, and its logits mean nothing. Without a mask
-        padding is text like any other, which is harmless at the right of a row whose state is not used again.
+        Where a document begins, the state is zeros again: where `document_ids` `(B, T)` change, and at each position
+        0 of `positions` `(T,)` or `(B, T)`. What has the id -1 is padding: it leaves the state untouched, and its
+        logits mean nothing. Without ids padding is text like any other, which is harmless at the right of a row
+        whose state is not used again.
 
-        Raises ValueError for any other mask, for what is seen of the past cannot be chosen.
+        Raises ValueError for a mask: what is seen of the past cannot be chosen.
         """
-        if ids.dim() != 2 or not ids.shape[1] or ids.is_floating_point() or ids.dtype == torch.bool:
-            raise ValueError(f"ids must be whole numbers (B, T), T > 0; got {ids.dtype} {tuple(ids.shape)}")
+        check_ids(ids, positions)
+        if mask is not None:
+            raise ValueError(
+                "a recurrent model takes no mask: give document_ids (B, T), which keep documents apart; -1 is padding"
+            )
         B, T = ids.shape
         state = self.init_hidden(B, ids.device) if cache is None else cache
         if state.tensors[0].shape[1] != B:
@@ -100,12 +103,13 @@ class RecurrentLM(nn.Module):
                 f"a state of {state.tensors[0].shape[1]} rows cannot go on with ids {(B, T)}: make one with "
                 f"model.init_hidden({B})"
             )
-        real, starts = _documents(mask, positions, B, T, state.length, ids.device)
         x = self.embedding(ids, positions)
-        if real.all() and not starts.any():
+        anew = torch.zeros_like(ids, dtype=torch.bool) if positions is None else (positions == 0).expand(B, T)
+        if document_ids is None and not anew.any():
             x, state.tensors = self._run(x, state.tensors)
         else:
-            x, state.tensors = self._run_documents(x, state.tensors, real, starts)
+            document_ids = torch.zeros_like(ids) if document_ids is None else document_ids
+            x, state.tensors = self._run_documents(x, state.tensors, document_ids, anew)
         state.length += T
         return self.output(self.dropout(x))
 
@@ -114,25 +118,32 @@ class RecurrentLM(nn.Module):
             return self.blocks(x, state, lengths)
         return run_cells(self.blocks, x, state, lengths)
 
-    def _run_documents(self, x: Tensor, tensors: tuple[Tensor, ...], real: Tensor, starts: Tensor) -> tuple:
-        """Each document as a row of its own, without padding; then all put back in their places."""
-        B, T, C = x.shape
-        document = torch.arange(B, device=x.device)[:, None] * (T + 1) + starts.cumsum(1)  # (B, T)
-        names, which, lengths = document[real].unique_consecutive(return_inverse=True, return_counts=True)
-        after = tuple(t.clone() for t in tensors)
-        found = x.new_zeros(B, T, C)
-        if len(names):
-            row, nth = names // (T + 1), names % (T + 1)
-            place = torch.arange(len(which), device=x.device) - (lengths.cumsum(0) - lengths)[which]
-            alone = x.new_zeros(len(names), int(lengths.max()), C)
-            alone[which, place] = x[real]
-            goes_on = (nth == 0)[:, None]  # the others begin anew
-            before = tuple(t[:, row] * goes_on for t in tensors)
-            read, ends = self._run(alone, before, lengths)
-            found[real] = read[which, place]
-            last = torch.cat((row[1:] != row[:-1], row.new_ones(1, dtype=torch.bool)))
-            for t, end in zip(after, ends, strict=True):
-                t[:, row[last]] = end[:, last]
+    def _run_documents(self, x: Tensor, tensors: tuple[Tensor, ...], document_ids: Tensor, anew: Tensor):
+        """Each document as a row of its own, without padding; then all put back in their places.
+
+        The first of a row goes on from the state, unless `anew` bool `(B, T)` says that it begins there too.
+        """
+        found, after = torch.zeros_like(x), tuple(t.clone() for t in tensors)
+        real = document_ids >= 0
+        if not real.any():
+            return found, after
+        row, document = real.nonzero()[:, 0], document_ids[real]  # (N,) of the N real tokens
+        new_row = row.diff(prepend=row[:1] - 1) > 0
+        from_zeros = anew[real] | (document.diff(prepend=document[:1]) != 0) & ~new_row
+        starts = new_row | from_zeros  # where one of D documents starts
+        which = starts.cumsum(0) - 1
+        lengths, place = (
+            which.bincount(),
+            torch.arange(len(row), device=x.device) - starts.nonzero()[which, 0],
+        )
+        alone = x.new_zeros(len(lengths), int(lengths.max()), x.shape[2])
+        alone[which, place] = x[real]
+        row, goes_on = row[starts], ~from_zeros[starts, None]  # (D,), (D, 1)
+        read, ends = self._run(alone, tuple(t[:, row] * goes_on for t in tensors), lengths)
+        found[real] = read[which, place]
+        last = row.diff(append=row[-1:] + 1) > 0  # of its row
+        for t, end in zip(after, ends, strict=True):
+            t[:, row[last]] = end[:, last]
         return found, after
 
     def init_hidden(self, batch: int, device: torch.device | str = "cpu") -> RecurrentState:
@@ -146,49 +157,9 @@ class RecurrentLM(nn.Module):
 
     new_cache = init_hidden
 
-    @property
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
-
 
 def _stacked_cells(c: RecurrentConfig) -> nn.RNNBase:
     between = c.dropout if c.num_layers > 1 else 0.0  # on what goes up, never on (Zaremba et al. 2014)
     cells = CELLS[c.cell](c.width, c.width, c.num_layers, batch_first=True, dropout=between)
     initialise_cells(cells)
     return cells
-
-
-def _documents(mask, positions, B: int, T: int, past: int, device) -> tuple[Tensor, Tensor]:
-    """Which tokens are real, and which begin a document: bool `(B, T)` each."""
-    real = torch.ones(B, T, dtype=torch.bool, device=device)
-    starts = torch.zeros_like(real)
-    if mask is not None:
-        real, starts = _read_mask(mask, B, T, past)
-    if positions is not None:
-        if positions.shape not in ((T,), (B, T), (1, T)) or positions.is_floating_point():
-            raise ValueError(
-                f"positions must be whole numbers (T,) or (B, T) for ids {(B, T)}, got {positions.dtype} "
-                f"{tuple(positions.shape)}"
-            )
-        starts = starts | (positions == 0)
-    return real, starts & real
-
-
-def _read_mask(mask: Tensor, B: int, T: int, past: int) -> tuple[Tensor, Tensor]:
-    """The same as a mask says it. Of the tokens read before it matters only whether any is seen."""
-    allowed, empty = settle_mask(mask, B, T, past + T)
-    allowed = allowed if empty is None else allowed & ~empty
-    earlier, now = allowed.expand(B, 1, T, past + T)[:, 0].split([past, T], dim=-1)
-    real = now.diagonal(dim1=1, dim2=2)
-    goes_on = earlier.any(-1)
-    starts = real & ~goes_on & ~now.tril(-1).any(-1)
-    document = starts.cumsum(1)
-    whole = ((document[:, :, None] == document[:, None]) & real[:, None]).tril()
-    wrong = real & ((now != whole).any(-1) | (goes_on != (document == 0)))
-    if wrong.any():
-        row, t = wrong.nonzero()[0].tolist()
-        raise ValueError(
-            f"a recurrent model cannot honour this mask: in row {row}, token {t} does not see just its document up to "
-            "itself. It takes masks.causal, documents, and causal combined with padding; not windows or prefixes"
-        )
-    return real, starts

@@ -15,16 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.nn.attention import MultiHeadAttention
-from lab.nn.blocks import DecoderLayer, FeedForwardLayer, SelfAttentionLayer
+from lab.nn.blocks import Block, FeedForwardLayer, SelfAttentionLayer
 from lab.nn.cache import KeyValueCache, LayerCache
-from lab.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
+from lab.nn.positions import LearnedPositions, Positions, RotaryPositions, SinusoidalPositions
 from lab.nn.stack import Stack, TokenEmbedding
 from lab.nn.transformer import DecoderOnlyTransformer
 
 # A model of these alone computes what `Step` does. With any other module in it, or a hook, it is read as it is.
 KNOWN = {
-    DecoderOnlyTransformer, TokenEmbedding, Stack, DecoderLayer, SelfAttentionLayer, MultiHeadAttention,
-    FeedForwardLayer, RotaryPositions, LearnedPositions, SinusoidalPositions,
+    DecoderOnlyTransformer, TokenEmbedding, Stack, Block, SelfAttentionLayer, MultiHeadAttention,
+    FeedForwardLayer, Positions, RotaryPositions, LearnedPositions, SinusoidalPositions,
     nn.ModuleList, nn.Embedding, nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Dropout, nn.Identity,
 }  # fmt: skip
 
@@ -74,9 +74,9 @@ class Step:
         if isinstance(place, LearnedPositions):
             self.place = place.weight.detach()
         self.cos = self.sin = None
-        if stack.rotary is not None:
+        if isinstance(place, RotaryPositions):
             half = c.head_width // 2
-            self.cos, sin = stack.rotary.cos, stack.rotary.sin
+            self.cos, sin = place.cos, place.sin
             self.sin = torch.cat(
                 (-sin[:, :half], sin[:, half:]), dim=-1
             )  # for channels that have changed halves
@@ -141,7 +141,7 @@ def _is_special(module: nn.Module) -> bool:
     return type(module) not in KNOWN or bool(hooked)
 
 
-def _layer(block: DecoderLayer) -> Layer:
+def _layer(block: Block) -> Layer:
     attention, feed_forward = block.self_attention.attention, block.feed_forward
     return Layer(
         _norm(block.self_attention.norm),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lab.nn.cache import KeyValueCache
 from lab.nn.config import TransformerConfig
+from lab.nn.model import Model
 from lab.nn.stack import Stack, TokenEmbedding, settle_positions
 
 __all__ = [
@@ -18,7 +19,7 @@ __all__ = [
 ]
 
 
-class DecoderOnlyTransformer(nn.Module):
+class DecoderOnlyTransformer(Model):
     """Predicts the next token from those before it (GPT; Radford et al. 2018).
 
     >>> model = DecoderOnlyTransformer(TransformerConfig(vocab_size=10, width=8, num_heads=2, feed_forward=16))
@@ -30,7 +31,7 @@ class DecoderOnlyTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = TokenEmbedding(config)
-        self.decoder = Stack(config, causal=True)
+        self.decoder = Stack(config, causal=True, positions=self.embedding.place)
         self.output = make_output(config, self.embedding)
 
     def forward(
@@ -38,58 +39,61 @@ class DecoderOnlyTransformer(nn.Module):
         ids: Tensor,
         *,
         mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
         positions: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         """`ids` `(B, T)` -> logits `(B, T, V)`.
 
-        `mask` bool, broadcastable to `(B, 1, T, S)`, `True` = may attend; `None` = causal. With a `cache`
-        the ids hold only what is new, S counts the cached tokens too, and the cache is updated in place.
-        Raises ValueError when the tokens would not fit in the context.
+        Each token attends to itself and what came before it, and where `document_ids` `(B, T)` are given only to
+        its own document; -1 is padding. A `mask`, bool, broadcastable to `(B, 1, T, S)`, `True` = may attend, is used
+        in place of all that. With a `cache` the ids hold only what is new, S counts the cached tokens too, and the
+        cache is updated in place. Raises ValueError when the tokens would not fit in the context.
         """
         positions = settle_positions(ids, positions, cache.length if cache is not None else 0, self.config)
-        return self.output(self.decoder(self.embedding(ids, positions), positions, mask=mask, cache=cache))
+        x = self.embedding(ids, positions)
+        return self.output(self.decoder(x, positions, mask=mask, document_ids=document_ids, cache=cache))
 
-    def attention_maps(self, ids: Tensor, *, mask=None, positions=None) -> list[Tensor]:
-        """The attention weights `(B, H, T, T)` of each layer while reading `ids` `(B, T)`."""
+    def attention_maps(self, ids: Tensor, *, positions: Tensor | None = None, **facts) -> list[Tensor]:
+        """The attention weights `(B, H, T, T)` of each layer while reading `ids` `(B, T)`, as `forward` does."""
         positions = settle_positions(ids, positions, 0, self.config)
-        return self.decoder.attention_maps(self.embedding(ids, positions), positions, mask=mask)
+        return self.decoder.attention_maps(self.embedding(ids, positions), positions, **facts)
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows, for reading a text a few tokens at a time."""
-        return make_cache(self.decoder, batch, device)
-
-    @property
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
+        return self.decoder.new_cache(batch, device)
 
 
-class EncoderOnlyTransformer(nn.Module):
+class EncoderOnlyTransformer(Model):
     """Says of every token what it should be, having seen those on both sides (BERT; Devlin et al. 2019)."""
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.config = config
         self.embedding = TokenEmbedding(config)
-        self.encoder = Stack(config, causal=False)
+        self.encoder = Stack(config, causal=False, positions=self.embedding.place)
         self.output = make_output(config, self.embedding)
 
-    def forward(self, ids: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
-        """`ids` `(B, T)` -> logits `(B, T, V)`; `mask` as in the decoder, but `None` = all see all."""
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """`ids` `(B, T)` -> logits `(B, T, V)`; arguments as in the decoder, but each token sees both ways."""
         positions = settle_positions(ids, positions, 0, self.config)
-        return self.output(self.encoder(self.embedding(ids, positions), positions, mask=mask))
+        x = self.embedding(ids, positions)
+        return self.output(self.encoder(x, positions, mask=mask, document_ids=document_ids))
 
-    def attention_maps(self, ids: Tensor, *, mask=None, positions=None) -> list[Tensor]:
-        """The attention weights `(B, H, T, T)` of each layer while reading `ids` `(B, T)`."""
+    def attention_maps(self, ids: Tensor, *, positions: Tensor | None = None, **facts) -> list[Tensor]:
+        """The attention weights `(B, H, T, T)` of each layer while reading `ids` `(B, T)`, as `forward` does."""
         positions = settle_positions(ids, positions, 0, self.config)
-        return self.encoder.attention_maps(self.embedding(ids, positions), positions, mask=mask)
-
-    @property
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
+        return self.encoder.attention_maps(self.embedding(ids, positions), positions, **facts)
 
 
-class EncoderDecoderTransformer(nn.Module):
+class EncoderDecoderTransformer(Model):
     """Reads a source on both sides, then writes a target one token after the other (Vaswani et al. 2017).
 
     >>> sizes = dict(width=8, num_heads=2, feed_forward=16)
@@ -104,13 +108,13 @@ class EncoderDecoderTransformer(nn.Module):
         super().__init__()
         if source.width != config.width:
             raise ValueError(
-                f"encoder and decoder must be equally wide, got {source.width} and {config.width}"
+                f"encoder and decoder must be of equal width, got {source.width} and {config.width}"
             )
         self.source_config, self.config = source, config
         self.source_embedding = TokenEmbedding(source)
-        self.encoder = Stack(source, causal=False)
+        self.encoder = Stack(source, causal=False, positions=self.source_embedding.place)
         self.embedding = TokenEmbedding(config)
-        self.decoder = Stack(config, causal=True, reads_memory=True)
+        self.decoder = Stack(config, causal=True, reads_memory=True, positions=self.embedding.place)
         self.output = make_output(config, self.embedding)
 
     def forward(
@@ -149,11 +153,7 @@ class EncoderDecoderTransformer(nn.Module):
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows, for decoding a few tokens at a time."""
-        return make_cache(self.decoder, batch, device)
-
-    @property
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
+        return self.decoder.new_cache(batch, device)
 
 
 def make_output(config: TransformerConfig, embedding: TokenEmbedding) -> nn.Linear:
@@ -170,12 +170,5 @@ def make_output(config: TransformerConfig, embedding: TokenEmbedding) -> nn.Line
     else:
         nn.init.normal_(embedding.token.weight, std=1.0)
         nn.init.zeros_(output.weight)
-    if config.positions == "learned":
-        nn.init.normal_(embedding.place.weight, std=0.01 if config.tied else 0.1)
+    embedding.place.initialise(config)
     return output
-
-
-def make_cache(decoder: Stack, batch: int, device: torch.device | str) -> KeyValueCache:
-    """An empty cache for a stack of decoder layers."""
-    c, dtype = decoder.config, next(decoder.parameters()).dtype
-    return KeyValueCache(c.num_layers, batch, c.context, *decoder.cache_shapes, device=device, dtype=dtype)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.nn.attention import SettledMask
-from lab.nn.blocks import EncoderLayer, ResidualLayer, initialise
+from lab.nn.blocks import Block, ResidualLayer, initialise
 from lab.nn.config import TransformerConfig
 from lab.nn.stack import Stack
 
@@ -35,17 +35,17 @@ class ConvolutionLayer(ResidualLayer):
         return self.add(x, self.output(F.silu(self.middle_norm(mixed))))
 
 
-class ConvEncoderLayer(EncoderLayer):
+class ConvEncoderLayer(Block):
     """Self-attention, convolution, then feed-forward: far, near, and each frame alone."""
 
     def __init__(self, config: TransformerConfig, kernel: int):
         super().__init__(config)
         self.convolution = ConvolutionLayer(config, kernel)
 
-    def forward(self, x: Tensor, mask: SettledMask | None = None, *, rotation=None) -> Tensor:
+    def forward(self, x: Tensor, mask: SettledMask | None = None, *, causal=False, turn=None) -> Tensor:
         """`mask` says of the keys `(B, 1, 1, S)` which are no padding."""
         real = None if mask is None else mask.allowed[:, 0, 0]
-        return self.feed_forward(self.convolution(self.self_attention(x, mask, rotation=rotation), real))
+        return self.feed_forward(self.convolution(self.self_attention(x, mask, turn=turn), real))
 
 
 class SpeechEncoder(Stack):

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lab.data import masks
-from lab.nn.attention import settle_mask
 from lab.nn.cache import KeyValueCache
 from lab.nn.config import TransformerConfig, check_whole
 from lab.nn.stack import Stack, TokenEmbedding, settle_positions
-from lab.nn.transformer import make_cache, make_output
+from lab.nn.transformer import make_output
 from lab.speech.embedding import KINDS, make_embedding, real_frames, reduced, steps_of
 from lab.speech.encoder import SpeechEncoder
 from lab.speech.features import FeatureError, FeatureSpec, Normalizer
@@ -142,7 +141,7 @@ class SpeechTransformer(nn.Module):
         nn.init.zeros_(self.ctc_output.weight)
         nn.init.zeros_(self.ctc_output.bias)
         self.embedding = TokenEmbedding(c.decoder)
-        self.decoder = Stack(c.decoder, causal=True, reads_memory=True)
+        self.decoder = Stack(c.decoder, causal=True, reads_memory=True, positions=self.embedding.place)
         self.output = make_output(c.decoder, self.embedding)
 
     def forward(self, features: Tensor, lengths: Tensor, ids: Tensor | None = None) -> Recognised:
@@ -210,21 +209,13 @@ class SpeechTransformer(nn.Module):
 
     def cross_attention_maps(self, ids: Tensor, heard: Heard) -> list[Tensor]:
         """How much each token takes of each frame while ids `(B, U)` are read: `(B, H, U, S)` for each layer."""
-        B, U = ids.shape
         positions = settle_positions(ids, None, 0, self.config.decoder)
-        x, maps = self.embedding(ids, positions), []
-        rotation = self.decoder.rotary(positions)
-        mask = None if heard.mask is None else settle_mask(heard.mask, B, U, heard.memory.shape[1])
-        for block in self.decoder.blocks:
-            asking = block.self_attention(x, causal=True, rotation=rotation)
-            layer = block.cross_attention
-            maps.append(layer.attention.weights(layer.read(asking), mask, memory=heard.memory))
-            x = block(x, rotation=rotation, memory=heard.memory, memory_mask=mask)
-        return maps
+        x = self.embedding(ids, positions)
+        return self.decoder.attention_maps(x, positions, memory=heard.memory, memory_mask=heard.mask)
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows, for decoding a few tokens at a time."""
-        return make_cache(self.decoder, batch, device)
+        return self.decoder.new_cache(batch, device)
 
     @property
     def num_parameters(self) -> int:

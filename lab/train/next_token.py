@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lab.data import IGNORE, Batch, masks, random_windows
+from lab.data import IGNORE, Batch, random_windows
 from lab.nn import DecoderOnlyTransformer, RecurrentConfig, RecurrentLM, TransformerConfig
 from lab.score import score_lines
 from lab.train.material import TextMaterial, text_material
@@ -20,10 +20,8 @@ EVALUATED_LINES = 200  # validation lines that are looked at on the way; the sco
 
 def next_token_loss(model: nn.Module, batch: Batch, step: Step | None = None) -> Loss:
     """The cross-entropy of the targets in nats, summed, and how many there are."""
-    mask = batch.mask
-    if mask is None and batch.document_ids is not None:
-        mask = masks.documents(batch.document_ids)
-    logits = model(batch.ids, mask=mask, positions=batch.positions)  # (B, T, V)
+    facts = {"mask": batch.mask, "document_ids": batch.document_ids, "positions": batch.positions}
+    logits = model(batch.ids, **{name: fact for name, fact in facts.items() if fact is not None})  # (B, T, V)
     nats = F.cross_entropy(
         logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
     )

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from lab.show.diagrams.sketch import draw
+from lab.show.diagrams.render import to_svg
+from lab.show.diagrams.sketch import sketch
 
 DESCRIPTION = (
     "Left, downwards: the corpus and the tokenizer make ids, and ids make batches. Right: the model's weights, the "
@@ -57,7 +58,7 @@ def run() -> str:
 
     `PIECES` says the same as a table. The files are those that `lab.runs.save` writes.
     """
-    return draw(_dot(), DESCRIPTION)
+    return sketch(to_svg(_dot()), DESCRIPTION)
 
 
 def _dot() -> str:

@@ -1,9 +1,18 @@
-"""Measuring a model without leaving a trace in it."""
+"""What all models here have in common."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+
+
+class Model(nn.Module):
+    """A module that knows its size."""
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are learned; tied weights count once."""
+        return sum(p.numel() for p in self.parameters())
 
 
 @contextmanager
