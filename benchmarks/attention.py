@@ -317,7 +317,7 @@ def decoders(
         )
 
     def with_probabilities() -> Tensor:
-        drawn = generate(ours, prompt[0].tolist(), max_new_tokens=n, sampling=Sampling(temperature=0))
+        drawn = generate(ours, prompt[0].tolist(), max_new_tokens=n, strategy=Sampling(temperature=0))
         return torch.cat([prompt, torch.tensor([[d.token for d in drawn]])], dim=1)
 
     sides = {"lab": lambda: greedy(ours, prompt, n), "transformers": with_transformers}

@@ -130,7 +130,7 @@ def test_sample_writes_what_the_model_draws(monkeypatch, capsys, place, folder):
         run.model,
         [run.tokenizer.bos_id, *run.tokenizer.encode("line")],
         max_new_tokens=9,
-        sampling=Sampling(0.5),
+        strategy=Sampling(0.5),
         generator=torch.Generator().manual_seed(3),
         stop_id=run.tokenizer.eos_id,
     )

@@ -4,11 +4,9 @@ from itertools import product
 import pytest
 import torch
 
-from lab.decode.beam import beam_search, n_best
+from lab.decode import BeamSearch, Sampling, beam_search, generate, generate_batch, n_best
 from lab.decode.reading import make_readers
-from lab.decode.search import BeamSearch, Sampling, generate, generate_batch
-from lab.nn.recurrent import RecurrentConfig, RecurrentLM
-from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.nn import DecoderOnlyTransformer, RecurrentConfig, RecurrentLM, TransformerConfig
 
 STOP = 3
 
@@ -181,18 +179,17 @@ def test_a_vocabulary_smaller_than_the_beam_and_tokens_that_cannot_come():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    "call, about",
     [
-        (dict(width=0), "width .* got 0"),
-        (dict(width=2.0), "width .* got 2.0"),
-        (dict(num_best=5), "4 beams .* num_best 5"),
-        (dict(length_penalty=math.inf), "length_penalty .* inf"),
-        (dict(early_stopping="always"), "early_stopping .* 'always'"),
-        (dict(early_stopping=1), "early_stopping .* got 1"),
+        (lambda: BeamSearch(width=0), "width"),
+        (lambda: BeamSearch(width=2.0), "width"),
+        (lambda: BeamSearch(num_best=5), "num_best"),
+        (lambda: BeamSearch(length_penalty=math.inf), "length_penalty"),
+        (lambda: BeamSearch(early_stopping="always"), "early_stopping"),
+        (lambda: BeamSearch(early_stopping=1), "early_stopping"),
+        (lambda: next(beam_search(transformer(), [[2]], Sampling(), max_new_tokens=1)), "BeamSearch"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_with_the_value(settings, message):
-    with pytest.raises(ValueError, match=message):
-        BeamSearch(**settings)
-    with pytest.raises(ValueError, match="takes a BeamSearch"):
-        next(beam_search(transformer(), [[2]], Sampling(), max_new_tokens=1))
+def test_refusals(call, about):
+    with pytest.raises(ValueError, match=about):
+        call()

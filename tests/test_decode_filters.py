@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.decode.filters import filter_logits, kept_mass, min_p, repetition_penalty, temperature, top_k, top_p
-from lab.decode.strategies import Sampling
+from lab.decode import Sampling
+from lab.decode.filters import FILTERS, kept_mass, min_p, repetition_penalty, temperature, top_k, top_p
 
 LOGITS = torch.tensor([0.3, 2.0, -1.0, 2.0, 0.0], dtype=torch.float64)
 some_logits = st.lists(st.floats(-20, 20), min_size=1, max_size=30)
@@ -21,18 +21,9 @@ def test_filters_that_should_change_nothing_change_nothing():
     ids = torch.tensor([1, 2, 2])
     for filtered in (
         temperature(LOGITS, 1), top_k(LOGITS, 5), top_k(LOGITS, 99), top_p(LOGITS, 1.0), min_p(LOGITS, 0),
-        repetition_penalty(LOGITS, ids, 1), filter_logits(LOGITS, ids=ids), Sampling().logits(LOGITS),
+        repetition_penalty(LOGITS, ids, 1), Sampling().logits(LOGITS), Sampling().logits(LOGITS, ids),
     ):  # fmt: skip
         assert torch.equal(filtered, LOGITS)
-
-
-def test_temperature_zero_is_greedy_and_the_smaller_id_wins_a_tie():
-    assert kept(temperature(LOGITS, 0)) == [1]
-
-
-def test_top_k_keeps_k_in_any_leading_shape():
-    assert kept(top_k(LOGITS, 3)) == [0, 1, 3]
-    assert (top_k(torch.randn(2, 3, 7), 4).isfinite().sum(-1) == 4).all()
 
 
 @given(some_logits, st.floats(1e-6, 1))
@@ -54,8 +45,6 @@ def test_filters_are_applied_in_the_stated_order():
     logits, ids = torch.linspace(-3, 4, 12, dtype=torch.float64), torch.tensor([11, 3, 10])
     penalised = repetition_penalty(logits, ids, 1.7)
     by_hand = min_p(top_p(top_k(temperature(penalised, 2.5), 9), 0.8), 0.5)
-    together = filter_logits(logits, temperature_=2.5, k=9, p=0.8, minimum=0.5, penalty=1.7, ids=ids)
-    assert torch.equal(together, by_hand)
     assert torch.equal(Sampling(2.5, 9, 0.8, 0.5, 1.7).logits(logits, ids), by_hand)
     for other in (
         top_p(top_k(temperature(penalised, 2.5), 9), 0.8),
@@ -66,34 +55,50 @@ def test_filters_are_applied_in_the_stated_order():
         assert not torch.equal(other, by_hand), "each part and its place must show"
 
 
+def test_filters_from_outside_come_last_and_greedy_decoding_asks_them_too():
+    logits, ids, seen = torch.linspace(-3, 4, 12, dtype=torch.float64), torch.tensor([11, 3, 10]), []
+
+    def without_the_last(logits, ids):
+        seen.append((logits, ids))
+        return logits.scatter(-1, ids[..., -1:], -math.inf)
+
+    sampling = Sampling(2.5, 9, 0.8, 0.1, 1.7, filters=(without_the_last, lambda logits, ids: logits - 1))
+    built_in = Sampling(2.5, 9, 0.8, 0.1, 1.7).logits(logits, ids)
+    assert torch.equal(sampling.logits(logits, ids), built_in.scatter(-1, ids[-1:], -math.inf) - 1)
+    assert torch.equal(seen[0][0], built_in) and seen[0][1] is ids
+    greedy = Sampling(0, filters=(without_the_last,))
+    assert kept(greedy.logits(logits, torch.tensor([11]))) == [10] and greedy.is_greedy
+    tokens, _, _ = greedy.choose(logits.expand(2, -1), torch.tensor([[11], [3]]))
+    assert tokens.tolist() == [10, 11]
+    assert sampling.removes and Sampling(filters=(without_the_last,)).removes
+
+
 @pytest.mark.parametrize(
-    ("function", "value"),
-    [
-        (temperature, -0.1),
-        (temperature, math.nan),
-        (top_k, 0),
-        (top_p, 0.0),
-        (top_p, 1.01),
-        (top_p, math.nan),
-        (min_p, -0.1),
-        (min_p, 1.1),
-        (top_k, 1.5),
-    ],
+    "call, about",
+    [(lambda name=name, value=value: Sampling(**{name: value}), name) for name, value in (
+        ("temperature", -0.1), ("temperature", math.inf), ("temperature", math.nan), ("top_k", 0), ("top_k", 2.5),
+        ("top_p", 0.0), ("top_p", 1.5), ("min_p", -1), ("repetition_penalty", 0), ("filters", (3,)),
+    )]
+    + [(lambda fn=fn, value=value: fn(LOGITS, value), str(value)) for fn, value in (
+        (temperature, -0.1), (temperature, math.nan), (top_k, 0), (top_p, 0.0), (top_p, 1.01), (top_p, math.nan),
+        (min_p, -0.1), (min_p, 1.1),
+    )]
+    + [(lambda value=value: repetition_penalty(LOGITS, torch.tensor([0]), value), str(value)) for value in (
+        0, -1.0, math.inf, math.nan,
+    )],
+)  # fmt: skip
+def test_refusals(call, about):
+    with pytest.raises(ValueError, match=about):
+        call()
+
+
+@pytest.mark.parametrize(
+    "logits, about",
+    [([0.0, math.nan], "nan"), ([[0.0, -math.inf], [-math.inf] * 2], "row 1"), ([0.0, math.inf], "inf")],
 )
-def test_settings_out_of_range_are_refused_with_the_value(function, value):
-    with pytest.raises(ValueError, match=str(value)):
-        function(LOGITS, value)
-
-
-def test_broken_logits_are_refused():
-    with pytest.raises(ValueError, match="NaN"):
-        filter_logits(torch.tensor([0.0, math.nan]))
-    with pytest.raises(ValueError, match=r"row 1 .*no token is left"):
-        filter_logits(torch.tensor([[0.0, -math.inf], [-math.inf, -math.inf]]))
-    with pytest.raises(ValueError, match="inf"):
-        filter_logits(torch.tensor([0.0, math.inf]))
-    with pytest.raises(ValueError, match=r"1\.3 needs `ids`"):
-        filter_logits(LOGITS, penalty=1.3)
+def test_broken_logits_are_refused(logits, about):
+    with pytest.raises(ValueError, match=about):
+        Sampling().logits(torch.tensor(logits))
 
 
 @given(some_logits, st.floats(0, 1))
@@ -125,15 +130,14 @@ def test_the_repetition_penalty_counts_each_token_once_and_touches_no_other(valu
     assert torch.equal(logits, before), "the logits given stay as they are"
 
 
-def test_the_repetition_penalty_takes_rows_and_refuses_what_it_cannot_use():
-    ids = torch.tensor([[0, 0], [1, 4]])
-    rows = repetition_penalty(LOGITS.expand(2, 5), ids, 2.0)
+def test_the_repetition_penalty_takes_rows():
+    rows = repetition_penalty(LOGITS.expand(2, 5), torch.tensor([[0, 0], [1, 4]]), 2.0)
     assert rows.tolist() == [[0.15, 2.0, -1.0, 2.0, 0.0], [0.3, 1.0, -1.0, 2.0, 0.0]]
-    for penalty in (0, -1.0, math.inf, math.nan):
-        with pytest.raises(ValueError, match=str(penalty)):
-            repetition_penalty(LOGITS, ids[0], penalty)
-    with pytest.raises(ValueError, match=r"from 0 to 4; got .*7"):
-        repetition_penalty(LOGITS, torch.tensor([7]), 2.0)
+
+
+def test_each_filter_of_the_list_has_its_field_whose_default_changes_nothing():
+    for change in FILTERS:
+        assert hasattr(Sampling, change.__name__), f"Sampling needs a field {change.__name__}"
 
 
 @pytest.mark.parametrize("fn", [

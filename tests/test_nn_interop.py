@@ -200,7 +200,7 @@ def test_their_greedy_decoding_gives_our_tokens(config):
             weight.data.zero_()
     theirs, prompt = to_transformers(ours), [2, 9, 30]
     there = theirs.generate(torch.tensor([prompt]), max_new_tokens=20, do_sample=False)[0].tolist()
-    here = [d.token for d in generate(ours, prompt, max_new_tokens=20, sampling=Sampling(temperature=0))]
+    here = [d.token for d in generate(ours, prompt, max_new_tokens=20, strategy=Sampling(temperature=0))]
     assert there == prompt + here
     assert theirs.generation_config.eos_token_id is None, "2, Llama's usual end, may be any token here"
     assert len(set(here)) > 5

@@ -603,7 +603,7 @@ def test_scores_leave_the_mode_of_the_model_and_refuse_no_lines():
 
 def test_the_decoder_alone_writes_with_a_cache():
     model = restless()
-    drawn = generate(NextCharacter(model), [BOS], max_new_tokens=8, sampling=Sampling(0.0))
+    drawn = generate(NextCharacter(model), [BOS], max_new_tokens=8, strategy=Sampling(0.0))
     text = [BOS]
     for token in islice(drawn, 8):
         assert token.token == int(model.decode(torch.tensor([text]))[0, -1].argmax())

@@ -289,7 +289,7 @@ def test_lines_are_scored_as_one_by_one(cell):
 def test_a_text_is_written_from_one_state_without_end(cell):
     model, fed = recurrent(cell), []
     model.register_forward_hook(lambda _, args, __: fed.append(args[0].shape[1]))
-    drawn = list(generate(model, [2, 7, 8], max_new_tokens=40, sampling=Sampling(temperature=0.0)))
+    drawn = list(generate(model, [2, 7, 8], max_new_tokens=40, strategy=Sampling(temperature=0.0)))
     assert fed == [3] + [1] * 39, "each token is read once, past the context too"
     text = [2, 7, 8] + [step.token for step in drawn]
     probabilities = model(torch.tensor([text]))[0].softmax(-1)

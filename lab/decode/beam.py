@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lab.decode.filters import REMOVED, check_logits
 from lab.decode.hypotheses import BeamStep, Candidate, Hypothesis, likeliest
-from lab.decode.reading import Model, Reader, evaluating, make_readers
+from lab.decode.reading import Model, Reader, in_turn
 from lab.decode.strategies import BeamSearch
 
 
@@ -23,8 +23,7 @@ def beam_search(
     max_new_tokens: int,
     stop_id: int | None = None,
     num_alternatives: int = 0,
-    cut_prompt: bool = False,
-    cached: bool = True,
+    **options,
 ) -> Iterator[tuple[BeamStep | None, ...]]:
     """Search for the likeliest continuations: at each step a `BeamStep` for each prompt, None when its search is over.
 
@@ -43,20 +42,11 @@ def beam_search(
     strategy = strategy or BeamSearch()
     if not isinstance(strategy, BeamSearch):
         raise ValueError(f"a beam search takes a BeamSearch, got {strategy!r}")
-    readers = make_readers(
-        model, prompts, max_new_tokens=max_new_tokens, cut_prompt=cut_prompt, cached=cached
-    )
-    groups = [_Group(reader, strategy, max_new_tokens, stop_id, num_alternatives) for reader in readers]
-    num_prompts = sum(len(group.searches) for group in groups)
-    with evaluating(model):
-        while groups:
-            steps: list[BeamStep | None] = [None] * num_prompts
-            for group in groups:
-                with torch.inference_mode():
-                    for name, step in group.advance():
-                        steps[name] = step
-            yield tuple(steps)
-            groups = [group for group in groups if group.searches]
+
+    def begin(reader: Reader):
+        return _Group(reader, strategy, max_new_tokens, stop_id, num_alternatives).advance
+
+    yield from in_turn(model, prompts, begin, max_new_tokens=max_new_tokens, **options)
 
 
 def n_best(
@@ -116,8 +106,8 @@ class _Group:
                 rows += new_rows
                 tokens += [0 if beam is None else beam.token for beam in search.beams]
         self.searches = going_on
+        self.reader.select(rows)
         if going_on:
-            self.reader.select(rows)
             self.reader.append(torch.tensor(tokens))
         return steps
 

@@ -8,16 +8,21 @@ rounding of a matrix product, beside others and alone, whatever model reads it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from operator import index
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from lab.data.flat import check_whole
+from lab.nn import evaluating
 from lab.nn.step import make_step
 
 Model = nn.Module | Callable[[Tensor], Tensor]
+Step = TypeVar("Step")
 
 
 class Reader:
@@ -29,12 +34,13 @@ class Reader:
     """
 
     def __init__(
-        self, model: Model, ids: Tensor, names: Sequence[int], *, room: int, context: float, cache, step
+        self, model: Model, ids: Tensor, names: Sequence[int], *, room: int, context: float, new_cache, step
     ):
         self.model, self.names, self.length = model, list(names), ids.shape[1]
         self.ids = torch.cat([ids, ids.new_zeros(len(ids), room)], dim=1)  # with room for what follows
         self.device = next(model.parameters()).device if is_language_model(model) else ids.device
-        self.context, self.cache, self.step = context, cache, step
+        self.context, self.new_cache, self.step = context, new_cache, step
+        self.cache = new_cache(len(ids)) if new_cache else None
         self.start = self.read = 0  # where the context begins, and how far the cache has read
 
     @property
@@ -47,7 +53,7 @@ class Reader:
         if self.length - self.start > self.context:
             self.start = self.read = self.length - max(1, self.context // 2)
             if self.cache is not None:
-                self.cache = self.model.new_cache(self.ids.shape[0], self.device)
+                self.cache = self.new_cache(len(self.ids))
         logits = self._read()
         return (logits if logits.dtype == torch.float64 else logits.float()).cpu()
 
@@ -101,18 +107,17 @@ def make_readers(
     Raises ValueError for no prompts, a prompt without tokens, ids that the model does not know, and a prompt longer
     than its context, unless `cut_prompt` says to read the last `context` tokens.
     """
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
+    check_whole(1, max_new_tokens=max_new_tokens)
     if not is_language_model(model) and not callable(model):
         raise ValueError(
             f"expected a model with new_cache, or a function of ids (B, T) that gives logits (B, V); got {model!r}"
         )
-    vocab_size, context, device = None, math.inf, None
+    vocab_size = context = math.inf
+    new_cache = step = None
     if is_language_model(model):
-        device = next(model.parameters()).device
-        vocab_size, context = model.config.vocab_size, model.new_cache(1, device).max_length
-    cached = cached and is_language_model(model)
-    step = make_step(model) if cached else None
+        new_cache = partial(model.new_cache, device=next(model.parameters()).device)
+        vocab_size, context = model.config.vocab_size, new_cache(1).max_length
+        step = make_step(model) if cached else None
     groups: dict[int, list[tuple[int, list[int]]]] = {}
     for name, prompt in enumerate(prompts):
         ids = _checked(prompt, vocab_size)
@@ -126,27 +131,38 @@ def make_readers(
         groups.setdefault(len(ids), []).append((name, ids))
     if not groups:
         raise ValueError("no prompts were given")
-    readers = []
-    for rows in groups.values():
-        names, texts = zip(*rows, strict=True)
-        cache = model.new_cache(len(rows), device) if cached else None
-        settings = dict(room=max_new_tokens, context=context, cache=cache, step=step)
-        readers.append(Reader(model, torch.tensor(texts), names, **settings))
-    return readers
+    settings = dict(room=max_new_tokens, context=context, new_cache=new_cache if cached else None, step=step)
+    pairs = [zip(*rows, strict=True) for rows in groups.values()]
+    return [Reader(model, torch.tensor(texts), names, **settings) for names, texts in pairs]
 
 
-@contextmanager
-def evaluating(model: Model) -> Iterator[None]:
-    """Without dropout; afterwards in the mode it was in."""
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
+def in_turn(
+    model: Model,
+    prompts: Sequence[Sequence[int]] | Tensor,
+    begin: Callable[[Reader], Callable[[], Iterable[tuple[int, Step]]]],
+    *,
+    max_new_tokens: int,
+    **options,
+) -> Iterator[tuple[Step | None, ...]]:
+    """Write on each prompt: at every step what became of it, None where its writing is over.
+
+    `begin(reader)` gives a function that takes one step of that reader's rows, and says of which prompts; a reader
+    without rows is done with. `options` as those of `make_readers`.
+    """
+    readers = make_readers(model, prompts, max_new_tokens=max_new_tokens, **options)
+    num_prompts = sum(len(reader.names) for reader in readers)
+    going = [(reader, begin(reader)) for reader in readers]
+    with evaluating(model) if isinstance(model, nn.Module) else nullcontext():
+        for _ in range(max_new_tokens):
+            steps: list[Step | None] = [None] * num_prompts
+            for _, advance in going:
+                with torch.inference_mode():  # which must not stay on while the caller holds the generator
+                    for name, step in advance():
+                        steps[name] = step
+            yield tuple(steps)
+            going = [(reader, advance) for reader, advance in going if reader.names]
+            if not going:
+                return
 
 
 def is_language_model(model: object) -> bool:
@@ -164,15 +180,13 @@ def _scores(score_fn: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
     return logits
 
 
-def _checked(prompt: Sequence[int] | Tensor, vocab_size: int | None) -> list[int]:
+def _checked(prompt: Sequence[int] | Tensor, vocab_size: float) -> list[int]:
     try:
         ids = [index(i) for i in (prompt.tolist() if isinstance(prompt, Tensor) else prompt)]
     except TypeError:
         raise ValueError(f"a prompt is a sequence of token ids, whole numbers; got {prompt!r}") from None
     if not ids:
         raise ValueError("the prompt has no tokens: start from at least <s>")
-    for i in ids:
-        if i < 0 or (vocab_size is not None and i >= vocab_size):
-            known = "0 or more" if vocab_size is None else f"from 0 to {vocab_size - 1}"
-            raise ValueError(f"unknown token id {i}: ids are {known}")
+    if unknown := [i for i in ids if not 0 <= i < vocab_size]:
+        raise ValueError(f"unknown token id {unknown[0]}: ids are from 0 to {vocab_size - 1}")
     return ids

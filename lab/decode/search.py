@@ -4,18 +4,15 @@ Letters: B rows, T tokens, V the vocabulary.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lab.decode.beam import n_best
 from lab.decode.hypotheses import likeliest
-from lab.decode.reading import Model, Reader, evaluating, make_readers
+from lab.decode.reading import Model, Reader, in_turn
 from lab.decode.strategies import BeamSearch, Generators, Sampling
-
-__all__ = ["BeamSearch", "Drawn", "Sampling", "generate", "generate_batch"]
 
 
 @dataclass(frozen=True)
@@ -41,32 +38,26 @@ class Drawn:
         return max(0.0, 1.0 - self.kept)
 
 
-Step = tuple[Drawn | None, ...]
-
-
 def generate(
     model: Model,
     ids: Sequence[int] | Tensor,
     strategy: Sampling | BeamSearch | None = None,
     *,
     max_new_tokens: int,
-    sampling: Sampling | None = None,
-    generator: torch.Generator | None = None,
-    stop_id: int | None = None,
     num_alternatives: int = 5,
-    cut_prompt: bool = False,
-    cached: bool = True,
+    **options,
 ) -> Iterator[Drawn]:
     """Continue `ids`, yielding each token as it is chosen; ends after `stop_id` or `max_new_tokens`.
 
     `model` is a transformer, which reads each token once with a cache; a recurrent model; or any function of ids
-    `(B, T)` that gives logits `(B, V)` for the next token. `strategy` (or `sampling`, its other name) says how to
-    choose, by default from the model's own distribution; a `BeamSearch` yields its best text once that is found. The
-    same generator state gives the same text, `cached` or not.
+    `(B, T)` that gives logits `(B, V)` for the next token. `strategy` says how to choose, by default from the model's
+    own distribution; a `BeamSearch` yields its best text once that is found. `options` are those of `generate_batch`:
+    `generator`, `stop_id`, `cut_prompt`, `cached`. The same generator state gives the same text, `cached` or not.
 
     The text may outgrow the context: when a transformer's cache is full, it starts again from the last half of the
     context. A prompt may not, unless `cut_prompt` says to read its end.
 
+    >>> import torch
     >>> def next_up(ids):  # a model that counts
     ...     return torch.nn.functional.one_hot((ids[:, -1] + 1) % 5, 5) * 9.0
     >>> [step.token for step in generate(next_up, [2], Sampling(temperature=0), max_new_tokens=4)]
@@ -75,20 +66,8 @@ def generate(
     Raises ValueError for a prompt without tokens, with unknown ones or longer than the context, for `max_new_tokens`
     below 1, and for logits that are NaN or allow no token.
     """
-    if strategy is not None and sampling is not None:
-        raise ValueError(f"`sampling` is another name of `strategy`: give one, not {strategy} and {sampling}")
-    steps = generate_batch(
-        model,
-        [ids],
-        strategy or sampling,
-        max_new_tokens=max_new_tokens,
-        generator=generator,
-        stop_id=stop_id,
-        num_alternatives=num_alternatives,
-        cut_prompt=cut_prompt,
-        cached=cached,
-    )
-    for (drawn,) in steps:
+    options |= dict(max_new_tokens=max_new_tokens, num_alternatives=num_alternatives)
+    for (drawn,) in generate_batch(model, [ids], strategy, **options):
         yield drawn
 
 
@@ -103,7 +82,7 @@ def generate_batch(
     num_alternatives: int = 0,
     cut_prompt: bool = False,
     cached: bool = True,
-) -> Iterator[Step]:
+) -> Iterator[tuple[Drawn | None, ...]]:
     """Continue several prompts at once: at each step a `Drawn` for each row, None for one that has ended.
 
     Arguments as those of `generate`. Prompts may differ in length: those of one length are read together (see
@@ -118,46 +97,34 @@ def generate_batch(
         return
     if not isinstance(strategy, Sampling):
         raise ValueError(f"a strategy is a Sampling or a BeamSearch, got {strategy!r}")
-    readers = make_readers(model, prompts, **options)
-    num_rows = sum(len(reader.names) for reader in readers)
-    each_its_own = isinstance(generator, Sequence)
-    if each_its_own and len(generator) != num_rows:
-        raise ValueError(f"{num_rows} prompts need one generator, or one each; got {len(generator)}")
-    with evaluating(model):
-        for _ in range(max_new_tokens):
-            step: list[Drawn | None] = [None] * num_rows
-            for reader in readers:
-                # inference_mode must not stay on while the caller holds the generator
-                with torch.inference_mode():
-                    names = reader.names
-                    chance = [generator[name] for name in names] if each_its_own else generator
-                    drawn = _choose(reader, strategy, chance, num_alternatives, stop_id)
-                for name, row in zip(names, drawn, strict=True):
-                    step[name] = row
-            yield tuple(step)
-            readers = [reader for reader in readers if reader.names]
-            if not readers:
-                return
+    if isinstance(generator, Sequence) and len(generator) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts need one generator, or one each; got {len(generator)}")
+
+    def begin(reader: Reader):
+        return lambda: _choose(reader, strategy, generator, num_alternatives, stop_id)
+
+    yield from in_turn(model, prompts, begin, **options)
 
 
 def _choose(
     reader: Reader, strategy: Sampling, generator: Generators, num_alternatives: int, stop_id: int | None
-) -> list[Drawn]:
+) -> Iterable[tuple[int, Drawn]]:
     """One more token for each row of a reader, which goes on with the rows that have not ended."""
-    tokens, log_probs, kept = strategy.choose(reader.logits(), reader.text, generator)
+    names = reader.names
+    chance = [generator[name] for name in names] if isinstance(generator, Sequence) else generator
+    tokens, log_probs, kept = strategy.choose(reader.logits(), reader.text, chance)
     ids, chosen = tokens.tolist(), log_probs.gather(-1, tokens[:, None]).flatten().tolist()
     if kept is not None:
         masses = kept.tolist()
     else:
         masses = [math.exp(log_p) for log_p in chosen] if strategy.is_greedy else [1.0] * len(ids)
     others = likeliest(log_probs, num_alternatives)
-    goes_on = [row for row, token in enumerate(ids) if token != stop_id]
     reader.append(tokens)
-    reader.select(goes_on)
-    return [Drawn(*row) for row in zip(ids, chosen, others, masses, strict=True)]
+    reader.select([row for row, token in enumerate(ids) if token != stop_id])
+    return zip(names, map(Drawn, ids, chosen, others, masses), strict=True)
 
 
-def _replay(texts: list[tuple]) -> Iterator[Step]:
+def _replay(texts: list[tuple]) -> Iterator[tuple[Drawn | None, ...]]:
     """Texts that are known already, step by step: each a sequence of (token, log-probability, alternatives)."""
     for n in range(max(map(len, texts))):
         yield tuple(Drawn(*text[n]) if n < len(text) else None for text in texts)

@@ -3,64 +3,64 @@
 Letters: B rows, T tokens so far, V the vocabulary.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
+from lab.config import Above, AtLeast, AtMost, validate
 from lab.decode import filters
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
+Filter = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How to draw the next token. The defaults change nothing: the model's own distribution.
 
-    Temperature 0 is greedy decoding: the likeliest token, of equals the one with the smaller id. The filters are
-    applied in the order of `filter_logits`: repetition penalty, temperature, top-k, top-p, min-p.
+    Applied in this order: repetition penalty, temperature, top-k, top-p, min-p, then `filters`: functions from outside
+    `filter(logits, ids) -> logits`, logits `(..., V)` as those before left them, ids `(..., T)` the text so far. Each
+    gives a new tensor, -inf for tokens that it removes.
+
+    Temperature 0 is greedy decoding: the likeliest token that the penalty and `filters` leave, of equals the one with
+    the smaller id.
+
+    >>> def no_token_twice(logits, ids):
+    ...     return logits.scatter(-1, ids, -torch.inf)
+    >>> greedy = Sampling(temperature=0, filters=(no_token_twice,))
+    >>> greedy.logits(torch.tensor([3.0, 2.0, 1.0]), ids=torch.tensor([0])).tolist()
+    [-inf, 2.0, -inf]
 
     Raises ValueError for a value that makes no sense, naming it.
     """
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
+    temperature: Annotated[float, AtLeast(0)] = 1.0
+    top_k: Annotated[int, AtLeast(1)] | None = None
+    top_p: Annotated[float, Above(0), AtMost(1)] = 1.0
+    min_p: Annotated[float, AtLeast(0), AtMost(1)] = 0.0
+    repetition_penalty: Annotated[float, Above(0)] = 1.0
+    filters: tuple[Filter, ...] = ()
 
-    def __post_init__(self):
-        filters.check_temperature(self.temperature)
-        if self.top_k is not None:
-            filters.check_top_k(self.top_k)
-        filters.check_top_p(self.top_p)
-        filters.check_min_p(self.min_p)
-        filters.check_penalty(self.repetition_penalty)
-
-    @property
-    def removes(self) -> bool:
-        """Whether some tokens may lose all their probability."""
-        return self.is_greedy or self.top_k is not None or self.top_p < 1 or self.min_p > 0
+    __post_init__ = validate
 
     @property
     def is_greedy(self) -> bool:
         """Whether chance has no part."""
         return self.temperature == 0
 
+    @property
+    def removes(self) -> bool:
+        """Whether some tokens may lose all their probability."""
+        return self.is_greedy or bool(self._built_in() or self.filters)
+
     def logits(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Logits `(..., V)` as the filters leave them; `ids` `(..., T)`, the text so far, is read by the penalty."""
-        return filters.filter_logits(
-            logits,
-            temperature_=self.temperature,
-            k=self.top_k,
-            p=self.top_p,
-            minimum=self.min_p,
-            penalty=self.repetition_penalty,
-            ids=ids,
-        )
+        """Logits `(..., V)` as all of it leaves them; `ids` `(..., T)`, the text so far, is read by the penalty."""
+        filters.check_logits(logits)
+        logits = self._reshaped(logits, ids)
+        return filters.top_k(logits, 1) if self.is_greedy else logits
 
     def choose(
         self, logits: Tensor, ids: Tensor, generator: Generators = None
@@ -71,14 +71,31 @@ class Sampling:
         that is all, or just the chosen token's. `generator`: one for all rows, or a sequence of one each.
         """
         if self.is_greedy:
-            penalty = self.repetition_penalty
-            penalised = logits if penalty == 1 else filters.repetition_penalty(logits, ids, penalty)
-            largest, tokens = penalised.max(dim=-1)  # of equals the first
+            largest, tokens = self._reshaped(logits, ids).max(dim=-1)  # of equals the first
             filters.check_largest(largest.tolist())
             return tokens, logits.log_softmax(dim=-1), None
         filtered, log_probs = self.logits(logits, ids), logits.log_softmax(dim=-1)
         tokens = draw(log_probs.exp() if filtered is logits else filtered.softmax(dim=-1), generator)
         return tokens, log_probs, filters.kept_mass(logits, filtered) if self.removes else None
+
+    def _built_in(self) -> list[tuple[Callable[[Tensor, float], Tensor], float]]:
+        """Those of `FILTERS` that change anything, each with its value."""
+        values = [(change, getattr(self, change.__name__)) for change in filters.FILTERS]
+        return [(change, value) for change, value in values if value != getattr(Sampling, change.__name__)]
+
+    def _reshaped(self, logits: Tensor, ids: Tensor | None) -> Tensor:
+        """By all but the choice of the likeliest, from which the built-in filters would take nothing away."""
+        if self.repetition_penalty != 1:
+            logits = filters.repetition_penalty(logits, ids, self.repetition_penalty)
+        if not self.is_greedy:
+            logits = filters.temperature(logits, self.temperature)
+            for change, value in self._built_in():
+                logits = change(logits, value)
+        for change in self.filters:
+            logits = change(logits, ids)
+        if self.filters:
+            filters.check_logits(logits)
+        return logits
 
 
 def draw(probabilities: Tensor, generator: Generators = None) -> Tensor:
@@ -112,20 +129,13 @@ class BeamSearch:
     Raises ValueError for a value that makes no sense, naming it.
     """
 
-    width: int = 4
+    width: Annotated[int, AtLeast(1)] = 4
     length_penalty: float = 1.0
-    early_stopping: bool | str = False
-    num_best: int = 1
+    early_stopping: Literal[False, True, "never"] = False
+    num_best: Annotated[int, AtLeast(1)] = 1
 
     def __post_init__(self):
-        for name in ("width", "num_best"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if not (isinstance(self.length_penalty, Real) and math.isfinite(self.length_penalty)):
-            raise ValueError(f"length_penalty must be a finite number, got {self.length_penalty!r}")
-        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
-            raise ValueError(f"early_stopping must be False, True or 'never'; got {self.early_stopping!r}")
+        validate(self)
         if self.num_best > self.width:
             raise ValueError(
                 f"{self.width} beams end in at most {self.width} texts, got num_best {self.num_best}"
