@@ -21,14 +21,15 @@ from lab import runs
 from lab.bench import machine
 from lab.chars import (
     CharacterObjectives,
+    CharEncoderConfig,
     Weights,
     chance_levels,
-    character_scores,
     memory_effect,
     score_table,
 )
-from lab.chars.model import CharEncoderConfig
 from lab.files import write_atomic
+from lab.nn import TransformerConfig
+from lab.runs import Data, Experiment
 from lab.train import TrainConfig
 
 RESULT = Path(__file__).parent / "results" / "char_encoder.json"
@@ -46,20 +47,10 @@ class Settings:
     threads: int = 1
 
 
-def plan(steps: int) -> runs.Plan:
+def experiment(steps: int) -> Experiment:
+    stack = TransformerConfig(256, context=256, width=160, num_layers=4, num_heads=4, feed_forward=640)
     config = CharEncoderConfig(
-        256,
-        context=256,
-        width=160,
-        encoder_layers=4,
-        decoder_layers=2,
-        num_heads=4,
-        feed_forward=640,
-        tied=False,
-        cross_attention="memory",
-        memory_slots=1,
-        latents=32,
-        latent_width=16,
+        stack, decoder_layers=2, cross_attention="memory", memory_slots=1, latents=32, latent_width=16
     )
     objective = CharacterObjectives(
         Weights(mlm=1.0, clm=1.0, reconstruction=0.02, bottleneck=0.1, restoration=0.1),
@@ -71,18 +62,18 @@ def plan(steps: int) -> runs.Plan:
         scored_lines=0,
     )
     training = TrainConfig(steps=steps, warmup=40)
-    return runs.Plan(config, training, corpus="kjv", tokenizer="char", batch_size=12, objective=objective)
+    return Experiment(config, objective, training, Data("kjv", "char", batch_size=12))
 
 
 def main(settings: Settings) -> bool:
     torch.set_num_threads(settings.threads)
-    wanted = plan(settings.steps)
-    run = runs.get_or_train(wanted, settings.folder, name=settings.name)
-    prepared = runs.prepare(wanted)
-    lines = prepared.splits.test[: settings.lines or None]
-    scores = character_scores(run.model.eval(), run.tokenizer, lines, wanted.objective)
+    run = runs.get_or_train(experiment(settings.steps), settings.folder, name=settings.name)
+    objective = run.experiment.objective
+    text = objective.material(run.experiment)
+    lines = text.splits.test[: settings.lines or None]
+    scores = objective.scores(run.model, run.tokenizer, lines)
     rows = score_table(scores, chance_levels(run.tokenizer, lines))
-    effect = memory_effect(run.model, run.tokenizer, prepared.corpus.lines, lines)
+    effect = memory_effect(run.model, run.tokenizer, text.corpus.lines, lines)
     print(f"{scores}\nmemory: MLM {effect.mlm}; CLM {effect.clm}")
     reached = {
         "MLM accuracy, at least 70 % (goal 80)": scores.mlm.accuracy >= 0.7,
@@ -97,8 +88,8 @@ def main(settings: Settings) -> bool:
             "scores": rows,
             "memory": {"mlm": asdict(effect.mlm), "clm": asdict(effect.clm)},
             "lines": len(lines),
-            "steps": run.training_state.step,
-            "training_seconds": run.training_state.seconds,
+            "steps": run.state.step,
+            "training_seconds": run.state.seconds,
             "parameters": run.model.num_parameters,
             "experiment": run.experiment.to_json(),
             "machine": machine(),

@@ -2,8 +2,8 @@
 
 A process trains a tiny model and saves after every other step; it is killed (SIGKILL) at a random moment, a little
 after the hidden folder of a save appears, or just as that is renamed. A new one takes the run up, saves the same step
-once more, and trains on, until a run is at its end. After every kill the newest bundle must load, and no step may be
-lost that was saved before. The processes are forked from this one, which has torch imported already, so that each
+once more, and trains on, until a run is at its end. After every kill the newest checkpoint must load, and no step may
+be lost that was saved before. The processes are forked from this one, which has torch imported already, so that each
 starts at once.
 
     python benchmarks/kill.py --kills 200
@@ -21,14 +21,13 @@ from pathlib import Path
 import torch
 import tyro
 
-from lab import bundle
+from lab import runs
 from lab.bench import machine
 from lab.data import join_lines, random_windows
 from lab.files import sha256_bytes, write_atomic
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.score import next_token_loss
 from lab.text import CharTokenizer
-from lab.train import TrainConfig, TrainingState, train
+from lab.train import TrainConfig, TrainingState, next_token_loss, train
 
 LINES = ["in the beginning", "the night and the light", "that it was good"] * 4
 TOKENIZER = CharTokenizer.train(LINES)
@@ -36,13 +35,13 @@ STEPS, SAVE_EVERY, CONTEXT, BATCH_SIZE = 24, 2, 12, 4
 RESULT = Path(__file__).parent / "results" / "kill.json"
 
 
-def experiment() -> bundle.Experiment:
+def experiment() -> runs.Experiment:
     sizes = dict(context=CONTEXT, width=16, num_layers=2, num_heads=2, feed_forward=32)
-    size = TOKENIZER.vocab_size
-    return bundle.Experiment(
-        TransformerConfig(size, **sizes, dropout=0.2),
-        TrainConfig(STEPS, warmup=5, accumulate=2),
-        bundle.Data("psalm", sha256_bytes(b"psalm"), 0, "char", size, CONTEXT, BATCH_SIZE, seed=1),
+    return runs.Experiment(
+        TransformerConfig(TOKENIZER.vocab_size, **sizes, dropout=0.2),
+        training=TrainConfig(STEPS, warmup=5, accumulate=2),
+        data=runs.Data("psalm", "char", BATCH_SIZE, sha256=sha256_bytes(b"psalm")),
+        seed=1,
     )
 
 
@@ -56,19 +55,19 @@ def train_to_the_end(folder: Path) -> None:
     """What the process that may be killed does: take the run up where it stands, or begin it."""
     os.fsync = flush_slowly  # of this process alone
     asked = experiment()
-    run = bundle.resume(folder, asked)
+    run = runs.resume(folder, asked)
     if run is None:
         torch.manual_seed(asked.seed)
         model = DecoderOnlyTransformer(asked.model)
-        run = bundle.Run(asked, TOKENIZER, model, TrainingState(model, asked.training))
+        run = runs.Run(asked, TOKENIZER, model, TrainingState(model, asked.training))
     else:
-        bundle.save(folder, run)  # replacing a bundle is a moment to be killed in too
+        runs.save(folder, run)  # saving a step once more is a moment to be killed in too
     ids = join_lines(TOKENIZER.encode_lines(LINES))
-    batches = random_windows(ids, CONTEXT, BATCH_SIZE, torch.Generator().manual_seed(asked.data.seed))
-    for step in train(run.model, batches, next_token_loss, asked.training, state=run.training_state):
+    batches = random_windows(ids, CONTEXT, BATCH_SIZE, torch.Generator().manual_seed(asked.seed))
+    for step in train(run.model, batches, next_token_loss, asked.training, state=run.state):
         run.metrics.append({"step": step.step, "loss": step.loss})
-        if run.training_state.step % SAVE_EVERY == 0:
-            bundle.save(folder, run)
+        if run.state.step % SAVE_EVERY == 0:
+            runs.save(folder, run)
 
 
 def start(folder: Path) -> int:
@@ -114,8 +113,8 @@ def kill_somewhere(pid: int, folder: Path, dice: random.Random) -> bool:
 
 def outcome(folder: Path) -> tuple[str, list[dict]]:
     """A fingerprint of the weights, and the losses of every step."""
-    run = bundle.load(folder)
-    assert run.training_state.step == STEPS, f"the run ended at step {run.training_state.step}"
+    run = runs.load(folder)
+    assert run.state.step == STEPS, f"the run ended at step {run.state.step}"
     named = sorted(run.model.state_dict().items())
     return sha256_bytes(b"".join(n.encode() + t.numpy().tobytes() for n, t in named)), run.metrics
 
@@ -133,7 +132,7 @@ def run_with_kills(folder: Path, dice: random.Random, counts: dict[str, int], ki
         counts["kills"] += 1
         counts["inside a save"] += bool(hidden(folder))
         if folder.is_dir() and any(folder.glob("step-*")):
-            step = bundle.load(folder).training_state.step
+            step = runs.load(folder).state.step
             counts["failures"] += step < reached
             reached = step
 

@@ -10,28 +10,27 @@ from autopsy import (
     CAUSES,
     CORRECTED,
     RECORDED,
-    RECORDED_LOG,
-    SIZES,
     Curve,
     Faults,
     HeldOut,
-    explain,
+    Size,
     levels,
     rehearse,
     run,
     table,
+    variants,
+    written_clm,
 )
-from autopsy.faults import Size, variants
-from autopsy.levels import entropy, frequency_reader, padding_share, tied_start
-from autopsy.losses import batch_losses, masked, measure, padded, written_clm
+from autopsy.levels import frequency_reader, tied_start
+from autopsy.losses import batch_losses, masked, measure, padded
 from autopsy.predictions import predictions
 from autopsy.rehearsal import make_model, make_optimizers_for, rate_factor, shuffled, update
 from torch import nn
 
-from lab.chars.corruption import mask_characters
+from lab.chars import mask_characters
 from lab.chars.model import CharEncoding
 from lab.config import from_json, to_json
-from lab.data.batch import IGNORE
+from lab.data import IGNORE
 from lab.text import CharTokenizer
 
 LINES = [
@@ -59,12 +58,8 @@ def test_variants_change_one_flag():
             changed = {cause for cause in CAUSES if getattr(faults, cause) != getattr(start, cause)}
             assert changed == {cause[2:]}
     assert list(RECORDED) == list(CAUSES) and list(CORRECTED) == []
-    with pytest.raises(ValueError, match="unknown cause 'leek'"):
+    with pytest.raises(ValueError, match="leek"):
         RECORDED.without("leek")
-    with pytest.raises(ValueError, match="leak must be True or False"):
-        Faults(leak=1)
-    with pytest.raises(ValueError, match="batch_size must be a whole number"):
-        Size(batch_size=0)
 
 
 # The levels.
@@ -106,15 +101,9 @@ def test_levels_of_texts_that_are_known():
     assert found.uniform == pytest.approx(math.log(9))
     assert found.unigram == pytest.approx(math.log(3), rel=0.01)
     assert found.bigram == pytest.approx(0.0, abs=1e-9)
-    assert found.masked_unigram == pytest.approx(math.log(3), rel=0.01)
     assert found.share_chosen == pytest.approx(0.2)
-    assert found.padding_label_share == pytest.approx(1 / 15) and found.padding_share == 0
-    assert found.padding_label_unigram == pytest.approx(entropy(np.array([4, 5, 5, 1])))
     assert found.optimizer_steps == 188 and found.learning_rate_share == pytest.approx(0.1 + 0.9 * 187 / 2000)
-    assert padding_share(np.array([2, 4]), 100) == pytest.approx(0.25, abs=0.02)
     assert found.reconstruction_start == pytest.approx(0.2 * found.mlm_start)
-    with pytest.raises(ValueError, match="no line has two characters"):
-        levels(tokenizer, ["a", ""], TINY)
 
 
 @pytest.mark.parametrize("places", [True, False])
@@ -188,12 +177,12 @@ def test_what_the_faults_build():
 
     model, blocks = dropouts(CORRECTED)
     assert blocks == {0.2} and model.embedding.dropout.p == 0.2
-    assert model.config.positions == "rotary" and model.config.norm_place == "pre"
+    assert model.config.stack.positions == "rotary" and model.config.stack.norm_place == "pre"
     assert model.config.cross_attention == "none"
     model, blocks = dropouts(CORRECTED.having("dropout_misses_blocks"))
     assert blocks == {0.0} and model.embedding.dropout.p == 0.2
     model, blocks = dropouts(RECORDED)
-    assert model.config.positions == "learned" and model.config.norm_place == "post"
+    assert model.config.stack.positions == "learned" and model.config.stack.norm_place == "post"
     assert model.embedding.token.weight.std().item() == pytest.approx(1.0, rel=0.1)
     assert model.heads["mlm"].output.weight is model.embedding.token.weight
     assert model.heads["clm"].output.weight is not model.embedding.token.weight
@@ -217,14 +206,6 @@ def test_what_is_written_without_a_leak_costs_what_teacher_forcing_says():
         model = woken(make_model(faults, TINY, TOKENIZER))
         forced = measure(model, faults, ids, TOKENIZER).clm
         assert (written_clm(model, ids) == pytest.approx(forced, rel=1e-4)) is equal
-
-
-def test_held_out_figures_of_a_model_that_knows_nothing():
-    model = make_model(CORRECTED, TINY, TOKENIZER)
-    found = measure(model, CORRECTED, padded(TOKENIZER, LINES, 24), TOKENIZER, batch_size=3)
-    uniform = math.log(TOKENIZER.vocab_size)
-    values = [getattr(found, name) for name in HeldOut.NAMES if name != "mlm_accuracy"]
-    assert values == pytest.approx([uniform] * 5, rel=1e-5)
 
 
 def test_coupled_decay_moves_what_has_no_gradient_worth_speaking_of():
@@ -269,13 +250,10 @@ def test_a_rehearsal_is_decided_by_its_seed_and_leaves_the_global_state_alone():
     assert replace(again, seconds=0) == replace(curve, seconds=0) != replace(other, seconds=0)
     assert curve.micro_batches == (0, 3, 6) and curve.parameters == model.num_parameters
     assert from_json(Curve, to_json(curve)) == curve
-    assert list(curve.to_frame().columns) == ["mlm", "clm", "reconstruction", "learning_rate"]
     fine = rehearse(RECORDED, TINY, LINES, TOKENIZER, 6, 3, held_out=LINES, every=1)
     assert (
         np.mean(fine.mlm[1:4]) == pytest.approx(curve.mlm[1]) and fine.mlm[0] == fine.mlm[1] == curve.mlm[0]
     )
-    with pytest.raises(ValueError, match="expected at least a batch of 2"):
-        rehearse(RECORDED, TINY, LINES[:1], TOKENIZER, held_out=LINES)
 
 
 def test_every_pass_takes_every_row_once():
@@ -311,18 +289,3 @@ def test_the_table_puts_measured_beside_predicted():
     assert leak["measured"] == pytest.approx(-0.1) and leak["seeds"] == 1 and leak["as predicted"]
     assert not found.loc["recorded", "CLM at the start"]["as predicted"]
     assert set(found.index.get_level_values(0)) == {"recorded", "recorded - leak"}
-
-
-def test_sizes_can_be_built():
-    for size in SIZES.values():
-        if size.width <= 64:
-            assert make_model(RECORDED, size, TOKENIZER).config.context == size.chars
-
-
-def test_the_recorded_figures_are_explained():
-    found = explain(levels(TOKENIZER, LINES, SIZES["full"]))
-    assert (found["recorded"] > 0).all() and len(found) == 6
-    assert found.loc["MLM, first printed", "computed"] == pytest.approx(145.7, abs=0.1)
-    assert found.loc["CLM, first printed", "computed"] == pytest.approx(4.741, abs=1e-3)
-    share = found.loc["reconstruction, first printed", "computed"] / RECORDED_LOG[0][1]
-    assert share == pytest.approx(levels(TOKENIZER, LINES, SIZES["full"]).share_chosen)

@@ -7,7 +7,8 @@ from test_checks import caught
 from torch import nn
 
 from lab import checks
-from lab.chars.model import CharEncoder, CharEncoderConfig
+from lab.chars import CharEncoder, CharEncoderConfig
+from lab.nn import TransformerConfig
 
 V, CONTEXT = 23, 12
 LATER, TOGETHER = "no later character moves the logits", "all later characters together do not move them"
@@ -46,9 +47,8 @@ class Convolution(nn.Module):
 
 def char_encoder(**changes):
     torch.manual_seed(0)
-    sizes = {"vocab_size": V, "context": CONTEXT, "width": 16, "num_heads": 2, "feed_forward": 32}
-    layers = {"encoder_layers": 1, "decoder_layers": 1, "memory_slots": 2}
-    model = CharEncoder(CharEncoderConfig(**sizes, **layers, **changes)).eval()
+    stack = TransformerConfig(V, context=CONTEXT, width=16, num_layers=1, num_heads=2, feed_forward=32)
+    model = CharEncoder(CharEncoderConfig(stack, decoder_layers=1, memory_slots=2, **changes)).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)
     return model

@@ -11,7 +11,7 @@ import torch
 from test_checks import caught
 
 from lab import checks
-from lab.chars.corruption import mask_characters
+from lab.chars import mask_characters
 
 ANSWER = "the answer is two arrays of whole numbers (B, T), ids and targets"
 PADDING, SPECIALS = "padding is never chosen", "no other special token is chosen"

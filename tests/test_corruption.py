@@ -1,6 +1,5 @@
 """Corrupted text: what is chosen, hidden and drawn, by counts; and characters that come back where they stood."""
 
-import doctest
 import math
 import string
 
@@ -9,17 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.chars import corruption
-from lab.chars.corruption import (
-    Masked,
+from lab.chars import (
     character_ids,
-    count_lost,
     mask_characters,
     remove_characters,
     restore_characters,
     special_ids,
 )
-from lab.data.batch import IGNORE
+from lab.data import IGNORE
 from lab.text import CharTokenizer
 
 PAD, UNK, BOS, EOS, MASK = SPECIALS = range(5)
@@ -36,7 +32,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def masked_by(ids, rate=0.2, seed=0, **more) -> Masked:
+def masked_by(ids, rate=0.2, seed=0, **more):
     more = {"vocab_size": V, "mask_id": MASK, "specials": SPECIALS} | more
     return mask_characters(ids, rate=rate, generator=seeded(seed), **more)
 
@@ -107,23 +103,11 @@ def test_what_is_drawn_at_a_place_does_not_depend_on_the_text_elsewhere():
     assert torch.equal(masked_by(ids).ids[:2], masked_by(padded).ids[:2])
 
 
-@pytest.mark.parametrize("special", SPECIALS)
-def test_a_row_of_one_special_token_stays_as_it_is(special):
-    ids = torch.full((3, 50), special)
-    masked = masked_by(ids, rate=1.0)
-    assert torch.equal(masked.ids, ids) and (masked.targets == IGNORE).all()
-
-
 def test_rate_0_chooses_nothing_and_rate_1_every_character():
     ids = characters(low=0)
     nothing, everything = masked_by(ids, 0.0), masked_by(ids, 1.0)
     assert torch.equal(nothing.ids, ids) and (nothing.targets == IGNORE).all()
     assert torch.equal(everything.targets != IGNORE, ids > MASK)
-
-
-def test_a_batch_without_rows_or_characters_is_masked_to_itself():
-    for shape in ((0, 5), (5, 0)):
-        assert masked_by(torch.zeros(shape, dtype=torch.int64)).ids.shape == shape
 
 
 def test_mask_id_is_special_whether_it_is_said_or_not():
@@ -178,46 +162,31 @@ def test_specials_need_not_stand_at_the_beginning():
     assert set(masked.ids[changed].tolist()) == {0, 1, 2, 3, 4, 6, 8}
 
 
-def test_neighbours_are_chosen_independently():
-    chosen = (masked_by(torch.full((400, 100), 9), 0.3).targets != IGNORE).double()
-    pairs = chosen[:, :-1] * chosen[:, 1:]
-    assert_share(int(pairs[:, ::2].sum()), pairs[:, ::2].numel(), 0.09)
-    rows, places = (
-        chosen.sum(1),
-        chosen.sum(0),
-    )  # binomial: neither the same number a row, nor a favourite place
-    assert rows.var().item() == pytest.approx(100 * 0.21, rel=0.35)
-    assert places.var().item() == pytest.approx(400 * 0.21, rel=0.6)
-
-
 # Masking: what is refused
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "name"),
     [
-        ({"ids": torch.tensor([5, 6])}, r"ids must be int64 of shape \(B, T\)"),
-        ({"ids": torch.tensor([[5.0]])}, "ids must be int64 .*float32"),
-        ({"ids": torch.tensor([[5, 45]])}, "ids must be from 0 to 44, below vocab_size; got 45"),
-        ({"ids": torch.tensor([[5, IGNORE]])}, "got -100"),
-        ({"rate": 1.2}, "rate is a probability, from 0 to 1; got 1.2"),
-        ({"rate": float("nan")}, "rate is a probability"),
-        ({"space_id": 5, "space_rate": -0.1}, "space_rate is a probability"),
-        ({"space_rate": 0.1}, "space_rate is 0.1, but space_id is None"),
-        ({"space_rate": 0.1, "space_id": EOS}, "give the id of the space, which is no special"),
-        ({"space_rate": 0.1, "space_id": V}, "space_id is 45"),
-        ({"split": (0.8, 0.1)}, "three shares with sum 1"),
-        ({"split": (0.8, 0.1, 0.2)}, "three shares with sum 1"),
-        ({"split": (1.1, -0.1, 0.0)}, "three shares with sum 1"),
-        ({"mask_id": V}, r"ids from 0 to 44, got \[45\]"),
-        ({"specials": [0, -1]}, r"got \[-1\]"),
-        ({"specials": range(V)}, "all 45 ids of this vocabulary are special"),
+        ({"ids": torch.tensor([[5, 45]])}, "ids"),
+        ({"ids": torch.tensor([[5, IGNORE]])}, "ids"),
+        ({"rate": 1.2}, "rate"),
+        ({"rate": float("nan")}, "rate"),
+        ({"space_id": 5, "space_rate": -0.1}, "space_rate"),
+        ({"space_rate": 0.1}, "space_id"),
+        ({"space_rate": 0.1, "space_id": EOS}, "space_id"),
+        ({"space_rate": 0.1, "space_id": V}, "space_id"),
+        ({"split": (0.8, 0.1)}, "split"),
+        ({"split": (0.8, 0.1, 0.2)}, "split"),
+        ({"split": (1.1, -0.1, 0.0)}, "split"),
+        ({"mask_id": V}, "mask_id"),
+        ({"specials": [0, -1]}, "specials"),
+        ({"specials": range(V)}, "specials"),
     ],
 )
-def test_bad_masking_is_refused_with_what_was_given(given, message):
-    arguments = {"ids": torch.tensor([[5, 6]]), "rate": 0.2} | given
-    with pytest.raises(ValueError, match=message):
-        masked_by(**arguments)
+def test_masking_that_cannot_be_is_refused(given, name):
+    with pytest.raises(ValueError, match=name):
+        masked_by(**{"ids": torch.tensor([[5, 6]])} | given)
 
 
 # Taking characters out
@@ -242,17 +211,12 @@ def removed_one_by_one(row, removed_ids):
 def test_every_row_is_as_if_read_one_character_after_another(rows, removed_ids):
     ids = padded(rows)
     before = ids.clone()
-    shorter, labels = removed = remove_characters(ids, removed_ids, pad_id=PAD)
+    shorter, labels = remove_characters(ids, removed_ids, pad_id=PAD)
     assert torch.equal(ids, before)
     expected = [removed_one_by_one(row, removed_ids) for row in rows]
     assert torch.equal(shorter, padded([left for left, _ in expected]))
     assert torch.equal(labels, padded([stood for _, stood in expected], IGNORE))
     assert labels.dtype == shorter.dtype == torch.int64
-    lost = [
-        sum(token in removed_ids for token in row) - sum(stood != PAD for stood in labels)
-        for row, (_, labels) in zip(rows, expected, strict=True)
-    ]
-    assert count_lost(ids, removed, pad_id=PAD).tolist() == lost
 
 
 @settings(max_examples=200, deadline=None)
@@ -272,7 +236,6 @@ def test_what_stood_alone_before_a_character_comes_back(words, removed):
         lines.append([*ids, EOS])
     ids = padded(lines)
     taken = remove_characters(ids, [10, 11, 12], pad_id=PAD)
-    assert not count_lost(ids, taken, pad_id=PAD).any()
     assert not torch.isin(taken.ids, torch.tensor([10, 11, 12])).any()
     assert torch.equal(restore_characters(*taken, pad_id=PAD), ids)
 
@@ -286,14 +249,14 @@ def test_only_what_is_lost_does_not_come_back(rows, removed_ids):
     ids = padded(rows)
     taken = remove_characters(ids, removed_ids, pad_id=PAD)
     back = restore_characters(*taken, pad_id=PAD)
-    lost = count_lost(ids, taken, pad_id=PAD)
+    labelled = ((taken.labels != PAD) & (taken.labels != IGNORE)).sum(1)
+    lost = (ids != PAD).sum(1) - (taken.ids != PAD).sum(1) - labelled
     assert torch.equal((back != PAD).sum(1), (ids != PAD).sum(1) - lost)
     for row, restored, missing in zip(rows, back, lost, strict=True):
         if missing == 0:
             assert restored[restored != PAD].tolist() == row
     # What was restored has no runs and nothing at its end: the next time everything comes back.
     again = remove_characters(back, removed_ids, pad_id=PAD)
-    assert not count_lost(back, again, pad_id=PAD).any()
     assert torch.equal(restore_characters(*again, pad_id=PAD), back)
 
 
@@ -336,28 +299,11 @@ def test_the_ids_that_a_tokenizer_has():
     assert character_ids(tokenizer, " !.") == [5, 6] and character_ids(tokenizer, "") == []
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: remove_characters(torch.tensor([5]), [5], pad_id=0), r"shape \(B, T\)"),
-        (lambda: remove_characters(torch.tensor([[0.5]]), [5], pad_id=0), "int64"),
-        (
-            lambda: remove_characters(torch.tensor([[5]]), [5, 0], pad_id=0),
-            "padding is no character to take out",
-        ),
-        (
-            lambda: restore_characters(torch.tensor([[5]]), torch.tensor([[5, 5]]), pad_id=0),
-            r"one shape, got \(1, 1\) and \(1, 2\)",
-        ),
-        (
-            lambda: restore_characters(torch.tensor([[5]]), torch.tensor([[0.5]]), pad_id=0),
-            "labels must be int64",
-        ),
-    ],
-)
-def test_bad_rows_are_refused_with_what_was_given(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_rows_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="removed_ids"):
+        remove_characters(torch.tensor([[5]]), [5, 0], pad_id=0)
+    with pytest.raises(ValueError, match="labels"):
+        restore_characters(torch.tensor([[5]]), torch.tensor([[5, 5]]), pad_id=0)
 
 
 def padded(rows, fill=PAD):
@@ -365,8 +311,3 @@ def padded(rows, fill=PAD):
     return torch.tensor([[*row, *[fill] * (T - len(row))] for row in rows], dtype=torch.int64).view(
         len(rows), T
     )
-
-
-def test_the_worked_examples_are_right():
-    failed, attempted = doctest.testmod(corruption)
-    assert attempted and not failed

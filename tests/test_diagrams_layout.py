@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 import test_diagrams
-from test_diagrams_attention import CONFIGS, DIAGRAMS, draw, report
+from test_diagrams_attention import CONFIGS, DIAGRAMS, draw, laid_out, report
 
 from lab.nn.transformer import TransformerConfig
-from lab.show.diagrams import attention_backward, attention_layer
+from lab.show.diagrams import attention_backward, attention_layer, figures
 from lab.show.diagrams.sketch import NAME_SIZE, NOTE_SIZE, SVG, labels
 
 wide = cache(test_diagrams.wide)  # reading the font takes a while
@@ -21,13 +21,24 @@ def drawings(config: TransformerConfig) -> list[tuple[ElementTree.Element, str]]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_nothing_overlaps_in_a_wide_font(name):
-    for root, _ in drawings(CONFIGS[name]):
-        boxes = taken(root)
-        assert len(boxes) > 10
-        for (a, *first), (b, *second) in combinations(boxes, 2):
-            beside = first[2] <= second[0] or second[2] <= first[0]
-            assert beside or first[3] <= second[1] or second[3] <= first[1], (a, b)
+def test_nothing_overlaps_nor_leaves_the_page_in_a_wide_font(name):
+    for plain, svg in drawings(CONFIGS[name]):
+        assert_none_overlap(taken(plain))
+        root = ElementTree.fromstring(svg)
+        assert float(root.get("width")) <= 960
+        assert_on_the_page(root)
+
+
+@pytest.mark.parametrize("name", ["text_to_verse", "bpe", "run", "speech"])
+def test_text_fits_its_box_in_a_wide_font(name):
+    taken(laid_out(figures()[name])[0])
+
+
+def assert_none_overlap(boxes) -> None:
+    assert len(boxes) > 9
+    for (a, *first), (b, *second) in combinations(boxes, 2):
+        beside = first[2] <= second[0] or second[2] <= first[0]
+        assert beside or first[3] <= second[1] or second[3] <= first[1], (a, b)
 
 
 def taken(root: ElementTree.Element) -> list[tuple[str, float, float, float, float]]:
@@ -62,14 +73,6 @@ def points(node: ElementTree.Element) -> list[tuple[float, float]]:
         (float(x), float(y))
         for x, y in re.findall(r"(-?[\d.]+),(-?[\d.]+)", shape.get("points") or shape.get("d"))
     ]
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_all_that_is_written_stays_on_the_page(name):
-    for _, svg in drawings(CONFIGS[name]):
-        root = ElementTree.fromstring(svg)
-        assert float(root.get("width")) <= 960
-        assert_on_the_page(root)
 
 
 def assert_on_the_page(root):

@@ -11,8 +11,7 @@ import torch
 from lab.data import random_windows
 from lab.data.batch import IGNORE, Batch
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.score import next_token_loss
-from lab.train import TrainConfig, TrainingDiverged, TrainingState, train
+from lab.train import Loss, TrainConfig, TrainingDiverged, TrainingState, next_token_loss, train
 
 CONFIG = TransformerConfig(
     vocab_size=20, context=8, width=16, num_layers=2, num_heads=2, feed_forward=32, dropout=0.2
@@ -128,7 +127,7 @@ def test_what_is_left_of_a_stream_is_not_the_stream_made_anew():
 
 def test_batches_that_run_out_inside_a_step_are_counted():
     config = TrainConfig(steps=3, accumulate=2)
-    with pytest.raises(ValueError, match=r"ran out after 1 of 3 steps \(3 batches, 2 a step\)"):
+    with pytest.raises(ValueError, match=r"ran out after 1 of 3 steps"):
         list(train(new_model(), uneven(4, 4, 4), next_token_loss, config))
     with pytest.raises(ValueError, match="ran out after 0 of 3 steps"):
         list(train(new_model(), [], next_token_loss, TrainConfig(steps=3)))
@@ -170,24 +169,24 @@ def test_training_ends_when_the_patience_is_used_up_also_across_a_resume():
 
 
 def nan_at(step: int):
-    def loss(model, batch):
-        nats, count = next_token_loss(model, batch)
+    def loss(model, batch, _):
+        nats, count, _ = next_token_loss(model, batch)
         loss.calls += 1
-        return (nats * math.nan if loss.calls == step + 1 else nats), count
+        return Loss(nats * math.nan if loss.calls == step + 1 else nats, count)
 
     loss.calls = 0
     return loss
 
 
 @pytest.mark.parametrize("accumulate, call", [(1, 3), (2, 6), (2, 7)])
-def test_a_loss_that_is_not_finite_names_step_batch_rates_and_bundle(accumulate, call):
+def test_a_loss_that_is_not_finite_names_step_batch_rates_and_checkpoint(accumulate, call):
     model, config = new_model(), TrainConfig(steps=9, warmup=6, accumulate=accumulate)
     state, batches = TrainingState(model, config), list(zip(range(20), windows(), strict=False))
     steps = train(model, (b for _, b in batches), nan_at(call), config, state=state)
     for _ in range(3):
         next(steps)
     before, kept = weights(model), state.values()
-    state.last_bundle = "runs/x/step-00000002"
+    state.saved_to = "runs/x/step-00000002"
     with pytest.raises(TrainingDiverged) as error:
         next(steps)
     ids = batches[call][1].ids[0].tolist()
@@ -207,11 +206,10 @@ def test_a_gradient_that_overflows_stops_before_the_weights_are_touched():
     model = new_model()
     before = weights(model)
 
-    def loss(model, batch):
-        nats, count = next_token_loss(model, batch)
-        return nats + (
-            model.embedding.token.weight.sum() * 0
-        ).sqrt(), count  # the slope of sqrt at 0 is infinite
+    def loss(model, batch, step):
+        nats, count, _ = next_token_loss(model, batch)
+        infinite_slope = (model.embedding.token.weight.sum() * 0).sqrt()
+        return Loss(nats + infinite_slope, count)
 
     with pytest.raises(TrainingDiverged, match=r"norm of the gradient is nan at step 0.*none saved"):
         list(train(model, windows(), loss, TrainConfig(steps=2)))
@@ -219,7 +217,7 @@ def test_a_gradient_that_overflows_stops_before_the_weights_are_touched():
 
 
 def test_what_an_interrupted_step_left_does_not_count():
-    def interrupted(model, batch):
+    def interrupted(model, batch, step):
         interrupted.calls += 1
         if interrupted.calls == 2:
             raise KeyboardInterrupt
@@ -243,37 +241,40 @@ def test_a_validation_that_is_not_finite_is_an_error():
         list(train(new_model(), windows(), next_token_loss, config, evaluate=lambda model: math.inf))
 
 
-def test_long_rows_are_shortened_in_messages():
-    batch = Batch(torch.arange(5, 105)[None] % 20, torch.arange(5, 105)[None] % 20)
-    with pytest.raises(TrainingDiverged, match=r"\[5, 6, 7, 8.*, \.\.\.\] \(100 in all\)"):
-        list(
-            train(
-                new_model(),
-                [batch],
-                lambda m, b: (m.output.weight.sum() * math.nan, 1),
-                TrainConfig(steps=1),
-            )
-        )
-
-
 @pytest.mark.parametrize(
-    "settings, said",
+    "field, value",
     [
-        ({"accumulate": 0}, "accumulate must be a whole number of at least 1, got 0"),
-        ({"accumulate": 1.5}, "accumulate"),
-        ({"optimizer": "sgd"}, "optimizer must be one of muon, adamw; got 'sgd'"),
-        ({"precision": "float16"}, "precision must be one of float32, bfloat16; got 'float16'"),
-        ({"evaluate_every": -1}, "evaluate_every"),
-        ({"patience": 2}, "patience counts evaluations"),
-        ({"compile": 1}, "compile must be True or False, got 1"),
-        ({"other_lr": "1"}, "other_lr must be a positive number, got '1'"),
-        ({"steps": True}, "steps must be a whole number of at least 1, got True"),
-        ({"weight_decay": math.nan}, "weight_decay must be 0 or a positive number, got nan"),
+        *[("steps", value) for value in (0, True, 1.5)],
+        *[("warmup", -1), ("accumulate", 0), ("accumulate", 1.5), ("evaluate_every", -1), ("patience", 2)],
+        *[("other_lr", value) for value in (0, "1", math.nan, -1)],
+        *[("matrix_lr", math.inf), ("clip_norm", -1), ("weight_decay", -0.1), ("weight_decay", math.nan)],
+        *[("optimizer", "sgd"), ("precision", "float16"), ("schedule", "sideways"), ("compile", 1)],
     ],
 )
-def test_a_config_names_the_field_that_cannot_be(settings, said):
-    with pytest.raises(ValueError, match=said):
-        TrainConfig(**{"steps": 5} | settings)
+def test_a_config_names_the_field_that_cannot_be(field, value):
+    with pytest.raises(ValueError, match=field):
+        TrainConfig(**{"steps": 5} | {field: value})
+
+
+def test_a_loss_knows_the_step_and_draws_the_same_noise_after_a_resume():
+    config, seen = TrainConfig(steps=4, accumulate=2), []
+
+    def loss(model, batch, step):
+        noise = torch.rand(1, generator=step.rng).item()
+        seen.append((step.number, step.micro, step.share, noise, step.material))
+        return next_token_loss(model, batch)._replace(metrics={"noise": noise})
+
+    model = new_model()
+    state = TrainingState(model, config)
+    reports = list(train(model, windows(), loss, config, state=state, seed=3, material="text"))
+    assert [s[:3] for s in seen] == [(n, m, n / 4) for n in range(4) for m in range(2)]
+    assert len({s[3] for s in seen}) == 8 and {s[4] for s in seen} == {"text"}
+    assert reports[1].metrics == {"noise": pytest.approx((seen[2][3] + seen[3][3]) / 2)}
+    whole, seen[:] = list(seen), []
+    state.load(state.tensors(), state.values() | {"step": 2, "batches_taken": 4})
+    list(train(model, windows(), loss, config, state=state, seed=3, material="text"))
+    assert seen == whole[4:]
+    assert next(train(new_model(), windows(), loss, config, seed=4)).metrics != reports[0].metrics
 
 
 def test_state_model_config_and_evaluation_must_belong_together():
@@ -304,14 +305,13 @@ def test_a_state_goes_on_under_a_changed_config():
 
 def damaged(tensors, values):
     name = "embedding.token.weight/exp_avg"
-    yield tensors | {"nobody/momentum": torch.zeros(2)}, values, "no parameter or another optimizer"
+    yield tensors | {"nobody/momentum": torch.zeros(2)}, values, "nobody/momentum"
     yield {k: v for k, v in tensors.items() if k != name}, values, name
     yield tensors | {name: tensors[name][:1]}, values, name
-    yield tensors | {name: tensors[name].double()}, values, name
-    yield tensors, values | {"step": None}, "step must be a number, got None"
-    yield tensors, values | {"tokens": 1.5}, "tokens must be a number, got 1.5"
-    yield tensors, values | {"seconds": math.nan}, "seconds must be a number, got nan"
-    yield tensors, values | {"more": 1}, "expected the values"
+    yield tensors, values | {"step": None}, "step"
+    yield tensors, values | {"tokens": 1.5}, "tokens"
+    yield tensors, values | {"seconds": math.nan}, "seconds"
+    yield tensors, values | {"more": 1}, "more"
 
 
 def test_a_state_refuses_what_does_not_fit_and_stays_as_it_was():
@@ -323,7 +323,7 @@ def test_a_state_refuses_what_does_not_fit_and_stays_as_it_was():
         with pytest.raises(ValueError, match=said):
             new.load(tensors, values)
         assert not new.tensors() and new.step == 0
-    with pytest.raises(ValueError, match="another optimizer"):
+    with pytest.raises(ValueError, match="momentum"):
         TrainingState(model, TrainConfig(steps=2, optimizer="adamw")).load(state.tensors(), state.values())
 
 
@@ -332,10 +332,10 @@ def test_bfloat16_computes_coarsely_and_keeps_the_weights_as_they_are():
     for precision in ("float32", "bfloat16"):
         seen, model = set(), new_model(dropout=0.0)
 
-        def loss(model, batch, seen=seen):
-            nats, count = next_token_loss(model, batch)
-            seen.add((model(batch.ids).dtype, nats.dtype))
-            return nats, count
+        def loss(model, batch, step, seen=seen):
+            found = next_token_loss(model, batch)
+            seen.add((model(batch.ids).dtype, found.nats.dtype))
+            return found
 
         config = TrainConfig(steps=20, warmup=2, precision=precision)
         batches = chain.from_iterable(repeat(uneven(8, 8)))

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lab.chars.model import CharEncoder, CharEncoderConfig
+from lab.chars import CharEncoder, CharEncoderConfig
+from lab.nn import TransformerConfig
 from lab.show.fill_in import guess, holes, strip_and_restore
 from lab.show.widgets.fill_in import FillIn
 from lab.text import CharTokenizer
@@ -14,10 +15,10 @@ TOKENIZER = CharTokenizer.train([LINE])
 
 @pytest.fixture
 def model() -> CharEncoder:
-    config = CharEncoderConfig(TOKENIZER.vocab_size, context=64, width=16, num_heads=2, feed_forward=32)
+    stack = TransformerConfig(TOKENIZER.vocab_size, context=64, width=16, num_heads=2, feed_forward=32)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = CharEncoder(config)
+        model = CharEncoder(CharEncoderConfig(stack))
         for weight in model.parameters():
             torch.nn.init.normal_(weight, std=0.3)
     return model.eval()

@@ -8,8 +8,8 @@ import pytest
 from test_widgets import controls_of, text_of
 
 from lab import runs
-from lab.bundle import Run
 from lab.nn.transformer import TransformerConfig
+from lab.runs import Data, Experiment, Run
 from lab.show.colours import CYCLE
 from lab.show.runs import MARKERS, compare, curve, labelled
 from lab.show.widgets import RunsExplorer
@@ -27,7 +27,9 @@ def folder(tmp_path_factory):
     text = base / "text.txt"
     text.write_text("".join(f"line {n} of <b> a & text\n" for n in range(40)))
     training = TrainConfig(steps=6, warmup=2, evaluate_every=3, other_lr=0.1)
-    plan = runs.Plan(TransformerConfig(40, width=8, **SIZES), training, str(text), "char", batch_size=4)
+    plan = Experiment(
+        TransformerConfig(40, width=8, **SIZES), training=training, data=Data(str(text), "char", batch_size=4)
+    )
     for name, chosen in {
         "a": plan,
         "b": replace(plan, seed=1),
@@ -57,7 +59,7 @@ def test_the_curve_is_what_was_read_and_what_it_cost(opened):
     assert tokens == [32, 64, 96, 128, 160, 192]
     assert bits == [step["bits_per_char"] for step in runs.steps(opened["a"])]
     assert curve(opened["a"], "steps")[0] == [1, 2, 3, 4, 5, 6]
-    assert curve(opened["a"], "seconds")[0][-1] == opened["a"].training_state.seconds
+    assert curve(opened["a"], "seconds")[0][-1] == opened["a"].state.seconds
 
 
 @pytest.mark.parametrize("x", ["tokens", "seconds", "steps"])
@@ -102,7 +104,7 @@ def test_what_cannot_be_drawn_is_left_out_or_said(folder, opened, tmp_path):
 
 
 def replace_metrics(run: Run, metrics: list[dict]) -> Run:
-    return Run(run.experiment, run.tokenizer, run.model, run.training_state, metrics)
+    return Run(run.experiment, run.tokenizer, run.model, run.state, metrics)
 
 
 def test_generate_writes_what_each_run_draws(folder):
@@ -160,7 +162,8 @@ def test_nothing_of_the_widget_was_forgotten(folder):
 
 def test_damage_and_emptiness_are_told_in_place(folder, tmp_path):
     copied = shutil.copytree(folder, tmp_path / "copy")
-    (copied / "a" / "step-00000006" / "model.safetensors").write_bytes(b"rubbish")
+    for weights in (copied / "a").glob("step-*/model.safetensors"):
+        weights.write_bytes(b"rubbish")
     explorer = RunsExplorer(copied)
     assert "role='alert'" in explorer.problems.value and "a is left out" in explorer.problems.value
     assert len(explorer.runs.options) == 2

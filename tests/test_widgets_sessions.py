@@ -10,6 +10,7 @@ from test_widgets_sampler import LINES, problem, seen, tiny, tokens
 from lab import runs
 from lab.nn.recurrent import RecurrentConfig
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.runs import Data, Experiment
 from lab.show.widgets import Sampler
 from lab.show.widgets.sampler import draw
 from lab.show.widgets.sessions import Session, load, save
@@ -45,7 +46,7 @@ def folder(tmp_path_factory):
     decoder = TransformerConfig(40, context=16, width=8, num_layers=1, num_heads=2, feed_forward=8)
     recurrent = RecurrentConfig(40, context=16, width=8, num_layers=1, cell="gru")
     for name, config in {"decoder": decoder, "gru": recurrent}.items():
-        plan = runs.Plan(config, training, str(text), "char", batch_size=4)
+        plan = Experiment(config, training=training, data=Data(str(text), "char", batch_size=4))
         runs.get_or_train(plan, base / "runs", name=name, progress=False, say=lambda _: None)
     return base / "runs"
 
@@ -80,7 +81,7 @@ def test_a_file_that_is_no_session_changes_nothing(sampler, tmp_path):
         "cannot be read": "{",
         "expected a lab-sampler-session": "[]",
         "version 9": json.dumps(good | {"version": 9}),
-        "unknown keys": json.dumps(good | {"more": 1}),
+        "more": json.dumps(good | {"more": 1}),
         "another tokenizer": json.dumps(good | {"texts": [good_text | {"tokenizer": "0"}]}),
         "holds tokens [9999]": json.dumps(
             good | {"texts": [good_text | {"drawn": [{"token": 9999, "log_probability": -1.0}]}]}

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pandas as pd
-
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -47,8 +45,3 @@ class Curve:
     parameters: int
     seconds: float
     seed: int
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row an entry: the columns `mlm`, `clm`, `reconstruction` and `learning_rate`, by `micro_batch`."""
-        columns = {name: getattr(self, name) for name in ("mlm", "clm", "reconstruction", "learning_rate")}
-        return pd.DataFrame(columns, index=pd.Index(self.micro_batches, name="micro_batch"))

@@ -11,11 +11,8 @@ import numpy as np
 
 from autopsy.faults import Size
 
-WARMUP, START_FACTOR, ACCUMULATE = (
-    2000,
-    0.1,
-    4,
-)  # of the recorded run: optimizer steps, share, micro-batches a step
+# Of the recorded run: optimizer steps, share of the learning rate, micro-batches a step.
+WARMUP, START_FACTOR, ACCUMULATE = 2000, 0.1, 4
 RECORDED_STEPS = 750  # micro-batches
 MASK_RATE, SPACE_RATE, SPLIT = 0.2, 0.05, (0.8, 0.1, 0.1)
 WEIGHTS = {"mlm": 1.0, "clm": 1.0, "reconstruction": 0.2}
@@ -30,44 +27,26 @@ class Levels:
     unigram                  the characters' frequencies known, and nothing else: where CLM stops
     bigram                   the character before known too
     mlm_stop                 the frequencies of the characters that MLM chooses, some of them shown: where MLM stops
-    masked_unigram           the part of that at those shown as <mask>: their entropy, few spaces being among them
     reconstruction_stop      the same for reconstruction from the masked line: visible ones copied, the others guessed
-    reconstruction_visible   the part of that on positions which MLM did not choose, per such position
     share_chosen             share of the characters that MLM chooses
     mlm_start                first loss with heads tied to N(0, 1) embeddings and places
     clm_start                first loss of a head of its own, as torch draws it
     reconstruction_start     as `mlm_start`: the chosen share of it
     learning_rate_share      of the full learning rate, reached at the end by the recorded warm-up
-    farthest                 sum of the recorded learning rates: about as far as Adam can have moved a weight
     optimizer_steps          taken by the recorded run
-    padding_label_share      share of the CLM labels that are the padding id
-    padding_label_unigram    CLM's stop with those labels among the frequencies
-    padding_label_hides      by how much they lower the mean once they are foreseen, at CLM's stop
-    padding_share            share of padding in batches of lines drawn at random
-    leak                     CLM's end when the next character can be read off the encoder's states of the clean line
-    leak_masked              the same when the encoder reads the masked line: CLM becomes reconstruction
     """
 
     uniform: float
     unigram: float
     bigram: float
     mlm_stop: float
-    masked_unigram: float
     reconstruction_stop: float
-    reconstruction_visible: float
     share_chosen: float
     mlm_start: float
     clm_start: float
     reconstruction_start: float
     learning_rate_share: float
-    farthest: float
     optimizer_steps: int
-    padding_label_share: float
-    padding_label_unigram: float
-    padding_label_hides: float
-    padding_share: float
-    leak: float
-    leak_masked: float
 
 
 def levels(tokenizer, lines: Sequence[str], size: Size) -> Levels:
@@ -86,34 +65,22 @@ def levels(tokenizer, lines: Sequence[str], size: Size) -> Levels:
     p = counts / counts.sum()
     chosen = choice(tokenizer, p)
     shown = frequency_reader(p, chosen, specials=5)
-    unigram, lengths = entropy(pairs.sum(0)), np.array([len(ids) for ids in coded])
-    with_label = np.append(pairs.sum(0), len(coded))
-    label_share = float(len(coded) / counts.sum())
     rates = [recorded_rate_factor(step, size.steps) for step in range(optimizer_steps(size.steps))]
     start = tied_start(size.width, places=True, dropout=DROPOUT)
     replaced = SPLIT[0] + SPLIT[1]
     share = float(chosen @ p)
     return Levels(
         uniform=math.log(V),
-        unigram=unigram,
+        unigram=entropy(pairs.sum(0)),
         bigram=entropy(pairs) - entropy(pairs.sum(1)),
         mlm_stop=shown["mlm"],
-        masked_unigram=shown["masked"],
         reconstruction_stop=shown["reconstruction"],
-        reconstruction_visible=shown["visible"],
         share_chosen=share,
         mlm_start=replaced * start,
         clm_start=math.log(V) + 1 / 6,
         reconstruction_start=share * replaced * start,
         learning_rate_share=rates[-1],
-        farthest=size.adam_lr * sum(rates),
         optimizer_steps=len(rates),
-        padding_label_share=label_share,
-        padding_label_unigram=entropy(with_label),
-        padding_label_hides=label_share * unigram,
-        padding_share=padding_share(lengths, size.batch_size),
-        leak=0.0,
-        leak_masked=shown["reconstruction"],
     )
 
 
@@ -196,25 +163,6 @@ def recorded_rate_factor(update: int, steps: int) -> float:
     """
     progress = update / (WARMUP * steps / RECORDED_STEPS)
     return START_FACTOR + (1 - START_FACTOR) * min(1.0, progress)
-
-
-def decay_over_gradient(parameters: int, weight: float = 1.0) -> float:
-    """How many times the decay of a weight of size `weight` exceeds the clipped gradient, where that is spread evenly.
-
-    A gradient of norm 1 over N parameters has root-mean-square size 1/sqrt(N), a decay of 0.01 added to it adds 0.01
-    times the weight. Adam divides the sum by its own size, so what outweighs the gradient is what the weight follows.
-
-    >>> round(decay_over_gradient(11_000_000)), round(decay_over_gradient(11_000_000, weight=256**-0.5), 1)
-    (33, 2.1)
-    """
-    return WEIGHT_DECAY * weight * parameters**0.5
-
-
-def padding_share(lengths: np.ndarray, batch_size: int, batches: int = 200) -> float:
-    """The share of padding where each batch holds lines drawn at random, padded to the longest."""
-    rng = np.random.default_rng(0)
-    drawn = rng.choice(lengths, (batches, batch_size))
-    return float(1 - drawn.sum() / (drawn.max(1) * batch_size).sum())
 
 
 def entropy(counts: np.ndarray) -> float:

@@ -12,9 +12,9 @@ from torch import Tensor
 from autopsy.curves import HeldOut
 from autopsy.faults import Faults
 from autopsy.levels import MASK_RATE, SPACE_RATE
-from lab.chars.corruption import Masked, mask_characters, special_ids
-from lab.chars.model import CharEncoder
-from lab.data.batch import IGNORE
+from lab.chars import CharEncoder
+from lab.chars.corruption import Masked, mask_characters, vocabulary_of
+from lab.data import IGNORE, pad
 
 OBJECTIVES = ("mlm", "clm", "reconstruction")
 
@@ -86,8 +86,7 @@ def written_clm(model: CharEncoder, ids: Tensor) -> float:
 def padded(tokenizer, lines: Sequence[str], chars: int) -> Tensor:
     """Lines cut to `chars` characters as ids `(N, T)`, padded on the right; those of one character are left out."""
     coded = [ids[:chars] for ids in tokenizer.encode_lines(lines, add_special=False) if len(ids) > 1]
-    T = max(map(len, coded), default=0)
-    return torch.tensor([ids + [tokenizer.pad_id] * (T - len(ids)) for ids in coded]).view(len(coded), T)
+    return pad(coded, tokenizer.pad_id) if coded else torch.zeros(0, 0, dtype=torch.int64)
 
 
 def trimmed(rows: Tensor) -> Tensor:
@@ -97,16 +96,8 @@ def trimmed(rows: Tensor) -> Tensor:
 
 def masked(ids: Tensor, tokenizer, generator: torch.Generator) -> Masked:
     """The line as MLM shows it, at the recorded rates."""
-    return mask_characters(
-        ids,
-        rate=MASK_RATE,
-        space_id=tokenizer.encode(" ")[0],
-        space_rate=SPACE_RATE,
-        vocab_size=tokenizer.vocab_size,
-        mask_id=tokenizer.mask_id,
-        specials=special_ids(tokenizer),
-        generator=generator,
-    )
+    vocabulary = vocabulary_of(tokenizer)
+    return mask_characters(ids, rate=MASK_RATE, space_rate=SPACE_RATE, generator=generator, **vocabulary)
 
 
 def attended(faults: Faults, ids: Tensor, pad_id: int) -> Tensor:

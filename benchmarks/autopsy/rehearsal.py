@@ -20,7 +20,8 @@ from autopsy.levels import (
     recorded_rate_factor,
 )
 from autopsy.losses import OBJECTIVES, batch_losses, masked, measure, padded, trimmed
-from lab.chars.model import CharEncoder, CharEncoderConfig
+from lab.chars import CharEncoder, CharEncoderConfig
+from lab.nn import TransformerConfig
 from lab.train.optim import learning_rate_factor, make_optimizers, set_learning_rate
 
 
@@ -101,20 +102,24 @@ def shuffled(rows: Tensor, batch_size: int, batches: int, generator: torch.Gener
 
 def make_model(faults: Faults, size: Size, tokenizer) -> CharEncoder:
     """The character encoder with the faults that are built in."""
-    config = CharEncoderConfig(
+    stack = TransformerConfig(
         tokenizer.vocab_size,
-        pad_id=tokenizer.pad_id,
         context=size.chars,
         width=size.width,
-        encoder_layers=size.encoder_layers,
-        decoder_layers=size.decoder_layers,
+        num_layers=size.encoder_layers,
         num_heads=size.num_heads,
         feed_forward=size.feed_forward,
         positions="learned" if faults.absolute_positions else "rotary",
         norm_place="post" if faults.post_norm else "pre",
+        tied=True,
+        dropout=DROPOUT,
+    )
+    config = CharEncoderConfig(
+        stack,
+        pad_id=tokenizer.pad_id,
+        decoder_layers=size.decoder_layers,
         cross_attention="states" if faults.leak else "none",
         head_maps=not faults.unit_embeddings,
-        dropout=DROPOUT,
     )
     model = CharEncoder(config)
     if faults.unit_embeddings:

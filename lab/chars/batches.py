@@ -6,10 +6,15 @@ cut into rows one after the other, of which the model is told nothing but their 
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 import torch
+from torch import nn
 
-from lab.data.batch import IGNORE, Batch
+from lab.data import IGNORE, Batch, by_length, pad_pairs
+from lab.nn import evaluating
+
+BATCH = 64  # rows scored at once
 
 Row = tuple[list[int], list[int]]
 
@@ -26,18 +31,18 @@ def character_rows(ids: Sequence[int], context: int) -> list[Row]:
     return [(list(ids[i : i + longest]), targets[i : i + longest]) for i in starts]
 
 
-def pad_rows(rows: Sequence[Row], pad_id: int = 0) -> Batch:
-    """Rows of any lengths as one batch, padded on the right: what is padding, `ids == pad_id` says."""
-    T = max(len(ids) for ids, _ in rows)
-    ids = torch.tensor([ids + [pad_id] * (T - len(ids)) for ids, _ in rows])
-    return Batch(ids, torch.tensor([targets + [IGNORE] * (T - len(targets)) for _, targets in rows]))
+def line_batches(model: nn.Module, tokenizer, lines: Sequence[str]) -> Iterator[Batch]:
+    """Each line once, a long one in pieces, the shortest first, for scoring: `model` is in evaluation mode meanwhile.
 
-
-def in_order(rows: Iterable[Row], pad_id: int = 0, size: int = 64) -> Iterator[Batch]:
-    """Each row once, in batches of `size`, the shortest first: little padding."""
-    rows = sorted(rows, key=lambda row: len(row[0]))
-    for i in range(0, len(rows), size):
-        yield pad_rows(rows[i : i + size], pad_id)
+    Raises ValueError when there are no lines.
+    """
+    if not lines:
+        raise ValueError("no lines to score: pass at least one")
+    rows = [row for ids in tokenizer.encode_lines(lines) for row in character_rows(ids, model.config.context)]
+    device = next(model.parameters()).device
+    with evaluating(model):
+        for batch in by_length([len(ids) for ids, _ in rows], rows=BATCH):
+            yield pad_pairs([rows[n] for n in batch], model.config.pad_id).to(device)
 
 
 def single_rows(lines: Iterable[Sequence[int]], context: int) -> list[list[Row]]:
@@ -59,25 +64,19 @@ def character_batches(
 ) -> Iterator[Batch]:
     """Batches without end of about `chars` ids each, padding among them: groups of rows, those of like length together.
 
-    Each pass over the groups is shuffled anew; the same generator state gives the same batches. The rows of a group
-    stay together and in order.
+    Each pass over the groups is shuffled anew; the same generator state gives the same batches. The groups are all of
+    one size; the rows of each stay together and in order.
 
     Raises ValueError when there is no group.
     """
     if not groups:
         raise ValueError("nothing to learn from: there is no line, or no running text as long as asked for")
-    widths = torch.tensor([max(len(ids) for ids, _ in rows) for rows in groups], dtype=torch.float64)
+    widths = [max(len(ids) for ids, _ in rows) for rows in groups]
     while True:
         chance = torch.rand(len(groups), generator=generator, dtype=torch.float64)
-        batches, batch = [], []
-        for n in (widths + chance).argsort().tolist():
-            if batch and (len(batch) + 1) * len(groups[n]) * int(widths[n]) > chars:
-                batches.append(batch)
-                batch = []
-            batch.append(n)
-        batches.append(batch)
+        batches = by_length(widths, size=chars // len(groups[0]), keys=chance.numpy() + widths)
         for b in torch.randperm(len(batches), generator=generator).tolist():
-            yield pad_rows([row for n in batches[b] for row in groups[n]], pad_id)
+            yield pad_pairs([row for n in batches[b] for row in groups[n]], pad_id)
 
 
 def passages(text: Sequence[str], kept: Sequence[str]) -> list[list[str]]:
@@ -86,11 +85,5 @@ def passages(text: Sequence[str], kept: Sequence[str]) -> list[list[str]]:
     >>> passages(["a", "b", "c", "d"], kept=["d", "a", "b"])
     [['a', 'b'], ['d']]
     """
-    known, found, open_ = set(kept), [], False
-    for line in text:
-        if line in known:
-            if not open_:
-                found.append([])
-            found[-1].append(line)
-        open_ = line in known
-    return found
+    kept = set(kept)
+    return [list(lines) for known, lines in groupby(text, kept.__contains__) if known]

@@ -66,8 +66,8 @@ def score_table(scores: CharacterScores, chance: Chance) -> list[dict]:
     ]
     if scores.bottleneck is not None:
         rows.append(("bottleneck", "chunks exactly", scores.bottleneck.share, 0.0, 0.0))
-    for found in scores.restoration:
-        rows.append(("restoration", f"F1 of {found.characters!r}", found.f1, 0.0, None))
+    for kind in scores.restoration:
+        rows.append(("restoration", f"F1 of {kind.characters!r}", kind.f1, 0.0, None))
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 

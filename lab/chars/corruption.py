@@ -4,20 +4,18 @@ Letters: B rows of a batch, T characters a row, T' characters a row once some ar
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lab.data.batch import IGNORE
+from lab.data import IGNORE
 from lab.text import Tokenizer
 
 SPLIT = (0.8, 0.1, 0.1)
 
 
-@dataclass(frozen=True)
-class Masked:
+class Masked(NamedTuple):
     """A batch with some characters chosen: `ids` shows them corrupted, `targets` holds what they were.
 
     Both are int64 `(B, T)`; targets are `IGNORE` where nothing was chosen.
@@ -47,9 +45,9 @@ def mask_characters(
     never drawn; see `special_ids`. The draws are made on the generator's device, as many for every text, so a CPU
     generator masks alike on every device.
 
-    Raises ValueError for ids that are not whole numbers `(B, T)` below `vocab_size`, rates outside 0 .. 1, a split
-    that is not three shares with sum 1, a `space_rate` without a `space_id` that can be chosen, or a vocabulary of
-    special ids alone. Source: Devlin et al. 2019, BERT, section 3.1 (80 %, 10 %, 10 %).
+    Raises ValueError for ids outside the vocabulary, rates outside 0 .. 1, a split that is not three shares with sum
+    1, a `space_rate` without a `space_id` that can be chosen, or a vocabulary of special ids alone. Source: Devlin et
+    al. 2019, BERT, section 3.1 (80 %, 10 %, 10 %).
 
     >>> ids = torch.tensor([[2, 5, 6, 5, 7, 3, 0]])  # <s>, four characters, </s>, padding
     >>> masked = mask_characters(ids, rate=0.5, vocab_size=8, mask_id=4, specials=range(5),
@@ -57,21 +55,30 @@ def mask_characters(
     >>> masked.ids.tolist(), masked.targets.tolist()
     ([[2, 7, 6, 5, 4, 3, 0]], [[-100, 5, -100, -100, 7, -100, -100]])
     """
-    _check_ids("ids", ids, vocab_size)
-    _check_split(split)
-    ordinary = torch.ones(vocab_size, dtype=torch.bool)
-    ordinary[_in_vocabulary("specials", [*specials, mask_id], vocab_size)] = False
-    rates = torch.where(ordinary, _probability("rate", rate), 0.0)
+    specials = {*specials, mask_id}
+    for name, some in {"ids": ids.unique().tolist(), "specials and mask_id": specials}.items():
+        if wrong := [i for i in some if not 0 <= i < vocab_size]:
+            raise ValueError(f"{name} must be from 0 to {vocab_size - 1}, below vocab_size; got {wrong[0]}")
+    for name, value in {"rate": rate, "space_rate": space_rate or 0}.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is a probability, from 0 to 1; got {value!r}")
+    if len(split) != 3 or not all(0 <= share <= 1 for share in split) or abs(sum(split) - 1) > 1e-6:
+        raise ValueError(
+            f"split={tuple(split)!r}: expected three shares with sum 1 (<mask>, random character, left as it is), "
+            f"such as {SPLIT}"
+        )
+    ordinary = torch.tensor([i not in specials for i in range(vocab_size)])
+    if not ordinary.any():
+        raise ValueError(
+            f"specials hold all {vocab_size} ids of this vocabulary: none is left to choose or draw"
+        )
+    rates = torch.where(ordinary, float(rate), 0.0)
     if space_rate is not None:
         if space_id is None or not 0 <= space_id < vocab_size or not ordinary[space_id]:
             raise ValueError(
                 f"space_rate is {space_rate}, but space_id is {space_id}: give the id of the space, which is no special"
             )
-        rates[space_id] = _probability("space_rate", space_rate)
-    if not ordinary.any():
-        raise ValueError(
-            f"all {vocab_size} ids of this vocabulary are special: none is left to choose or draw"
-        )
+        rates[space_id] = space_rate
 
     characters = ordinary.nonzero()[:, 0].to(ids.device)
     chance, fate = (_draw(torch.rand, ids, generator) for _ in range(2))
@@ -101,21 +108,18 @@ def remove_characters(ids: Tensor, removed_ids: Iterable[int], *, pad_id: int) -
 
     ids `(B, T)`, padded with `pad_id`; the rows that come are padded on the right to the longest of them, T' (0 where
     nothing at all is left). Of several in a run only the last stood right before something, and what ends a row
-    stands before nothing: `count_lost` counts those, `restore_characters` cannot bring them back. With `</s>` in the
-    rows a full stop at the end is its label.
+    stands before nothing: neither can `restore_characters` bring back. With `</s>` in the rows a full stop at the end
+    is its label.
 
-    Raises ValueError for ids that are not whole numbers `(B, T)`, or if padding itself is to be removed.
+    Raises ValueError if padding itself is to be removed.
 
     >>> removed = remove_characters(torch.tensor([[5, 9, 6, 8, 9, 7], [9, 5, 9, 0, 0, 0]]), [8, 9], pad_id=0)
     >>> removed.ids.tolist(), removed.labels.tolist()
     ([[5, 6, 7], [5, 0, 0]], [[0, 9, 9], [9, -100, -100]])
     >>> restore_characters(*removed, pad_id=0).tolist()
     [[5, 9, 6, 9, 7], [9, 5, 0, 0, 0]]
-    >>> count_lost(torch.tensor([[5, 9, 6, 8, 9, 7], [9, 5, 9, 0, 0, 0]]), removed, pad_id=0).tolist()
-    [1, 1]
     """
-    _check_ids("ids", ids)
-    removed_ids = sorted(set(map(int, removed_ids)))
+    removed_ids = sorted(removed_ids)
     if pad_id in removed_ids:
         raise ValueError(
             f"removed_ids {removed_ids} hold pad_id {pad_id}: padding is no character to take out"
@@ -132,10 +136,8 @@ def restore_characters(ids: Tensor, labels: Tensor, *, pad_id: int) -> Tensor:
 
     ids and labels `(B, T')`, labels true or guessed; `pad_id` and `IGNORE` say that nothing stood there, and labels of
     padding are not read. The rows that come are padded on the right to the longest of them. Raises ValueError for
-    shapes that differ or are not `(B, T')`.
+    shapes that differ.
     """
-    _check_ids("ids", ids)
-    _check_ids("labels", labels)
     if ids.shape != labels.shape:
         raise ValueError(
             f"ids and labels must be of one shape, got {tuple(ids.shape)} and {tuple(labels.shape)}: "
@@ -144,12 +146,6 @@ def restore_characters(ids: Tensor, labels: Tensor, *, pad_id: int) -> Tensor:
     nothing = (labels == IGNORE) | (ids == pad_id)
     pairs = torch.stack([labels.masked_fill(nothing, pad_id), ids], dim=-1).flatten(1)
     return _gathered(pairs, pairs != pad_id, pad_id)
-
-
-def count_lost(ids: Tensor, removed: Removed, *, pad_id: int) -> Tensor:
-    """How many of the characters taken out of `ids` no label tells of: `(B, T)` and what came of it -> `(B,)`."""
-    told = (removed.labels != pad_id) & (removed.labels != IGNORE)
-    return (ids != pad_id).sum(1) - (removed.ids != pad_id).sum(1) - told.sum(1)
 
 
 def special_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -169,6 +165,21 @@ def character_ids(tokenizer: Tokenizer, characters: str) -> list[int]:
     return [ids[0] for ids in encoded if len(ids) == 1 and ids[0] != tokenizer.unk_id]
 
 
+def vocabulary_of(tokenizer: Tokenizer) -> dict:
+    """What `mask_characters` asks of a vocabulary, as its arguments.
+
+    >>> from lab.text import CharTokenizer
+    >>> vocabulary_of(CharTokenizer(" ab"))
+    {'vocab_size': 8, 'mask_id': 4, 'specials': (0, 1, 2, 3, 4), 'space_id': 5}
+    """
+    return {
+        "vocab_size": tokenizer.vocab_size,
+        "mask_id": tokenizer.mask_id,
+        "specials": special_ids(tokenizer),
+        "space_id": next(iter(character_ids(tokenizer, " ")), None),
+    }
+
+
 def _draw(function, ids: Tensor, generator: torch.Generator, *bounds: int) -> Tensor:
     return function(*bounds, ids.shape, generator=generator, device=generator.device).to(ids.device)
 
@@ -181,34 +192,3 @@ def _gathered(values: Tensor, left: Tensor, fill: int) -> Tensor:
     out = values.new_full((len(values), width), fill)
     out[rows, places[left]] = values[left]
     return out
-
-
-def _check_ids(name: str, ids: Tensor, vocab_size: int | None = None) -> None:
-    if ids.dim() != 2 or ids.dtype != torch.int64:
-        raise ValueError(f"{name} must be int64 of shape (B, T), got {ids.dtype} of shape {tuple(ids.shape)}")
-    if vocab_size is not None and ids.numel():
-        least, most = (int(end) for end in ids.aminmax())
-        if least < 0 or most >= vocab_size:
-            wrong = least if least < 0 else most
-            raise ValueError(f"{name} must be from 0 to {vocab_size - 1}, below vocab_size; got {wrong}")
-
-
-def _in_vocabulary(name: str, ids: Iterable[int], vocab_size: int) -> list[int]:
-    ids = list(map(int, ids))
-    if wrong := [i for i in ids if not 0 <= i < vocab_size]:
-        raise ValueError(f"{name} and mask_id must be ids from 0 to {vocab_size - 1}, got {wrong}")
-    return ids
-
-
-def _probability(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} is a probability, from 0 to 1; got {value!r}")
-    return float(value)
-
-
-def _check_split(split: Sequence[float]) -> None:
-    if len(split) != 3 or not all(0 <= share <= 1 for share in split) or abs(sum(split) - 1) > 1e-6:
-        raise ValueError(
-            f"split={tuple(split)!r}: expected three shares with sum 1 (<mask>, random character, left as it is), "
-            f"such as {SPLIT}"
-        )

@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lab.chars.batches import Row, character_rows, pad_rows
-from lab.chars.corruption import mask_characters, special_ids
+from lab.chars.batches import BATCH, Row, character_rows
+from lab.chars.corruption import mask_characters, vocabulary_of
 from lab.chars.model import CharEncoder
-from lab.data.batch import IGNORE
-
-BATCH = 64  # rows scored at once
+from lab.data import IGNORE, by_length, pad_pairs
+from lab.nn import evaluating
 
 
 @dataclass(frozen=True)
@@ -73,33 +72,24 @@ def memory_effect(
     pairs = _rows_and_memories(tokenizer, text, set(lines), model.config.context, memory)
     if not pairs:
         raise ValueError(f"none of these {len(lines)} lines follows {memory} others in the text")
-    pairs.sort(key=lambda pair: len(pair[0][0]))
-    device, was_training = next(model.parameters()).device, model.training
-    generator, pad_id = torch.Generator().manual_seed(seed), model.config.pad_id
+    device, pad_id = next(model.parameters()).device, model.config.pad_id
+    generator, vocabulary = torch.Generator().manual_seed(seed), vocabulary_of(tokenizer)
     reads = model.config.cross_attention == "memory"
-    model.eval()
-    found: dict[str, list[Tensor]] = {"mlm": [], "clm": []}
-    for i in range(0, len(pairs), BATCH):
-        some = pairs[i : i + BATCH]
-        batch = pad_rows([row for row, _ in some], pad_id).to(device)
-        before = pad_rows([row for _, rows in some for row in rows], pad_id).to(device).ids
-        vectors = model.pool(model.encode(before), before != pad_id).view(len(some), memory, -1)
-        masked = mask_characters(
-            batch.ids,
-            rate=rate,
-            vocab_size=tokenizer.vocab_size,
-            mask_id=tokenizer.mask_id,
-            specials=special_ids(tokenizer),
-            generator=generator,
-        )
-        shown = torch.where(masked.ids == tokenizer.mask_id, masked.targets, IGNORE)
-        logits = (model.heads["mlm"](model.encode(masked.ids, memory=m)) for m in (None, vectors))
-        found["mlm"].append(_paired_nats(*logits, shown))
-        if reads:
-            logits = (model.decode(batch.ids, memory=m) for m in (None, vectors))
-            found["clm"].append(_paired_nats(*logits, batch.targets))
-    model.train(was_training)
-    return MemoryEffect(_paired(found["mlm"]), _paired(found["clm"]) if reads else None)
+    nats: dict[str, list[Tensor]] = {"mlm": [], "clm": []}
+    with evaluating(model):
+        for group in by_length([len(ids) for (ids, _), _ in pairs], rows=BATCH):
+            rows, memories = zip(*(pairs[n] for n in group), strict=True)
+            batch = pad_pairs(rows, pad_id).to(device)
+            before = pad_pairs([row for earlier in memories for row in earlier], pad_id).ids.to(device)
+            vectors = model.pool(model.encode(before), before != pad_id).view(len(rows), memory, -1)
+            masked = mask_characters(batch.ids, rate=rate, generator=generator, **vocabulary)
+            shown = torch.where(masked.ids == tokenizer.mask_id, masked.targets, IGNORE)
+            logits = (model.heads["mlm"](model.encode(masked.ids, memory=m)) for m in (None, vectors))
+            nats["mlm"].append(_paired_nats(*logits, shown))
+            if reads:
+                logits = (model.decode(batch.ids, memory=m) for m in (None, vectors))
+                nats["clm"].append(_paired_nats(*logits, batch.targets))
+    return MemoryEffect(_paired(nats["mlm"]), _paired(nats["clm"]) if reads else None)
 
 
 def _rows_and_memories(
@@ -131,8 +121,8 @@ def _paired_nats(without: Tensor, with_memory: Tensor, targets: Tensor) -> Tenso
     return torch.stack([*nats, (targets != IGNORE).sum(1)], dim=1).double().cpu()
 
 
-def _paired(found: list[Tensor]) -> Paired:
-    rows = torch.cat(found)
+def _paired(batches: list[Tensor]) -> Paired:
+    rows = torch.cat(batches)
     without, with_memory, chars = rows.sum(0).tolist()
     # The standard error of a ratio of sums over rows.
     saved = (rows[:, 0] - rows[:, 1]) - (without - with_memory) / chars * rows[:, 2]

@@ -60,7 +60,8 @@ class Head(nn.Module):
 class CharEncoder(nn.Module):
     """Reads characters; see the top of this file and `CharEncoderConfig`.
 
-    >>> config = CharEncoderConfig(vocab_size=30, width=8, num_heads=2, feed_forward=16, latents=4, latent_width=3)
+    >>> stack = TransformerConfig(vocab_size=30, width=8, num_heads=2, feed_forward=16)
+    >>> config = CharEncoderConfig(stack, latents=4, latent_width=3)
     >>> model, ids = CharEncoder(config), torch.tensor([[2, 7, 5, 3], [2, 9, 3, 0]])
     >>> model(ids).clm.shape, model(ids).chunk_embedding.shape, model.compress(ids).shape
     (torch.Size([2, 4, 30]), torch.Size([2, 8]), torch.Size([2, 4, 3]))
@@ -69,17 +70,17 @@ class CharEncoder(nn.Module):
     def __init__(self, config: CharEncoderConfig):
         super().__init__()
         c = self.config = config
-        parts = c.transformer(c.encoder_layers)
+        parts = c.stack_of(c.stack.num_layers)
         self.embedding = TokenEmbedding(parts)
         self.encoder = Stack(parts, causal=False, positions=self.embedding.place)
         self.decoder = Stack(
-            c.transformer(c.decoder_layers),
+            c.stack_of(c.decoder_layers),
             causal=True,
             reads_memory=c.cross_attention != "none",
             positions=self.embedding.place,
         )
         names = ["mlm", "reconstruction", "clm"] + (["written"] if c.latents else [])
-        mapped = c.tied and c.head_maps
+        mapped = parts.tied and c.head_maps
         self.heads = nn.ModuleDict({name: Head(parts, self.embedding, mapped=mapped) for name in names})
         self.heads["restoration"] = nn.Linear(c.width, c.vocab_size, bias=False)
         nn.init.zeros_(self.heads["restoration"].weight)
@@ -89,8 +90,7 @@ class CharEncoder(nn.Module):
             nn.init.normal_(self.memory_place.weight, std=0.1)
         if c.latents:
             self.bottleneck = Bottleneck(c.context, c.width, c.latents, c.latent_width)
-            writing = c.transformer(c.writer_layers)
-            self.writer = Stack(writing, causal=True, positions=self.embedding.place)
+            self.writer = Stack(c.stack_of(c.writer_layers), causal=True, positions=self.embedding.place)
 
     def forward(
         self,
@@ -108,10 +108,8 @@ class CharEncoder(nn.Module):
         of them there are (None: all). `mask` bool `(B, T)`: `True` = a character, `False` = padding, which nothing
         attends to; None: wherever the id is not `pad_id`. It goes for `causal_ids` too where they have the same shape.
 
-        Raises ValueError for a head that there is not, and for shapes that do not fit.
+        Raises ValueError for a text or a memory that is longer than the config allows.
         """
-        if unknown := set(heads) - set(HEADS):
-            raise ValueError(f"there are no heads {sorted(unknown)}: choose from {HEADS}")
         real = self._real(ids, mask)
         states = self.encode(ids, memory=memory, memory_mask=memory_mask, mask=real)
         logits = {
@@ -164,8 +162,6 @@ class CharEncoder(nn.Module):
             vectors, there = self._read_memory(memory, memory_mask, len(causal_ids))
             read = {"memory": vectors, "memory_mask": _keys(there)}
         elif self.config.cross_attention == "states":
-            if states is None:
-                raise ValueError('with cross_attention="states" the decoder needs the states of encode(ids)')
             read = {"memory": states, "memory_mask": None if states_mask is None else _keys(states_mask)}
         return self.heads["clm"](self._causally(self.decoder, causal_ids, mask, cache, **read))
 
@@ -194,15 +190,10 @@ class CharEncoder(nn.Module):
         (`new_writer_cache`) they hold only what is new.
         """
         self._needs_bottleneck()
-        expected = (len(ids), self.config.latents, self.config.latent_width)
-        if latents.shape != expected:
-            raise ValueError(f"expected latents (B, K, W) = {expected}, got {tuple(latents.shape)}")
         past = cache.length if cache is not None else 0
         positions = torch.arange(past, past + ids.shape[1], device=ids.device)
         given = self.bottleneck.unfold(latents, positions)
-        real = torch.ones_like(
-            ids, dtype=torch.bool
-        )  # its padding stands on the right, where no character looks
+        real = torch.ones_like(ids, dtype=torch.bool)  # padding stands on the right, where no character looks
         return self.heads["written"](self._causally(self.writer, ids, real, cache, given))
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
@@ -211,7 +202,6 @@ class CharEncoder(nn.Module):
 
     def new_writer_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows of the writer."""
-        self._needs_bottleneck()
         return self.writer.new_cache(batch, device)
 
     @property
@@ -237,36 +227,22 @@ class CharEncoder(nn.Module):
         return settle_positions(ids, None, past, self.encoder.config) + self.config.memory_slots
 
     def _real(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is None:
-            return ids != self.config.pad_id
-        if mask.dtype != torch.bool or mask.shape != ids.shape:
-            raise ValueError(
-                f"mask must be bool (B, T) = {tuple(ids.shape)}, True = a character; got {mask.dtype} "
-                f"{tuple(mask.shape)}"
-            )
-        return mask
+        return ids != self.config.pad_id if mask is None else mask
 
     def _read_memory(self, memory, memory_mask, B: int) -> tuple[Tensor, Tensor]:
         """The memory as the stacks read it, `(B, M, C)`, and which of it there is, bool `(B, M)`."""
         c = self.config
-        if memory is None and c.memory_slots:  # one vector that nothing may attend to
+        if memory is None:  # one vector that nothing may attend to
             weight = self.from_memory.weight
             return weight.new_zeros(B, 1, c.width), torch.zeros(B, 1, dtype=torch.bool, device=weight.device)
-        if not c.memory_slots or memory.dim() != 3 or memory.shape[::2] != (B, c.width):
-            raise ValueError(
-                f"expected a memory (B, M, C) = ({B}, up to {c.memory_slots}, {c.width}), got "
-                f"{tuple(memory.shape)}; config.memory_slots says how many there may be"
-            )
         M = memory.shape[1]
-        if not 1 <= M <= c.memory_slots:
-            raise ValueError(f"{M} memory vectors, expected 1 to {c.memory_slots} (config.memory_slots)")
+        if memory.dim() != 3 or not 1 <= M <= c.memory_slots:
+            raise ValueError(
+                f"expected a memory (B, M, C) of 1 to {c.memory_slots} vectors (config.memory_slots), got "
+                f"{tuple(memory.shape)}"
+            )
         if memory_mask is None:
             memory_mask = torch.ones(B, M, dtype=torch.bool, device=memory.device)
-        elif memory_mask.shape != (B, M) or memory_mask.dtype != torch.bool:
-            raise ValueError(
-                f"memory_mask must be bool (B, M) = {(B, M)}, True = there is one; got {memory_mask.dtype} "
-                f"{tuple(memory_mask.shape)}"
-            )
         return self.from_memory(memory) + self.memory_place.weight[c.memory_slots - M :], memory_mask
 
     def _needs_bottleneck(self) -> None:
@@ -277,3 +253,37 @@ class CharEncoder(nn.Module):
 def _keys(real: Tensor) -> Tensor | None:
     """Which keys may be attended to, bool `(B, 1, 1, S)`; None where all may, which is faster."""
     return None if real.all() else real[:, None, None, :]
+
+
+class NextCharacter(nn.Module):
+    """A character encoder as a model of the next character alone: what `score_lines` and `generate` take."""
+
+    def __init__(self, model: CharEncoder):
+        super().__init__()
+        self.model, self.config = model, model.config
+        self.train(model.training)
+
+    def forward(
+        self, ids: Tensor, *, mask=None, document_ids=None, positions=None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """ids `(B, T)`, padded on the right -> logits `(B, T, V)`; padding is known by its id.
+
+        Raises ValueError for a mask, document_ids or positions, of which it knows nothing, and for a cache where the
+        whole text is read anew for each character.
+        """
+        if any(given is not None for given in (mask, document_ids, positions)):
+            raise ValueError(
+                "a character encoder reads whole rows: it takes no mask, document_ids or positions"
+            )
+        if self.config.cross_attention == "states":
+            if cache is not None:
+                raise ValueError(
+                    'with cross_attention="states" the whole text is read anew for each character: generate with '
+                    "cached=False"
+                )
+            return self.model(ids, heads=("clm",)).clm
+        return self.model.decode(ids, cache=cache)
+
+    def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
+        """An empty cache of the decoder, for `lab.decode.search.generate`."""
+        return self.model.new_cache(batch, device)

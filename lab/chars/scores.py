@@ -3,23 +3,20 @@
 Each figure stands beside what chance reaches on the same text: `score_table`. Letters: B rows, T characters a row.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
-from lab.chars.batches import character_rows, in_order
+from lab.chars.batches import BATCH, line_batches
 from lab.chars.bottleneck import write_greedily
-from lab.chars.corruption import Masked, character_ids, mask_characters, remove_characters, special_ids
+from lab.chars.corruption import character_ids, mask_characters, remove_characters, vocabulary_of
 from lab.chars.model import CharEncoder
-from lab.chars.objective import CharacterObjectives
-from lab.data.batch import IGNORE, Batch
-from lab.nn.cache import KeyValueCache
-from lab.score.lines import Score, score_lines
-
-BATCH = 64  # rows scored at once
+from lab.data import IGNORE
+from lab.nn import evaluating
+from lab.score import Score
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Exact:
 
 
 @dataclass(frozen=True)
-class Found:
+class Restored:
     """A kind of character that was taken out: `there` were so many, `said` were put back, `right` of them rightly.
 
     `characters` are those of the kind, one or a whole set.
@@ -79,7 +76,7 @@ class Found:
     def f1(self) -> float:
         """The harmonic mean of precision and recall.
 
-        >>> Found(",", right=2, said=4, there=2).f1
+        >>> Restored(",", right=2, said=4, there=2).f1
         0.6666666666666666
         """
         return 2 * self.right / (self.said + self.there) if self.said + self.there else 0.0
@@ -96,7 +93,35 @@ class CharacterScores:
     clm: Score
     reconstruction: Exact
     bottleneck: Exact | None
-    restoration: tuple[Found, ...]
+    restoration: tuple[Restored, ...]
+
+    def to_outcome(self) -> dict[str, float]:
+        """Flat, as the table of runs keeps it: the decoder's score as columns, all other counts as details."""
+        flat = self.clm.columns()
+        for name in ("mlm", "reconstruction", "bottleneck"):
+            if (score := getattr(self, name)) is not None:
+                flat |= {f"{name}.{field}": count for field, count in asdict(score).items()}
+        for kind in self.restoration:
+            for field in ("right", "said", "there"):
+                flat[f"restoration.{kind.characters}.{field}"] = getattr(kind, field)
+        return flat
+
+    @classmethod
+    def from_outcome(cls, outcome: Mapping[str, float]) -> Self:
+        """The scores that `to_outcome` made flat."""
+        parts: dict[str, dict[str, float]] = {}
+        for name, value in outcome.items():
+            if "." in name:
+                part, _, field = name.rpartition(".")
+                parts.setdefault(part, {})[field] = value
+        restored = {name.partition(".")[2]: counts for name, counts in parts.items() if "." in name}
+        return cls(
+            mlm=Guessed(**parts["mlm"]),
+            clm=Score.of_columns(outcome),
+            reconstruction=Exact(**parts["reconstruction"]),
+            bottleneck=Exact(**parts["bottleneck"]) if "bottleneck" in parts else None,
+            restoration=tuple(Restored(characters, **counts) for characters, counts in restored.items()),
+        )
 
     def __str__(self) -> str:
         exact = "" if self.bottleneck is None else f"; through the bottleneck {self.bottleneck.share:.1%}"
@@ -116,7 +141,9 @@ def mlm_score(
     """
     right = asked = 0
     nats = 0.0
-    for batch, masked in masked_batches(model, tokenizer, lines, rate, seed):
+    generator, vocabulary = torch.Generator().manual_seed(seed), vocabulary_of(tokenizer)
+    for batch in line_batches(model, tokenizer, lines):
+        masked = mask_characters(batch.ids, rate=rate, generator=generator, **vocabulary)
         shown = (masked.ids == tokenizer.mask_id) & (masked.targets != IGNORE)
         logits = model.heads["mlm"](model.encode(masked.ids)[shown])
         targets = batch.ids[shown]
@@ -128,70 +155,6 @@ def mlm_score(
             f"no character of these {len(lines)} lines was masked at rate {rate}: give more lines"
         )
     return Guessed(right, asked, nats)
-
-
-def masked_batches(
-    model: CharEncoder, tokenizer, lines: Sequence[str], rate: float, seed: int
-) -> Iterator[tuple[Batch, Masked]]:
-    """Lines as batches, and the same masked."""
-    generator = torch.Generator().manual_seed(seed)
-    for batch in line_batches(model, tokenizer, lines):
-        yield (
-            batch,
-            mask_characters(
-                batch.ids,
-                rate=rate,
-                vocab_size=tokenizer.vocab_size,
-                mask_id=tokenizer.mask_id,
-                specials=special_ids(tokenizer),
-                generator=generator,
-            ),
-        )
-
-
-def line_batches(model: CharEncoder, tokenizer, lines: Sequence[str]) -> Iterator[Batch]:
-    """Each line once, a long one in pieces, in evaluation mode: the model is left in the mode it was in."""
-    if not lines:
-        raise ValueError("no lines to score: pass at least one")
-    rows = [row for ids in tokenizer.encode_lines(lines) for row in character_rows(ids, model.config.context)]
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
-    try:
-        for batch in in_order(rows, model.config.pad_id, BATCH):
-            yield batch.to(device)
-    finally:
-        model.train(was_training)
-
-
-class NextCharacter(nn.Module):
-    """A character encoder as a model of the next character alone: what `score_lines` and `generate` take."""
-
-    def __init__(self, model: CharEncoder):
-        super().__init__()
-        self.model, self.config = model, model.config
-        self.train(model.training)
-
-    def forward(
-        self, ids: Tensor, *, mask=None, positions=None, cache: KeyValueCache | None = None
-    ) -> Tensor:
-        """ids `(B, T)`, padded on the right -> logits `(B, T, V)`; padding is known by its id, a mask not read."""
-        if self.config.cross_attention == "states":
-            if cache is not None:
-                raise ValueError(
-                    'with cross_attention="states" the whole text is read anew for each character: generate with '
-                    "cached=False"
-                )
-            return self.model(ids, heads=("clm",)).clm
-        return self.model.decode(ids, cache=cache)
-
-    def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
-        """An empty cache of the decoder, for `lab.decode.search.generate`."""
-        return self.model.new_cache(batch, device)
-
-
-def clm_score(model: CharEncoder, tokenizer, lines: Sequence[str]) -> Score:
-    """Bits a character, counted as `lab.score.score_lines` counts: `<s>` given, `</s>` and newline included."""
-    return score_lines(NextCharacter(model), tokenizer, lines)
 
 
 @torch.inference_mode()
@@ -224,22 +187,21 @@ def bottleneck_score(
     chunks = [ids[i : i + chunk] for ids in encoded for i in range(0, len(ids) - chunk + 1, chunk)][:most]
     if not chunks:
         raise ValueError(f"no line has {chunk} characters: give longer lines, or a smaller chunk")
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
+    device = next(model.parameters()).device
     right = chars_right = 0
-    for i in range(0, len(chunks), BATCH):
-        ids = torch.tensor(chunks[i : i + BATCH], device=device)
-        written = F.pad(write_greedily(model, model.compress(ids), tokenizer.bos_id), (0, chunk))[:, :chunk]
-        right += int((written == ids).all(1).sum())
-        chars_right += int((written == ids).sum())
-    model.train(was_training)
+    with evaluating(model):
+        for i in range(0, len(chunks), BATCH):
+            ids = torch.tensor(chunks[i : i + BATCH], device=device)
+            written = write_greedily(model, model.compress(ids), tokenizer.bos_id)
+            same = F.pad(written, (0, chunk))[:, :chunk] == ids
+            right, chars_right = right + int(same.all(1).sum()), chars_right + int(same.sum())
     return Exact(right, len(chunks), chars_right, len(chunks) * chunk)
 
 
 @torch.inference_mode()
 def restoration_score(
     model: CharEncoder, tokenizer, lines: Sequence[str], characters: str
-) -> tuple[Found, ...]:
+) -> tuple[Restored, ...]:
     """What comes back of `characters`, once all of them are taken out: of the whole set, then of each of them.
 
     Of several in a row only the last can come back; all count as having stood there. Characters that the text does not
@@ -257,32 +219,9 @@ def restoration_score(
         said += guess[labels != IGNORE].bincount(minlength=V)
         right += guess[guess == labels].bincount(minlength=V)
     alone = [
-        Found(tokenizer.tokens([i])[0], int(right[i]), int(said[i]), int(there[i]))
+        Restored(tokenizer.tokens([i])[0], int(right[i]), int(said[i]), int(there[i]))
         for i in removed
         if said[i] or there[i]
     ]
-    whole = Found(characters, *(int(count[removed].sum()) for count in (right, said, there)))
+    whole = Restored(characters, *(int(count[removed].sum()) for count in (right, said, there)))
     return (whole, *alone) if len(removed) > 1 else (whole,)
-
-
-def character_scores(
-    model: CharEncoder, tokenizer, lines: Sequence[str], objectives: CharacterObjectives, *, seed: int = 0
-) -> CharacterScores:
-    """All that can be measured of the first `objectives.scored_lines` lines; masked at rate 0.2, whatever was trained.
-
-    Raises what the single scores raise.
-    """
-    lines = lines[: objectives.scored_lines or None]
-    known = [one for one in objectives.removed if character_ids(tokenizer, one)]
-    long = any(len(line) >= objectives.chunk for line in lines)
-    return CharacterScores(
-        mlm=mlm_score(model, tokenizer, lines, seed=seed),
-        clm=clm_score(model, tokenizer, lines),
-        reconstruction=reconstruction_score(model, tokenizer, lines),
-        bottleneck=bottleneck_score(model, tokenizer, lines, chunk=objectives.chunk)
-        if model.config.latents and long
-        else None,
-        restoration=tuple(
-            found for one in known for found in restoration_score(model, tokenizer, lines, one)
-        ),
-    )

@@ -91,10 +91,11 @@ def save(folder: str | os.PathLike, run: Run, keep_last: int = 2, best: bool = F
     path = folder / run_folder.checkpoint_name(state.step, again)
     if parallel.rank() == 0:
         contents = _pack(run)
-        if about(folder).get("id", run.id) != run.id:
+        known = about(folder)
+        if checkpoints(folder) and known.get("id", run.id) != run.id:
             raise CheckpointError(f"{folder} holds another run: save this one to another folder")
-        if "id" not in about(folder):
-            write_atomic(folder / ABOUT, json.dumps(about(folder) | {"id": run.id}) + "\n")
+        if known.get("id") != run.id:
+            write_atomic(folder / ABOUT, json.dumps(known | {"id": run.id}) + "\n")
         _write(
             path, contents, {"run": run.id, "step": state.step, "validation": state.validation, "best": best}
         )
@@ -366,8 +367,6 @@ def _naming(place: Path) -> Iterator[None]:
     """Whatever is wrong with a file's contents becomes a CheckpointError that names the file."""
     try:
         yield
-    except CheckpointError:
-        raise
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         about_it = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(

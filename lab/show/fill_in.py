@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lab.chars.corruption import character_ids, remove_characters, restore_characters
-from lab.chars.model import CharEncoder
+from lab.chars import CharEncoder, character_ids, remove_characters, restore_characters
 from lab.show.colours import FAINT
 from lab.show.tokens import Token, by_probability, tokens_html, visible
 from lab.text import Tokenizer

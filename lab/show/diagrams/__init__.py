@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lab.chars.model import CharEncoder, CharEncoderConfig
+from lab.chars import CharEncoder, CharEncoderConfig
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.noise import Absorbing
@@ -20,14 +20,14 @@ from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.diagrams.attention_backward import attention_backward
 from lab.show.diagrams.attention_layer import attention_layer
 from lab.show.diagrams.bpe import bpe
-from lab.show.diagrams.char_encoder import char_encoder, report_char_encoder_shapes
+from lab.show.diagrams.char_encoder import char_encoder
 from lab.show.diagrams.decoder import decoder
 from lab.show.diagrams.decoder_block import decoder_block
-from lab.show.diagrams.denoiser import denoiser, report_denoiser_shapes
+from lab.show.diagrams.denoiser import denoiser
 from lab.show.diagrams.recurrence import recurrence, report_recurrent_shapes
 from lab.show.diagrams.run import run
 from lab.show.diagrams.shapes import report_shapes
-from lab.show.diagrams.speech import report_speech_shapes, speech
+from lab.show.diagrams.speech import speech
 from lab.show.diagrams.text_to_verse import count_parameters, text_to_verse
 from lab.show.diagrams.visual_tokens import visual_tokens
 from lab.speech.model import SpeechConfig, SpeechTransformer
@@ -92,8 +92,7 @@ def _tokens_of_the_sky() -> str:
 
 
 def _shapes_of_denoiser() -> str:
-    model = _denoiser(1000)
-    return denoiser(model.config, report_denoiser_shapes(model, torch.full((3, 12, 25), 3)))
+    return denoiser(_denoiser(1000), torch.full((3, 12, 25), 3))
 
 
 def _denoiser(vocab_size: int) -> Denoiser:
@@ -101,15 +100,15 @@ def _denoiser(vocab_size: int) -> Denoiser:
 
 
 def _shapes_of_char_encoder() -> str:
-    config = CharEncoderConfig(vocab_size=80, memory_slots=4, latents=16, latent_width=32)
-    ids = torch.ones(3, 12, dtype=torch.long)
-    return char_encoder(config, report_char_encoder_shapes(CharEncoder(config), ids))
+    stack = TransformerConfig(vocab_size=80, context=256, num_layers=3)
+    config = CharEncoderConfig(stack, memory_slots=4, latents=16, latent_width=32)
+    return char_encoder(CharEncoder(config), torch.ones(3, 12, dtype=torch.long))
 
 
 def _shapes_of_speech() -> str:
     config = SpeechConfig(vocab_size=33)
     features, ids = torch.zeros(3, 80, config.features.bands), torch.ones(3, 12, dtype=torch.long)
-    return speech(config, report_speech_shapes(SpeechTransformer(config), features, ids))
+    return speech(SpeechTransformer(config), features, ids)
 
 
 def _heaven() -> str:

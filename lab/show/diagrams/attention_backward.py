@@ -1,7 +1,6 @@
 """The picture of notebook 04: what attention computes, and beside it, backwards, the gradient of each tensor."""
 
-from lab.show.diagrams.render import to_svg
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.sketch import draw
 
 DESCRIPTION = (
     "Left, downwards: queries Q and keys K give scores Z, the scores weights A, the weights and values V the "
@@ -34,7 +33,7 @@ def attention_backward() -> str:
 
     The formulas are those of `lab.scratch.ScaledDotProductAttention`, whose docstring derives them.
     """
-    return sketch(to_svg(_dot()), DESCRIPTION)
+    return draw(_dot(), DESCRIPTION)
 
 
 def _dot() -> str:

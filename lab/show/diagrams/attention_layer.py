@@ -1,9 +1,9 @@
 """The picture of notebook 04: attention with several heads, from the stream to what is added to it."""
 
 from lab.nn.transformer import TransformerConfig
-from lab.show.diagrams.render import to_svg
-from lab.show.diagrams.shapes import Shapes, legend, written
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.render import counted
+from lab.show.diagrams.shapes import Shapes, legend, of_picture
+from lab.show.diagrams.sketch import draw
 
 DESCRIPTION = (
     "Downwards: three linear maps make queries, keys and values of x, and each is split into heads. {turn}"
@@ -12,6 +12,20 @@ DESCRIPTION = (
     "that sum to one, and the weights average the values. The heads are put side by side again, and the "
     "output weights make of them what is added to the stream. Every arrow bears the shape of its tensor."
 )
+
+# The letters of each tensor in the picture, in the order of the report.
+DRAWN = {
+    "query": "B T HE", "key": "B T GE", "value": "B T GE", "joined": "B T HE", "output": "B T C",
+    "x": "B T C", "q": "B H T E", "k": "B G T E", "v": "B G T E",
+}  # fmt: skip
+TURNED = {"turned_q": "B H T E", "turned_k": "B G T E"}
+JOINED = {
+    "keys": "B G S E",
+    "values": "B G S E",
+    "scores": "B H T S",
+    "weights": "B H T S",
+    "mixed": "B H T E",
+}
 
 
 def attention_layer(config: TransformerConfig, shapes: Shapes) -> str:
@@ -22,36 +36,13 @@ def attention_layer(config: TransformerConfig, shapes: Shapes) -> str:
     """
     rotary = config.positions == "rotary"
     turn = "Queries and keys are turned to their positions. " if rotary else ""
-    drawn = written(config, shapes, _drawn(rotary))
-    said = {name.removeprefix("attention."): f'label=" {text} "' for name, text in drawn.items()}
-    return sketch(to_svg(_dot(config, said, rotary)), DESCRIPTION.format(turn=turn))
-
-
-def _drawn(rotary: bool) -> dict[str, str]:
-    """The letters of each tensor in the picture, in the order of the report."""
-    turned = {"turned_q": "B H T E", "turned_k": "B G T E"} if rotary else {}
-    drawn = {
-        "query": "B T HE",
-        "key": "B T GE",
-        "value": "B T GE",
-        "joined": "B T HE",
-        "output": "B T C",
-        "x": "B T C",
-        "q": "B H T E",
-        "k": "B G T E",
-        "v": "B G T E",
-        **turned,
-        "keys": "B G S E",
-        "values": "B G S E",
-        "scores": "B H T S",
-        "weights": "B H T S",
-        "mixed": "B H T E",
-    }
-    return {f"attention.{name}": letters for name, letters in drawn.items()}
+    drawn = of_picture(config, shapes, "attention", DRAWN | (TURNED if rotary else {}) | JOINED)
+    said = {name: f'label=" {text} "' for name, text in drawn.items()}
+    return draw(_dot(config, said, rotary), DESCRIPTION.format(turn=turn))
 
 
 def _dot(c: TransformerConfig, said: dict[str, str], rotary: bool) -> str:
-    heads = f"{c.num_heads} heads" if c.num_heads > 1 else "1 head"
+    heads = counted(c.num_heads, "head")
     shared = c.num_heads // c.key_value_heads
     serves = f"\\na head of keys serves {shared} of queries" if shared > 1 else ""
     return f"""

@@ -3,8 +3,8 @@
 from itertools import pairwise
 from typing import NamedTuple
 
-from lab.show.diagrams.render import quoted, to_svg
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.render import counted, lines, quoted
+from lab.show.diagrams.sketch import draw
 from lab.text import BPETokenizer
 from lab.text.pretokens import splitter
 
@@ -16,9 +16,10 @@ DESCRIPTION = (
 
 
 class Node(NamedTuple):
-    """A token at its place in the tree: its name in DOT, its bytes, the names of those it was joined from."""
+    """A token at its place in the tree: its name in DOT, its id, its bytes, the names of those it was joined from."""
 
     name: str
+    id: int
     token: bytes
     joined: tuple[str, ...] = ()
 
@@ -30,39 +31,27 @@ class Step(NamedTuple):
     word: list[Node]
 
 
-def merge_steps(tokenizer: BPETokenizer, word: str) -> list[Step]:
-    """The word as bytes (merge 0), then after each merge that is used on it.
-
-    Of all neighbours that the table can join, the pair learned first is joined; until none is left.
+def merge_tree(tokenizer: BPETokenizer, word: str) -> list[Step]:
+    """The word as bytes (merge 0), then after each merge that is used on it, as `tokenizer.steps` says.
 
     >>> tokenizer = BPETokenizer.train(["aaab aaab"], vocab_size=262)
-    >>> [[node.token for node in step.word] for step in merge_steps(tokenizer, "aaab")]
+    >>> [[node.token for node in step.word] for step in merge_tree(tokenizer, "aaab")]
     [[b'a', b'a', b'a', b'b'], [b'aa', b'a', b'b']]
     """
-    order = {}
-    for merge, (left, right) in enumerate(tokenizer.merges, start=1):
-        order.setdefault((tokenizer.token_bytes(left), tokenizer.token_bytes(right)), merge)
-    nodes = [Node(f"byte_{i}", bytes([byte])) for i, byte in enumerate(word.encode())]
-    steps = [Step(0, nodes)]
-    while fitting := [pair for a, b in pairwise(nodes) if (pair := (a.token, b.token)) in order]:
-        pair = min(fitting, key=order.get)
-        nodes = _join(nodes, pair, order[pair])
-        steps.append(Step(order[pair], nodes))
+    (_, ids), *later = tokenizer.steps(word)
+    steps = [Step(0, [Node(f"byte_{i}", id, tokenizer.token_bytes(id)) for i, id in enumerate(ids)])]
+    for merge, ids in later:
+        before, nodes, i = steps[-1].word, [], 0
+        for id in ids:
+            if id == before[i].id:
+                nodes.append(before[i])
+                i += 1
+            else:  # two were joined here
+                joined = before[i].name, before[i + 1].name
+                nodes.append(Node(f"merged_{merge}_{i}", id, tokenizer.token_bytes(id), joined))
+                i += 2
+        steps.append(Step(merge, nodes))
     return steps
-
-
-def _join(nodes: list[Node], pair: tuple[bytes, bytes], merge: int) -> list[Node]:
-    """Join `pair` wherever it stands, from the left."""
-    result, i = [], 0
-    while i < len(nodes):
-        here = nodes[i : i + 2]
-        if tuple(node.token for node in here) == pair:
-            result.append(Node(f"merged_{merge}_{i}", b"".join(pair), tuple(node.name for node in here)))
-            i += 2
-        else:
-            result.append(nodes[i])
-            i += 1
-    return result
 
 
 def bpe(tokenizer: BPETokenizer, word: str = " heaven", text: str = "the heaven and the earth") -> str:
@@ -73,11 +62,11 @@ def bpe(tokenizer: BPETokenizer, word: str = " heaven", text: str = "the heaven 
     pre_tokens = splitter(tokenizer.pattern)(text)
     if word not in pre_tokens:
         raise ValueError(f"{word!r} is not a pre-token of {text!r}, which splits into {pre_tokens}")
-    return sketch(to_svg(_dot(tokenizer, word, text, pre_tokens)), DESCRIPTION)
+    return draw(_dot(tokenizer, word, text, pre_tokens), DESCRIPTION)
 
 
 def _dot(tokenizer: BPETokenizer, word: str, text: str, pre_tokens: list[str]) -> str:
-    first, *steps = merge_steps(tokenizer, word)
+    first, *steps = merge_tree(tokenizer, word)
     last = steps[-1].word if steps else first.word
     title = f"Byte-pair encoding of “{_show(word.encode())}”"
     fitting = f"{len(steps)} of the table's {len(tokenizer.merges):,} merges fit the word"
@@ -91,24 +80,24 @@ digraph bpe {{
   // a text, its pre-tokens, the bytes of one of them
   text  [class=data shape=note label="text\\n“{quoted(text)}”"]
   split [class=operation style="rounded,filled" label="split\\nmerges never cross a cut"]
-  {_lines(_cut(i, cut, cut == word) for i, cut in enumerate(pre_tokens))}
+  {lines(_cut(i, cut, cut == word) for i, cut in enumerate(pre_tokens))}
   bytes [class=operation style="rounded,filled" label="as bytes\\nUTF-8, written in hex"]
-  {_lines(_byte(node) for node in first.word)}
+  {lines(_byte(node) for node in first.word)}
   text -> split
-  {_lines(f"split -> cut_{i}" for i in range(len(pre_tokens)))}
+  {lines(f"split -> cut_{i}" for i in range(len(pre_tokens)))}
   cut_{pre_tokens.index(word)} -> bytes [weight=5]
-  {_lines(f"bytes -> {node.name}" for node in first.word)}
+  {lines(f"bytes -> {node.name}" for node in first.word)}
   table [class=parameters width=1.7 group=left label="merge table\\n{len(tokenizer.merges):,} pairs"]
   {_word(first)}
   {_row(["table", *(node.name for node in first.word), "word_0"])}
 
   // left: the merges that fit; middle: what they join; right: the word so far
-  {_lines(_step(tokenizer, before, after) for before, after in pairwise([first, *steps]))}
+  {lines(_step(tokenizer, before, after) for before, after in pairwise([first, *steps]))}
   {_chain(["table", *(f"merge_{step.merge}" for step in steps)])}
   {_chain(f"word_{step.merge}" for step in [first, *steps])}
 
   // the ids
-  {_lines(_id(node, i) for node, i in zip(last, tokenizer.encode(word), strict=True))}
+  {lines(_id(node) for node in last)}
   {_row(f"id_{node.name}" for node in last)}
 }}
 """
@@ -127,7 +116,7 @@ def _step(tokenizer: BPETokenizer, before: Step, after: Step) -> str:
     """One merge: its row in the table, the tokens that it makes, the word that results."""
     merge, made = after.merge, [node for node in after.word if node not in before.word]
     left, right = (_show(tokenizer.token_bytes(i)) for i in tokenizer.merges[merge - 1])
-    lines = [
+    statements = [
         f'merge_{merge} [class=parameters label="{left} + {right}\\nmerge {merge:,}" width=1.7 group=left]',
         _word(after),
         *(f'{node.name} [class=data label="{_show(node.token)}"]' for node in made),
@@ -135,21 +124,16 @@ def _step(tokenizer: BPETokenizer, before: Step, after: Step) -> str:
         _row([f"merge_{merge}", *(node.name for node in made), f"word_{merge}"]),
         f"merge_{merge} -> {made[0].name} [style=dashed constraint=false]",
     ]
-    return _lines(lines)
+    return lines(statements)
 
 
-def _id(node: Node, i: int) -> str:
-    return f'id_{node.name} [class=output label="{i:,}\\nid"]  {node.name} -> id_{node.name}'
+def _id(node: Node) -> str:
+    return f'id_{node.name} [class=output label="{node.id:,}\\nid"]  {node.name} -> id_{node.name}'
 
 
 def _word(step: Step) -> str:
-    cuts, count = "   ".join(_show(node.token) for node in step.word), len(step.word)
-    note = "1 token" if count == 1 else f"{count} tokens"
+    cuts, note = "   ".join(_show(node.token) for node in step.word), counted(len(step.word), "token")
     return f'word_{step.merge} [class=data width=2.8 group=right label="{cuts}\\n{note}"]'
-
-
-def _lines(lines) -> str:
-    return "\n  ".join(lines)
 
 
 def _row(names) -> str:

@@ -1,9 +1,9 @@
 """The picture of notebook 04: a whole decoder, and where its cache sits."""
 
 from lab.nn.transformer import TransformerConfig
-from lab.show.diagrams.render import to_svg
-from lab.show.diagrams.shapes import Shapes, legend, written
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.render import lines, some_of
+from lab.show.diagrams.shapes import Shapes, legend, of_picture
+from lab.show.diagrams.sketch import draw
 
 DESCRIPTION = (
     "Downwards: ids are embedded, pass one block after the other, a last norm and the output weights, and come "
@@ -25,14 +25,13 @@ def decoder(config: TransformerConfig, shapes: Shapes) -> str:
     `shapes` is what `report_shapes` says of a model of this config. Raises ValueError when the model has
     other parts than the picture (no last norm, dropout), or other shapes.
     """
-    drawn = written(config, shapes, _drawn(config.positions))
-    said = {name.removeprefix("model."): text for name, text in drawn.items()}
-    return sketch(to_svg(_dot(config, said)), DESCRIPTION.format(places=PLACES[config.positions]))
+    said = of_picture(config, shapes, "model", _drawn(config.positions))
+    return draw(_dot(config, said), DESCRIPTION.format(places=PLACES[config.positions]))
 
 
 def _drawn(positions: str) -> dict[str, str]:
     """The letters of each tensor in the picture, in the order of the report."""
-    drawn = {
+    return {
         "ids": "B T",
         "embedding.token": "B T C",
         **({"embedding.place": "T C"} if positions in ("learned", "sinusoidal") else {}),
@@ -43,17 +42,13 @@ def _drawn(positions: str) -> dict[str, str]:
         "keys": "B G S E",
         "values": "B G S E",
     }
-    return {f"model.{name}": letters for name, letters in drawn.items()}
 
 
 def _dot(c: TransformerConfig, said: dict[str, str]) -> str:
     tied = "\\nthe embedding again" if c.tied else ""
     stream = f'label=" {said["embedding"]} "'
-    shown = [
-        "block_1",
-        *(["more"] if c.num_layers > 2 else []),
-        *([f"block_{c.num_layers}"] if c.num_layers > 1 else []),
-    ]
+    shown = some_of("block", c.num_layers)
+    blocks = lines(f'{block} [label="{title}\\nattention, feed-forward"]' for block, title in shown.items())
     return f"""
 digraph decoder {{
   graph [rankdir=TB newrank=true ranksep=0.34 nodesep=0.5 labelloc=t fontsize=22
@@ -69,7 +64,7 @@ digraph decoder {{
   output    [class=parameters style=filled label="output weights\\nC → V{tied}"]
   logits    [class=output label="logits\\na score for every token"]
   node [class=parameters style=filled]
-  {_blocks(shown, c.num_layers)}
+  {blocks}
   ids -> embedding [label="   {said["ids"]} "]
   {_embedded(c.positions, said, stream)}
   {" -> ".join([*shown, "norm"])} [{stream}]
@@ -78,41 +73,25 @@ digraph decoder {{
 
   // right: what each block keeps
   node [class=data group=right]
-  {_caches(shown, c.num_layers, said)}
+  {_caches(shown, said)}
 
   // left: where the tokens stand
-  {_places(c.positions, shown, said)}
+  {_places(c.positions, list(shown), said)}
 }}
 """
 
 
-def _blocks(shown: list[str], num_layers: int) -> str:
-    return _lines(
-        f'{block} [label="{_title(block, num_layers)}\\nattention, feed-forward"]' for block in shown
-    )
-
-
-def _caches(shown: list[str], num_layers: int, said: dict[str, str]) -> str:
+def _caches(shown: dict[str, str], said: dict[str, str]) -> str:
     rooms = f"keys {said['keys']}\\nvalues {said['values']}"
-    lines = []
-    for block in shown:
-        each = ", each" if "blocks" in _title(block, num_layers) else ""
-        lines += [
-            f'cache_{block} [label="cache of {_title(block, num_layers)}{each}\\n{rooms}"]',
+    statements = []
+    for block, title in shown.items():
+        each = ", each" if "blocks" in title else ""
+        statements += [
+            f'cache_{block} [label="cache of {title}{each}\\n{rooms}"]',
             f'{block} -> cache_{block} [dir=both weight=1 label=" adds T, reads S "]',
             f"{{rank=same; {block}; cache_{block}}}",
         ]
-    return _lines(lines)
-
-
-def _lines(lines) -> str:
-    return "\n  ".join(lines)
-
-
-def _title(block: str, num_layers: int) -> str:
-    if block != "more":
-        return block.replace("_", " ")
-    return "block 2" if num_layers == 3 else f"blocks 2 to {num_layers - 1}"
+    return lines(statements)
 
 
 def _places(positions: str, shown: list[str], said: dict[str, str]) -> str:
@@ -144,7 +123,7 @@ def _turns(shown: list[str]) -> str:
     return f"""node [class=stream shape=point width=0.06 label=""]
   {" -> ".join(["made", *points])} [style=dashed dir=none]
   node [shape=box width=2.3]
-  {_lines(arrows)}"""
+  {lines(arrows)}"""
 
 
 def _embedded(positions: str, said: dict[str, str], stream: str) -> str:

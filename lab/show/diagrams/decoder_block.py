@@ -1,9 +1,9 @@
 """The picture of notebook 04: one block of a decoder, two layers that each add to the stream."""
 
 from lab.nn.transformer import TransformerConfig
-from lab.show.diagrams.render import to_svg
-from lab.show.diagrams.shapes import Shapes, legend, written
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.render import counted
+from lab.show.diagrams.shapes import Shapes, legend, of_picture
+from lab.show.diagrams.sketch import draw
 
 DESCRIPTION = (
     "Downwards: the stream passes a block on a straight line. Twice a layer beside it reads the stream "
@@ -13,14 +13,14 @@ DESCRIPTION = (
 )
 
 DRAWN = {
-    "block.self_attention.norm": "B T C",
-    "block.self_attention.attention": "B T C",
-    "block.self_attention": "B T C",
-    "block.feed_forward.norm": "B T C",
-    "block.feed_forward.expand": "B T F",
-    "block.feed_forward.hidden": "B T F",
-    "block.feed_forward.contract": "B T C",
-    "block.feed_forward": "B T C",
+    "self_attention.norm": "B T C",
+    "self_attention.attention": "B T C",
+    "self_attention": "B T C",
+    "feed_forward.norm": "B T C",
+    "feed_forward.expand": "B T F",
+    "feed_forward.hidden": "B T F",
+    "feed_forward.contract": "B T C",
+    "feed_forward": "B T C",
 }
 
 
@@ -30,15 +30,14 @@ def decoder_block(config: TransformerConfig, shapes: Shapes) -> str:
     `shapes` is what `report_shapes` says of a model of this config. Raises ValueError when the model's
     blocks have other parts than the picture (a gate, a norm after the layer), or other shapes.
     """
-    drawn = written(config, shapes, DRAWN)
-    said = {name.removeprefix("block."): f'label=" {text} "' for name, text in drawn.items()}
-    return sketch(to_svg(_dot(config, said)), DESCRIPTION)
+    drawn = of_picture(config, shapes, "block", DRAWN)
+    said = {name: f'label=" {text} "' for name, text in drawn.items()}
+    return draw(_dot(config, said), DESCRIPTION)
 
 
 def _dot(c: TransformerConfig, said: dict[str, str]) -> str:
     curve = {"gelu": "GELU", "gelu_tanh": "GELU\\nby its tanh approximation"}.get(c.activation, c.activation)
     norm = {"rms": "RMSNorm", "layer": "LayerNorm"}[c.norm]
-    heads = f"{c.num_heads} heads" if c.num_heads > 1 else "1 head"
     return f"""
 digraph decoder_block {{
   graph [rankdir=TB newrank=true ranksep=0.3 nodesep=0.5 labelloc=t fontsize=22
@@ -67,7 +66,7 @@ digraph decoder_block {{
   subgraph cluster_attention {{
     label="self-attention layer" labeljust=l style="rounded,filled" fontsize=15 margin=14
     norm_1    [label="norm\\n{norm}"]
-    attention [label="self-attention\\n{heads}, causal: tokens mix"]
+    attention [label="self-attention\\n{counted(c.num_heads, "head")}, causal: tokens mix"]
   }}
   subgraph cluster_forward {{
     label="feed-forward layer" labeljust=l style="rounded,filled" fontsize=15 margin=14

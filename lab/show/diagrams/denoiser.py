@@ -3,13 +3,12 @@
 Letters: B lines, T tokens, n cells a token, S states of a cell (K colours, and blank), C channels, V words.
 """
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
-from lab.show.diagrams.render import to_svg
-from lab.show.diagrams.shapes import Shapes, _text
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.render import counted, lines
+from lab.show.diagrams.shapes import Shapes, watching, written
+from lab.show.diagrams.sketch import draw
 
 DESCRIPTION = (
     "Downwards: the cells of each token enter one vector, the vectors of a line pass the blocks, in which every token "
@@ -17,84 +16,53 @@ DESCRIPTION = (
     "what is visible of a token rules out {ruled}, and that is added at the end. Every arrow bears the shape of its "
     "tensor."
 )
+# What no module returns is seen where the next one reads it.
+READ = {"from_cells": "states", "encoder.blocks.0": "stream"}
 
 
-def report_denoiser_shapes(model: Denoiser, cells: Tensor, alpha: Tensor | None = None) -> Shapes:
-    """The shape of every tensor on the way of `cells` `(B, T, n)` through the model, by name, in order.
-
-    >>> from lab.diffusion.codebook import Codebook
-    >>> config = DenoiserConfig(50, width=8, num_heads=2, feed_forward=16, num_layers=1)
-    >>> model = Denoiser(config, Codebook.linear(50))
-    >>> report_denoiser_shapes(model, torch.full((2, 3, 25), 3))["states"]
-    (2, 3, 100)
-
-    Raises ValueError for a model without attention, which is not the one in the picture.
-    """
-    if not model.config.attends:
-        raise ValueError("the picture shows a network that attends; in this one each token is by itself")
-    shapes = {"cells": tuple(cells.shape)}
-
-    def watch(module: nn.Module, name: str):
-        def note(module, args, result):
-            if name == "from_cells":
-                shapes["states"] = tuple(args[0].shape)
-            if name == "encoder.blocks.0":
-                shapes["stream"] = tuple(args[0].shape)
-            shapes[name] = tuple(result.shape)
-
-        return module.register_forward_hook(note)
-
-    blocks = {f"encoder.blocks.{i}": block for i, block in enumerate(model.encoder.blocks)}
-    watched = {"from_cells": model.from_cells, **blocks, "encoder.norm": model.encoder.norm}
-    with torch.no_grad():
-        handles = [watch(module, name) for name, module in watched.items()]
-        try:
-            shapes["answer"] = tuple(model(cells, alpha=alpha).shape)
-        finally:
-            for handle in handles:
-                handle.remove()
-    return shapes
-
-
-def denoiser(config: DenoiserConfig, shapes: Shapes) -> str:
+def denoiser(model: Denoiser, cells: Tensor, alpha: Tensor | None = None) -> str:
     """A denoiser as a sketched SVG: what each token's vector is made of, the blocks, and the head.
 
-    `shapes` is what `report_denoiser_shapes` says of a model of this config. Raises ValueError when they are those of
-    another one.
+    The shapes are those on the way of `cells` `(B, T, n)` through the model, with `alpha` `(B,)` where it needs one.
+    Raises ValueError for a model without attention, which is not the one in the picture.
     """
-    by_words = config.head == "codebook"
+    c = model.config
+    if not c.attends:
+        raise ValueError("the picture shows a network that attends; in this one each token is by itself")
+    by_words = c.head == "codebook"
     description = DESCRIPTION.format(
         answer="a score for every word" if by_words else "a score for every colour of every cell",
         ruled="the words that do not fit" if by_words else "the other colours of that cell",
     )
-    return sketch(to_svg(_dot(config, _written(config, shapes))), description)
-
-
-def _written(c: DenoiserConfig, shapes: Shapes) -> dict[str, str]:
-    """The model's shapes in letters and numbers: `{"states": "(B, T, n · S) = (B, T, 100)"}`."""
     blocks = {f"encoder.blocks.{i}": "B T C" for i in range(c.num_layers)}
-    drawn = {"cells": "B T n", "states": "B T nS", "from_cells": "B T C", "stream": "B T C", **blocks}
-    drawn |= {"encoder.norm": "B T C", "answer": "B T V" if c.head == "codebook" else "B T n K"}
-    if list(shapes) != list(drawn):
-        raise ValueError(f"the picture draws {list(drawn)}, in the model there are {list(shapes)}")
-    B, T, _ = shapes["cells"]
+    letters = {"cells": "B T n", "states": "B T nS", "from_cells": "B T C", "stream": "B T C", **blocks}
+    letters |= {"encoder.norm": "B T C", "answer": "B T V" if by_words else "B T n K"}
+    B, T, _ = cells.shape
     numbers = {"B": B, "T": T, "n": c.num_cells, "K": c.num_colours, "C": c.width, "V": c.vocab_size}
     numbers["nS"] = c.num_cells * _states(c)
-    for name, letters in drawn.items():
-        expected = tuple(numbers[letter] for letter in letters.split())
-        if shapes[name] != expected:
-            raise ValueError(f"{name} is drawn as ({letters}) = {expected}, the model's is {shapes[name]}")
-    return {name: _text(letters.split(), numbers) for name, letters in drawn.items()}
+    return draw(_dot(c, written(letters, _shapes(model, cells, alpha), numbers)), description)
+
+
+def _shapes(model: Denoiser, cells: Tensor, alpha: Tensor | None) -> Shapes:
+    shapes = {"cells": tuple(cells.shape)}
+
+    def note(name, args, kwargs, result):
+        if name in READ:
+            shapes[READ[name]] = tuple(args[0].shape)
+        shapes[name] = tuple(result.shape)
+
+    blocks = {f"encoder.blocks.{i}": block for i, block in enumerate(model.encoder.blocks)}
+    with watching({"from_cells": model.from_cells, **blocks, "encoder.norm": model.encoder.norm}, note):
+        shapes["answer"] = tuple(model(cells, alpha=alpha).shape)
+    return shapes
 
 
 def _dot(c: DenoiserConfig, said: dict[str, str]) -> str:
     stream = f'label=" {said["stream"]} "'
-    blocks = "1 block" if c.num_layers == 1 else f"{c.num_layers} blocks, each"
-    heads = "1 head" if c.num_heads == 1 else f"{c.num_heads} heads"
-    scores = (
-        "a score for every word\\nC → V" if c.head == "codebook" else "a score for every colour\\nC → n K"
-    )
+    blocks = counted(c.num_layers, "block") + (", each" if c.num_layers > 1 else "")
+    heads = counted(c.num_heads, "head")
     result = "a score for every word" if c.head == "codebook" else "a score for every colour of a cell"
+    scores = f"{result.removesuffix(' of a cell')}\\nC → {'V' if c.head == 'codebook' else 'n K'}"
     return f"""
 digraph denoiser {{
   graph [rankdir=TB newrank=true ranksep=0.32 nodesep=0.55 labelloc=t fontsize=22
@@ -138,11 +106,10 @@ def _added(c: DenoiserConfig, stream: str) -> str:
     if c.time_input:
         parts["time"] = "how much is left\\nalpha, waves of it, C → C"
     if c.neighbours:
-        side = f"{c.neighbours} {'token' if c.neighbours == 1 else 'tokens'} on either side"
-        parts["beside"] = f"neighbours\\n{side}, channel by channel"
-    lines, last = [], "from_cells"
+        parts["beside"] = f"neighbours\\n{counted(c.neighbours, 'token')} on either side, channel by channel"
+    statements, last = [], "from_cells"
     for name, words in parts.items():
-        lines += [
+        statements += [
             f'plus_{name} [class=operation shape=circle width=0.4 fixedsize=true label="+"]',
             f'{name} [class=parameters style=filled group=left width=2.6 label="{words}"]',
             f"{{rank=same; {name}; plus_{name}}}",
@@ -150,7 +117,7 @@ def _added(c: DenoiserConfig, stream: str) -> str:
             f"{name} -> plus_{name} [weight=1]",
         ]
         last = f"plus_{name}"
-    return "\n  ".join([*lines, f"{last} -> blocks [{stream}]"])
+    return lines([*statements, f"{last} -> blocks [{stream}]"])
 
 
 def _evidence(c: DenoiserConfig) -> str:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
-from lab.show.diagrams.render import to_svg
-from lab.show.diagrams.shapes import Shapes, _text
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.render import counted, lines, some_of
+from lab.show.diagrams.shapes import Shapes, watching, written
+from lab.show.diagrams.sketch import draw
 
 DESCRIPTION = (
     "Downwards: ids are embedded, pass one recurrent layer after the other and the output weights, and come out as "
@@ -50,24 +50,16 @@ def report_recurrent_shapes(model: RecurrentLM, ids: Tensor) -> Shapes:
     ((3, 12, 8), (3, 8))
     """
     shapes = {"ids": tuple(ids.shape)}
-
-    def watch(module: nn.Module, name: str):
-        def note(module, args, result):
-            if isinstance(module, nn.RNNBase):
-                shapes.update(_inside_layers(module, args[0], *result))
-            elif isinstance(result, Tensor):
-                shapes[name] = tuple(result.shape)
-
-        return module.register_forward_hook(note)
-
     drawn = {name: m for name, m in model.named_modules() if name and not isinstance(m, nn.Identity)}
-    with torch.no_grad():
-        handles = [watch(module, name) for name, module in drawn.items()]
-        try:
-            model(ids)
-        finally:
-            for handle in handles:
-                handle.remove()
+
+    def note(name, args, kwargs, result):
+        if isinstance(drawn[name], nn.RNNBase):
+            shapes.update(_inside_layers(drawn[name], args[0], *result))
+        elif isinstance(result, Tensor):
+            shapes[name] = tuple(result.shape)
+
+    with watching(drawn, note):
+        model(ids)
     return shapes
 
 
@@ -94,7 +86,7 @@ def recurrence(config: RecurrentConfig, shapes: Shapes) -> str:
     `shapes` is what `report_recurrent_shapes` says of a model of this config. Raises ValueError when the model has
     other parts than the picture (dropout), has them in another order, or other shapes.
     """
-    return sketch(to_svg(_dot(config, _written(config, shapes))), DESCRIPTION)
+    return draw(_dot(config, _written(config, shapes)), DESCRIPTION)
 
 
 def _written(c: RecurrentConfig, shapes: Shapes) -> dict[str, str]:
@@ -103,30 +95,14 @@ def _written(c: RecurrentConfig, shapes: Shapes) -> dict[str, str]:
     for i in range(1, c.num_layers + 1):
         drawn |= {f"layer_{i}": "B T C"} | {f"layer_{i}.{part}": "B C" for part in CELLS[c.cell].state}
     drawn["output"] = "B T V"
-    if list(shapes) != list(drawn):
-        lacks, adds = sorted(set(drawn) - set(shapes)), sorted(set(shapes) - set(drawn))
-        raise ValueError(
-            f"the picture does not show this model: of what it draws, the model lacks {lacks}, and has besides {adds}"
-            if lacks or adds
-            else f"the picture draws {list(drawn)}, in the model the order is {list(shapes)}"
-        )
     B, T = shapes["ids"]
-    numbers = {"B": B, "T": T, "C": c.width, "V": c.vocab_size}
-    for name, letters in drawn.items():
-        expected = tuple(numbers[letter] for letter in letters.split())
-        if shapes[name] != expected:
-            raise ValueError(f"{name} is drawn as ({letters}) = {expected}, the model's is {shapes[name]}")
-    return {name: _text(letters.split(), numbers) for name, letters in drawn.items()}
+    return written(drawn, shapes, {"B": B, "T": T, "C": c.width, "V": c.vocab_size})
 
 
 def _dot(c: RecurrentConfig, said: dict[str, str]) -> str:
-    layers = f"{c.num_layers} layers" if c.num_layers > 1 else "1 layer"
     tied = "\\nthe embedding again" if c.tied else ""
-    shown = [
-        "layer_1",
-        *(["more"] if c.num_layers > 2 else []),
-        *([f"layer_{c.num_layers}"] if c.num_layers > 1 else []),
-    ]
+    layers = counted(c.num_layers, "layer")
+    shown = some_of("layer", c.num_layers)
     return f"""
 digraph recurrence {{
   graph [rankdir=TB newrank=true ranksep=0.42 nodesep=1.9 labelloc=t fontsize=22
@@ -141,7 +117,7 @@ digraph recurrence {{
   output    [class=parameters style=filled label="output weights\\nC → V{tied}"]
   logits    [class=output label="logits\\na score for every token"]
   node [class=parameters style=filled height=1.15]
-  {_lines(_layer(layer, c, said) for layer in shown)}
+  {lines(_layer(layer, title, CELLS[c.cell], said) for layer, title in shown.items())}
   ids -> embedding     [label="   {said["ids"]} "]
   embedding -> layer_1 [label=" {said["embedding"]} "]
   {" -> ".join([*shown, "output"])} [label=" {said["layer_1"]} "]
@@ -158,23 +134,13 @@ digraph recurrence {{
 """
 
 
-def _layer(layer: str, c: RecurrentConfig, said: dict[str, str]) -> str:
+def _layer(layer: str, title: str, cell: Cell, said: dict[str, str]) -> str:
     """DOT for a layer, and the loop through which its state comes back into it."""
-    cell = CELLS[c.cell]
+    title += ", each" if "layers" in title else ""
     state = "\\n".join(f" {part} {said[f'layer_1.{part}']} " for part in cell.state)
-    return f"""{layer} [label="{_title(layer, c)}\\n{cell.way}\\n{cell.matrices} matrices, C × C"]
+    return f"""{layer} [label="{title}\\n{cell.way}\\n{cell.matrices} matrices, C × C"]
   {layer}:se -> {layer}:ne [label=" its state, one token later \\n{state}"]"""
-
-
-def _title(layer: str, c: RecurrentConfig) -> str:
-    if layer != "more":
-        return layer.replace("_", " ")
-    return "layer 2" if c.num_layers == 3 else f"layers 2 to {c.num_layers - 1}, each"
 
 
 def _legend(c: RecurrentConfig) -> str:
     return f"B rows, T tokens, C = {c.width:,} channels, V = {c.vocab_size:,} tokens in the vocabulary"
-
-
-def _lines(lines) -> str:
-    return "\n  ".join(lines)

@@ -2,15 +2,9 @@
 
 import os
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-
-
-class GraphvizNotFound(RuntimeError):
-    """No Graphviz on this machine: neither inside pygraphviz nor as a `dot` command."""
 
 
 def to_svg(dot_source: str) -> str:
@@ -20,14 +14,17 @@ def to_svg(dot_source: str) -> str:
     True
 
     What names Graphviz' version or draws its page (prologue, comments) is left out. Raises ValueError for
-    text that is not DOT, GraphvizNotFound when there is nothing to render it with.
+    text that is not DOT.
     """
+    import pygraphviz
+
     dot_source = dot_source.strip() + "\n"
+    _settle_fonts()
     try:
-        svg = _render_bundled(dot_source)
-    except ImportError:
-        svg = _render_command(dot_source)
-    return _stable(svg)
+        svg = _render(dot_source)
+    except pygraphviz.DotError as error:
+        raise ValueError(f"Graphviz cannot read this DOT ({error}); it begins {dot_source[:60]!r}") from error
+    return re.sub(r"<!--.*?-->\n?", "", svg[svg.index("<svg") :], flags=re.DOTALL)
 
 
 def quoted(words: str) -> str:
@@ -39,30 +36,33 @@ def quoted(words: str) -> str:
     return shown.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _render_bundled(dot_source: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`counted(1, "block") == "1 block"`, `counted(4, "block") == "4 blocks"`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def lines(statements: Iterable[str]) -> str:
+    """DOT statements below each other."""
+    return "\n  ".join(statements)
+
+
+def some_of(kind: str, count: int) -> dict[str, str]:
+    """The first of `count` layers of a kind, all between as one, and the last: their names in DOT, and what to say.
+
+    >>> some_of("block", 4)
+    {'block_1': 'block 1', 'more': 'blocks 2 to 3', 'block_4': 'block 4'}
+    """
+    between = f"{kind} 2" if count == 3 else f"{kind}s 2 to {count - 1}"
+    return (
+        {f"{kind}_1": f"{kind} 1"}
+        | ({"more": between} if count > 2 else {})
+        | {f"{kind}_{count}": f"{kind} {count}"}
+    )
+
+
+def _render(dot_source: str) -> str:
     import pygraphviz
 
-    _settle_fonts()
-    try:
-        return _draw(pygraphviz, dot_source)
-    except pygraphviz.DotError as error:
-        raise _not_dot(dot_source, error) from error
-
-
-def _render_command(dot_source: str) -> str:
-    dot = shutil.which("dot")
-    if dot is None:
-        raise GraphvizNotFound(
-            "diagrams are drawn by Graphviz, and there is none here: `pip install 'pygraphviz>=2.0.4'` "
-            "brings its own; or install your system's graphviz package, so that `dot` is on the PATH"
-        )
-    done = subprocess.run([dot, "-Tsvg"], input=dot_source, capture_output=True, encoding="utf-8")
-    if done.returncode:
-        raise _not_dot(dot_source, done.stderr.strip())
-    return done.stdout
-
-
-def _draw(pygraphviz, dot_source: str) -> str:
     return pygraphviz.AGraph(string=dot_source).draw(format="svg", prog="dot").decode("utf-8")
 
 
@@ -72,10 +72,8 @@ def _settle_fonts() -> None:
 
     The bundled fontconfig is older than many systems' font settings and says so, once, on the first text.
     """
-    import pygraphviz
-
     with _quiet():
-        _draw(pygraphviz, "graph { a }\n")
+        _render("graph { a }\n")
 
 
 @contextmanager
@@ -89,13 +87,3 @@ def _quiet() -> Iterator[None]:
         os.dup2(before, 2)
         os.close(nowhere)
         os.close(before)
-
-
-def _not_dot(dot_source: str, reason) -> ValueError:
-    return ValueError(f"Graphviz cannot read this DOT ({reason}); it begins {dot_source[:60]!r}")
-
-
-def _stable(svg: str) -> str:
-    """Drop prologue and comments: they hold the version, and nothing that is drawn."""
-    svg = svg[svg.index("<svg") :]
-    return re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from lab.show.diagrams.render import to_svg
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.sketch import draw
 
 DESCRIPTION = (
     "Left, downwards: the corpus and the tokenizer make ids, and ids make batches. Right: the model's weights, the "
@@ -58,7 +57,7 @@ def run() -> str:
 
     `PIECES` says the same as a table. The files are those that `lab.runs.save` writes.
     """
-    return sketch(to_svg(_dot()), DESCRIPTION)
+    return draw(_dot(), DESCRIPTION)
 
 
 def _dot() -> str:

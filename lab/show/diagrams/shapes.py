@@ -5,6 +5,9 @@ channels, H heads of queries, G heads of keys and values, E channels a head, F h
 feed-forward layer, V tokens in the vocabulary.
 """
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -38,28 +41,21 @@ def report_shapes(model: DecoderOnlyTransformer, ids: Tensor, past: int = 0) -> 
     """
     cache, shapes, read = model.new_cache(len(ids), ids.device), {}, {}
 
-    def watch(module: nn.Module, name: str):
-        def note(module, args, kwargs, result):
-            if name in READ:
-                shapes[READ[name]] = tuple(args[0].shape)
-            if name == "block.self_attention.attention":
-                read.update(x=args[0], turn=kwargs["turn"] if turned_width(model.config) else None)
-            shapes[name] = tuple((result if isinstance(result, Tensor) else result[0]).shape)
-            shapes.update(_placed(model, name, torch.arange(past, ids.shape[1], device=ids.device)))
+    def note(name, args, kwargs, result):
+        if name in READ:
+            shapes[READ[name]] = tuple(args[0].shape)
+        if name == "block.self_attention.attention":
+            read.update(x=args[0], turn=kwargs["turn"] if turned_width(model.config) else None)
+        shapes[name] = tuple((result if isinstance(result, Tensor) else result[0]).shape)
+        shapes.update(_placed(model, name, torch.arange(past, ids.shape[1], device=ids.device)))
 
-        return module.register_forward_hook(note, with_kwargs=True)
-
-    watched = {_name(path): module for path, module in model.named_modules() if _is_drawn(path, module)}
     with torch.no_grad():
         if past:
             model(ids[:, :past], cache=cache)
         shapes["model.ids"] = tuple(ids[:, past:].shape)
-        handles = [watch(module, name) for name, module in watched.items()]
-        try:
+        drawn = {_name(path): module for path, module in model.named_modules() if _is_drawn(path, module)}
+        with watching(drawn, note):
             model(ids[:, past:], cache=cache)
-        finally:
-            for handle in handles:
-                handle.remove()
         layer, attention = cache.layers[0], model.decoder.blocks[0].self_attention.attention
         keys, values = layer.keys[:, :, : layer.length], layer.values[:, :, : layer.length]
         shapes |= {"model.keys": tuple(keys.shape), "model.values": tuple(values.shape)}
@@ -67,6 +63,26 @@ def report_shapes(model: DecoderOnlyTransformer, ids: Tensor, past: int = 0) -> 
             inside = _inside_attention(attention, read["x"], read["turn"], keys, values)
             shapes |= {f"attention.{name}": tuple(tensor.shape) for name, tensor in inside.items()}
     return shapes
+
+
+@contextmanager
+def watching(
+    modules: Mapping[str, nn.Module], note: Callable[[str, tuple, dict, object], None]
+) -> Iterator[None]:
+    """Inside, each call of one of these modules calls `note(name, args, kwargs, result)`; no gradient is kept."""
+
+    def watch(name: str, module: nn.Module):
+        return module.register_forward_hook(
+            lambda _, args, kwargs, result: note(name, args, kwargs, result), with_kwargs=True
+        )
+
+    handles = [watch(name, module) for name, module in modules.items()]
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _placed(model: DecoderOnlyTransformer, name: str, positions: Tensor) -> Shapes:
@@ -127,40 +143,42 @@ def sizes(config: TransformerConfig) -> dict[str, int]:
     }
 
 
-def written(config: TransformerConfig, shapes: Shapes, drawn: dict[str, str]) -> dict[str, str]:
-    """The shapes that a picture draws, in letters and in this model's numbers, by name.
+def of_picture(
+    config: TransformerConfig, shapes: Shapes, picture: str, drawn: dict[str, str]
+) -> dict[str, str]:
+    """What `written` makes of one picture's part of a `report_shapes`, named without the picture."""
+    prefix, (B, T), S = f"{picture}.", shapes["model.ids"], shapes["model.keys"][2]
+    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    return written(drawn, own, sizes(config) | {"B": B, "T": T, "S": S, "1": 1})
 
-    `drawn` holds the letters of each tensor that the picture shows, in the order in which they come to be:
-    `{"attention.q": "B H T E"}` gives `{"attention.q": "(B, H, T, E) = (B, 4, T, 48)"}`.
 
-    Raises ValueError when the model, of which `shapes` is the report, has other parts than the picture, has
-    them in another order, or when a tensor is not of the shape that the letters say.
+def written(drawn: dict[str, str], shapes: Shapes, numbers: dict[str, int]) -> dict[str, str]:
+    """The shapes that a picture draws, in letters and in the model's numbers, by name: the check of every picture.
+
+    `drawn` holds the letters of each tensor that the picture shows, in the order in which they come to be, `shapes`
+    the running model's, `numbers` what the letters stand for; lengths (B, T, S, U) stay letters.
+
+    >>> written({"q": "B H T E"}, {"q": (3, 4, 7, 48)}, {"B": 3, "H": 4, "T": 7, "E": 48})
+    {'q': '(B, H, T, E) = (B, 4, T, 48)'}
+
+    Raises ValueError when the model has other parts than the picture, has them in another order, or when a tensor
+    is not of the shape that the letters say.
     """
-    pictures = {name.split(".")[0] for name in drawn}
-    given = [name for name in shapes if name.split(".")[0] in pictures]
-    if given != list(drawn):
-        lacks, adds = sorted(set(drawn) - set(given)), sorted(set(given) - set(drawn))
+    if list(shapes) != list(drawn):
+        lacks, adds = sorted(set(drawn) - set(shapes)), sorted(set(shapes) - set(drawn))
         raise ValueError(
-            f"the picture does not show this model: of what it draws, the model lacks {lacks}, and has besides {adds}"
-            if lacks or adds
-            else f"the picture draws {list(drawn)}, in the model the order is {given}"
+            f"the picture draws {list(drawn)}, the model has {list(shapes)}: it lacks {lacks}, and has besides {adds}"
         )
-    (B, T), S = shapes["model.ids"], shapes["model.keys"][2]
-    numbers = sizes(config) | {"B": B, "T": T, "S": S, "1": 1}
     texts = {}
     for name, letters in drawn.items():
         expected = tuple(numbers[letter] for letter in letters.split())
         if shapes[name] != expected:
             raise ValueError(f"{name} is drawn as ({letters}) = {expected}, the model's is {shapes[name]}")
-        texts[name] = _text(letters.split(), numbers)
+        shown = [" · ".join(letter) for letter in letters.split()]
+        known = [letter if letter in "BTSU1" else f"{numbers[letter]:,}" for letter in letters.split()]
+        both = (f"({', '.join(words)}{',' if len(words) == 1 else ''})" for words in (shown, known))
+        texts[name] = " = ".join(dict.fromkeys(both))
     return texts
-
-
-def _text(letters: list[str], numbers: dict[str, int]) -> str:
-    shown = [" · ".join(letter) for letter in letters]
-    counted = [letter if letter in "BTS1" else f"{numbers[letter]:,}" for letter in letters]
-    texts = [f"({', '.join(words)}{',' if len(words) == 1 else ''})" for words in (shown, counted)]
-    return texts[0] if texts[0] == texts[1] else " = ".join(texts)
 
 
 def legend(config: TransformerConfig, letters: str) -> str:

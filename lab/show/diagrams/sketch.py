@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 
 from lab.show.diagrams import strokes
 from lab.show.diagrams.palette import FONT, INK, NOTE, PALETTE, PAPER, PAPER_EDGE, SHEET, SHEET_EDGE, Look
+from lab.show.diagrams.render import to_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 EDGE = 20  # paper left around the drawing
@@ -51,6 +52,11 @@ def sketch(svg: str, description: str, seed: int = 7) -> str:
         f'<g transform="translate({origin})">\n{heading}{drawing}</g>\n'
         f'<g transform="translate({EDGE} 0)">\n{legend}</g>\n</svg>\n'
     )
+
+
+def draw(dot: str, description: str) -> str:
+    """DOT text as a sketch."""
+    return sketch(to_svg(dot), description)
 
 
 def labels(svg: str) -> list[str]:

@@ -5,9 +5,9 @@ Letters: B utterances, T frames, F bands, S frames after the embedding, U tokens
 
 import torch
 
-from lab.show.diagrams.render import to_svg
-from lab.show.diagrams.shapes import Shapes
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.render import counted
+from lab.show.diagrams.shapes import written
+from lab.show.diagrams.sketch import draw
 from lab.speech.model import SpeechConfig, SpeechTransformer
 
 FRONTS = {
@@ -24,56 +24,25 @@ DESCRIPTION = (
 )
 
 
-def report_speech_shapes(model: SpeechTransformer, features: torch.Tensor, ids: torch.Tensor) -> Shapes:
-    """The shape of every tensor that the picture names, for features `(B, T, F)` and ids `(B, U)`.
-
-    >>> model = SpeechTransformer(SpeechConfig(vocab_size=33, width=16, num_heads=2, feed_forward=16))
-    >>> report_speech_shapes(model, torch.zeros(2, 80, 80), torch.ones(2, 5, dtype=torch.long))["memory"]
-    (2, 20, 16)
-    """
+def speech(model: SpeechTransformer, features: torch.Tensor, ids: torch.Tensor) -> str:
+    """A `SpeechTransformer` as a sketched SVG, with its shapes for features `(B, T, F)` and ids `(B, U)`."""
+    c, (B, T, _), U = model.config, features.shape, ids.shape[1]
     with torch.no_grad():
-        lengths = torch.full((len(features),), features.shape[1])
-        heard, logits = model(features, lengths, ids)
-        weights = model.cross_attention_maps(ids, heard)[0]
+        heard, logits = model(features, torch.full((B,), T), ids)
+        across = model.cross_attention_maps(ids, heard)[0]
     tensors = {"features": features, "memory": heard.memory, "ctc": heard.ctc_logits}
-    tensors |= {"ids": ids, "across": weights, "logits": logits}
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def speech(config: SpeechConfig, shapes: Shapes) -> str:
-    """A `SpeechTransformer` as a sketched SVG; `shapes` is what `report_speech_shapes` says of a model of this config.
-
-    Raises ValueError when they are those of another one.
-    """
-    return sketch(
-        to_svg(_dot(config, _written(config, shapes))), DESCRIPTION.format(reduction=config.reduction)
-    )
-
-
-def _written(c: SpeechConfig, shapes: Shapes) -> dict[str, str]:
-    drawn = {"features": "B T F", "memory": "B S C", "ctc": "B S V"}
-    drawn |= {"ids": "B U", "across": "B H U S", "logits": "B U V"}
-    if list(shapes) != list(drawn):
-        raise ValueError(f"the picture draws {list(drawn)}, in the model there are {list(shapes)}")
-    (B, T, _), U = shapes["features"], shapes["ids"][1]
+    tensors |= {"ids": ids, "across": across, "logits": logits}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    letters = {"features": "B T F", "memory": "B S C", "ctc": "B S V"}
+    letters |= {"ids": "B U", "across": "B H U S", "logits": "B U V"}
     numbers = {"B": B, "T": T, "U": U, "S": -(-T // c.reduction), "F": c.features.bands}
     numbers |= {"C": c.width, "H": c.num_heads, "V": c.vocab_size}
-    for name, letters in drawn.items():
-        expected = tuple(numbers[letter] for letter in letters.split())
-        if shapes[name] != expected:
-            raise ValueError(f"{name} is drawn as ({letters}) = {expected}, the model's is {shapes[name]}")
-    return {name: _said(letters, numbers) for name, letters in drawn.items()}
-
-
-def _said(letters: str, numbers: dict[str, int]) -> str:
-    """`_said("B S C", ...) == "(B, S, 144)"`: lengths stay letters, sizes are numbers."""
-    return f"({', '.join(x if x in 'BTUS' else f'{numbers[x]:,}' for x in letters.split())})"
+    both = written(letters, shapes, numbers)
+    said = {name: text.rpartition(" = ")[2] for name, text in both.items()}  # sizes as numbers alone
+    return draw(_dot(c, said), DESCRIPTION.format(reduction=c.reduction))
 
 
 def _dot(c: SpeechConfig, said: dict[str, str]) -> str:
-    def layers(count: int) -> str:
-        return "1 block" if count == 1 else f"{count} blocks"
-
     near = f", convolution over {c.kernel} frames" if c.kernel else ""
     return f"""
 digraph speech {{
@@ -86,10 +55,10 @@ digraph speech {{
   ids      [class=data shape=note style=filled label="characters\\nwritten so far, from <s> on"]
   node [class=parameters style=filled]
   front    [label="speech embedding\\n{FRONTS[c.embedding]}; one frame of {c.reduction}"]
-  encoder  [label="encoder, {layers(c.encoder_layers)}\\nattention to both sides{near}"]
+  encoder  [label="encoder, {counted(c.encoder_layers, "block")}\\nattention to both sides{near}"]
   ctc      [label="a character, or blank\\nC → V, for each frame"]
   embedding [label="embedding\\nV × C"]
-  decoder  [label="decoder, {layers(c.decoder_layers)}\\nattention to what came before, and across"]
+  decoder  [label="decoder, {counted(c.decoder_layers, "block")}\\nattention to what came before, and across"]
   scores   [label="the next character\\nC → V"]
   node [class=output style="rounded,filled"]
   by_ctc   [label="CTC transcript\\nrepeats merged, blanks dropped"]

@@ -3,8 +3,8 @@
 from collections import Counter
 
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.show.diagrams.render import quoted, to_svg
-from lab.show.diagrams.sketch import sketch
+from lab.show.diagrams.render import quoted
+from lab.show.diagrams.sketch import draw
 
 # The parts a parameter can belong to. Those of a block are counted over all blocks.
 BLOCK_PARTS = ("self_attention_norm", "self_attention", "feed_forward_norm", "feed_forward")
@@ -51,7 +51,7 @@ def text_to_verse(
     """
     if set(parameter_counts) != set(PARTS):
         raise ValueError(f"the picture shows {sorted(PARTS)}, the model has {sorted(parameter_counts)}")
-    return sketch(to_svg(_dot(config, parameter_counts, example)), DESCRIPTION)
+    return draw(_dot(config, parameter_counts, example), DESCRIPTION)
 
 
 def _dot(c: TransformerConfig, counts: dict[str, int], example: str) -> str:

@@ -6,7 +6,7 @@ import string
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
-from lab.chars.model import CharEncoder
+from lab.chars import CharEncoder
 from lab.show.fill_in import guess, guessed_tokens, holes, render_guesses, strip_and_restore
 from lab.show.tokens import Token, tokens_figure, tokens_html, visible
 from lab.show.widgets.debounce import Debounced
