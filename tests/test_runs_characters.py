@@ -168,6 +168,6 @@ def test_the_command_line_trains_and_samples(text, tmp_path, monkeypatch, capsys
     said = lab("sample", "mine", "--prompt", "the", "--temperature", 0.5, "--max-new-tokens", 9, "--seed", 3)
     drawn = generate(
         NextCharacter(run.model), [run.tokenizer.bos_id, *run.tokenizer.encode("the")], max_new_tokens=9,
-        sampling=Sampling(0.5), generator=torch.Generator().manual_seed(3), stop_id=run.tokenizer.eos_id,
+        strategy=Sampling(0.5), generator=torch.Generator().manual_seed(3), stop_id=run.tokenizer.eos_id,
     )  # fmt: skip
     assert said == f"the{run.tokenizer.decode(step.token for step in drawn)}\n"

@@ -76,7 +76,7 @@ def sampled_text(run: Run, seed: int = 1) -> str:
         run.model,
         [run.tokenizer.bos_id],
         max_new_tokens=40,
-        sampling=Sampling(temperature=0.8, top_k=9),
+        strategy=Sampling(temperature=0.8, top_k=9),
         generator=torch.Generator().manual_seed(seed),
     )
     return run.tokenizer.decode(token.token for token in drawn)
