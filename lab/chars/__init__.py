@@ -10,6 +10,7 @@ from lab.chars.corruption import (
     restore_characters,
     special_ids,
 )
+from lab.chars.filling import guess, put_back
 from lab.chars.memory import memory_effect
 from lab.chars.model import CharEncoder, NextCharacter
 from lab.chars.objective import CharacterObjectives, Weights
@@ -25,8 +26,10 @@ __all__ = [
     "bottleneck_score",
     "chance_levels",
     "character_ids",
+    "guess",
     "mask_characters",
     "memory_effect",
+    "put_back",
     "remove_characters",
     "restore_characters",
     "score_table",

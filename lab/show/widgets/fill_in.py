@@ -6,8 +6,8 @@ import string
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
-from lab.chars import CharEncoder
-from lab.show.fill_in import guess, guessed_tokens, holes, render_guesses, strip_and_restore
+from lab.chars import CharEncoder, guess, put_back
+from lab.show.fill_in import guessed_tokens, holes, render_guesses, restored_tokens
 from lab.show.tokens import Token, tokens_figure, tokens_html, visible
 from lab.show.widgets.debounce import Debounced
 from lab.show.widgets.parts import alert, in_row, named, page, wide
@@ -70,11 +70,9 @@ class FillIn(Still, widgets.VBox):
         line = self.line.value
         try:
             self.guesses.value = render_guesses(line, guess(self.model, self.tokenizer, line, self.hidden))
-            without, tokens, _ = strip_and_restore(
-                self.model, self.tokenizer, line, REMOVED[self.removed.value]
-            )
+            without, restored = put_back(self.model, self.tokenizer, line, REMOVED[self.removed.value])
             self.restored.value = page(f"stripped: <code>{_escaped(without)}</code>") + tokens_html(
-                tokens, "Put back by the model; orange: it was not sure."
+                restored_tokens(restored), "Put back by the model; orange: it was not sure."
             )
         except ValueError as error:
             self.guesses.value, self.restored.value = alert(str(error)), ""
@@ -83,14 +81,14 @@ class FillIn(Still, widgets.VBox):
         """The guesses and the restored line: the picture where nothing can be pressed."""
         line, hidden = self.line.value, self.hidden
         found = guess(self.model, self.tokenizer, line, hidden)
-        without, tokens, _ = strip_and_restore(self.model, self.tokenizer, line, REMOVED[self.removed.value])
+        without, restored = put_back(self.model, self.tokenizer, line, REMOVED[self.removed.value])
         right = sum(one.right for one in found)
         return tokens_figure(
             {
                 "hidden": _plain(holes(line, hidden)),
                 f"guessed, {right} of {len(found)} right": guessed_tokens(line, found),
                 f"stripped of {self.removed.value}": _plain(without),
-                "put back": tokens,
+                "put back": restored_tokens(restored),
             },
             "What the encoder puts into the holes (blue: sure, orange: not)",
         )
