@@ -151,7 +151,13 @@ def resume(
             f"{folder} holds a run of another experiment; saved -> asked for: {'; '.join(changed)}. Train into "
             f"another folder, or with the saved settings"
         )
-    restore_random(run)
+    if run.random is not None:
+        restore_random(run)
+    elif not run.state.stopped:
+        raise CheckpointError(
+            f"{folder} was written by an older lab, after {run.state.step} steps: it can be loaded, but not trained "
+            f"on; train it anew in another folder"
+        )
     return run
 
 

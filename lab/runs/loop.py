@@ -202,7 +202,7 @@ def _logged(report: Report, material) -> dict:
     line = asdict(report)
     metrics = line.pop("metrics")
     if hasattr(material, "tokens_per_char"):
-        line["bits_per_char"] = report.loss * material.tokens_per_char / math.log(2)
+        line["bits_per_char"] = report.loss * (material.tokens_per_char / math.log(2))
     return line | metrics
 
 
