@@ -1,7 +1,7 @@
 """The character encoder: what each of its parts may know, and that a text comes back out of the bottleneck."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -15,12 +15,30 @@ from lab.chars import CharEncoder, CharEncoderConfig, NextCharacter, write_greed
 from lab.chars.bottleneck import Bottleneck, text_lengths
 from lab.chars.model import HEADS
 from lab.config import from_json, to_json
-from lab.nn import TransformerConfig
+from lab.nn import Positions, TransformerConfig
 from lab.train.optim import make_optimizers
 
 V, T, PAD = 30, 12, 0
 STACK = dict(vocab_size=V, context=20, width=16, num_layers=2, num_heads=2, feed_forward=24, tied=True)
 CONFIG = CharEncoderConfig(TransformerConfig(**STACK), memory_slots=3, latents=4, latent_width=5)
+
+
+@dataclass(frozen=True)
+class NearIsLikely:
+    """Positions from outside: a bias on the scores, as in ALiBi."""
+
+    def to_json(self) -> dict:
+        return {}
+
+    def build(self, config: TransformerConfig) -> Positions:
+        return Near(config)
+
+
+class Near(Positions):
+    def bias(self, q_positions, k_positions):
+        return -(q_positions[..., :, None] - k_positions[..., None, :]).abs() / 2
+
+
 KINDS = {
     "defaults": ({}, {}),
     "cross-attention to memory": ({}, {"cross_attention": "memory"}),
@@ -29,6 +47,7 @@ KINDS = {
         {"positions": "learned", "norm": "layer", "norm_place": "post", "bias": True},
         {"head_maps": False},
     ),
+    "post-norm, biased positions": ({"positions": NearIsLikely(), "norm_place": "post"}, {}),
     "untied, sinusoidal": ({"tied": False, "positions": "sinusoidal", "activation": "gated_silu"}, {}),
 }
 every_kind = pytest.mark.parametrize(("stack", "changes"), KINDS.values(), ids=KINDS)

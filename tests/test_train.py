@@ -151,3 +151,12 @@ def test_lines_are_joined_in_order():
 def test_a_batch_refuses_ids_and_targets_of_other_shapes():
     with pytest.raises(ValueError, match=r"\(1, 4\) and \(1, 3\)"):
         Batch(torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 3, dtype=torch.int64))
+
+
+def test_what_a_loss_tells_of_some_batches_is_the_mean_of_those():
+    def loss(model, batch, step):
+        nats, count, _ = next_token_loss(model, batch)
+        return Loss(nats, count, {"always": step.micro} | ({"seldom": 5.0} if step.micro == 1 else {}))
+
+    (report,) = train(DecoderOnlyTransformer(CONFIG), windows(), loss, TrainConfig(steps=1, accumulate=3))
+    assert report.metrics == {"always": 1.0, "seldom": 5.0}

@@ -37,7 +37,7 @@ class Positions(nn.Module):
     def bias(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
         """What is added to the scores, broadcastable to `(B, H, T, S)`; with one, attention is slower.
 
-        In a cache the S keys are those of earlier tokens, which stand at the first places, and then the new ones.
+        In a cache the S keys are those of earlier tokens, which stand right before the new ones, and then these.
         """
 
 

@@ -163,8 +163,6 @@ class Stack(nn.Module):
 
 
 def _with_past(positions: Tensor, past: int) -> Tensor:
-    """The positions `(..., past + T)` of all tokens, those in a cache standing at the first places."""
-    if not past:
-        return positions
-    before = torch.arange(past, device=positions.device).expand(*positions.shape[:-1], past)
+    """The positions `(..., past + T)` of all tokens, those in a cache standing right before the new ones."""
+    before = positions[..., :1] + torch.arange(-past, 0, device=positions.device)
     return torch.cat([before, positions], dim=-1)

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -217,9 +217,17 @@ def _resumed(path: Path, experiment: Experiment, device: torch.device | str) -> 
 
 def _outside(experiment: Experiment) -> list[type]:
     """The classes that are not lab's in an experiment that is at hand."""
-    parts = (experiment.objective, experiment.data.tokenizer, *vars(experiment.model).values())
+    parts = (experiment.objective, experiment.data.tokenizer, *_settings(experiment.model))
     classes = [part if isinstance(part, type) else type(part) for part in parts]
     return [one for one in classes if is_outside(one) and one.__module__ != "builtins"]
+
+
+def _settings(config) -> Iterator:
+    """The values of a config's fields, and of the configs that it is composed of."""
+    for value in vars(config).values():
+        yield value
+        if is_dataclass(value):
+            yield from _settings(value)
 
 
 def _other_code(path: Path, experiment: Experiment) -> str:

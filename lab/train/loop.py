@@ -129,8 +129,15 @@ def train(
             state.seconds,
             state.tokens / state.seconds,
             state.validation,
-            {name: sum(metrics[name] for metrics in told) / len(told) for name in (told[0] if told else ())},
+            _means(told),
         )
+
+
+def _means(metrics: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each figure over the batches that told it; not each must."""
+    names = dict.fromkeys(name for one in metrics for name in one)
+    told = {name: [one[name] for one in metrics if name in one] for name in names}
+    return {name: sum(values) / len(values) for name, values in told.items()}
 
 
 def _rng(seed: int, state: TrainingState, micro: int) -> torch.Generator:
