@@ -46,9 +46,9 @@ def texts() -> list[str]:
         "the",
         " earth",
         "God",
-        "12345",
     ]
     parts += [
+        "12345",
         "'s",
         "'LL",
         "'ſ",
@@ -61,9 +61,8 @@ def texts() -> list[str]:
         "</s",
         ".",
         ",",
-        "...\n",
-        "\0",
     ]
+    parts += ["...\n", "\0"]
     every_byte = "".join(map(chr, range(0x250)))
     return [
         "",
@@ -183,30 +182,33 @@ def test_roles_are_found_or_given():
     nameless = from_huggingface(json.dumps(file))
     assert nameless.bos_id is None
     assert nameless.encode_lines(["the"], add_special=False) == [nameless.encode("the")]
-    with pytest.raises(ValueError, match=r"<s>.*add_special=False"):
+    with pytest.raises(ValueError, match="bos_id"):
         nameless.encode_lines(["the"])
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["normalizer"], {"type": "NFC"}, "normalizer 'NFC'"),
+        (["normalizer"], {"type": "NFC"}, "normalizer"),
         (["truncation"], {"max_length": 8}, "truncation"),
         (["padding"], {"strategy": "BatchLongest"}, "padding"),
-        (["pre_tokenizer"], {"type": "Whitespace"}, "Whitespace"),
-        (["pre_tokenizer"], None, r"pre_tokenizer \[\]"),
-        (["pre_tokenizer"], {"type": "ByteLevel", "add_prefix_space": True}, "add_prefix_space"),
-        (["pre_tokenizer", "pretokenizers", 0, "behavior"], "Removed", "Removed"),
-        (["pre_tokenizer", "pretokenizers", 0, "pattern"], {"String": " "}, "String"),
-        (["model", "type"], "Unigram", "'Unigram'"),
-        (["model"], None, "model None"),
-        (["model", "dropout"], 0.1, "dropout=0.1"),
+        (["pre_tokenizer"], {"type": "Whitespace"}, "pre_tokenizer"),
+        (["pre_tokenizer"], None, "pre_tokenizer"),
+        (["pre_tokenizer"], {"type": "ByteLevel", "add_prefix_space": True}, "pre_tokenizer"),
+        (["pre_tokenizer", "pretokenizers", 0, "behavior"], "Removed", "pre_tokenizer"),
+        (["pre_tokenizer", "pretokenizers", 0, "invert"], True, "pre_tokenizer"),
+        (["pre_tokenizer", "pretokenizers", 0, "type"], "Digits", "pre_tokenizer"),
+        (["pre_tokenizer", "pretokenizers", 0, "pattern"], {"String": " "}, "pre_tokenizer"),
+        (["pre_tokenizer", "pretokenizers", 1, "use_regex"], True, "pre_tokenizer"),
+        (["model", "type"], "Unigram", "type"),
+        (["model"], None, "model"),
+        (["model", "dropout"], 0.1, "dropout"),
         (["model", "byte_fallback"], True, "byte_fallback"),
         (["model", "fuse_unk"], True, "fuse_unk"),
         (["model", "end_of_word_suffix"], "</w>", "end_of_word_suffix"),
-        (["model", "merges"], [["a", "nosuch"]], "'nosuch'"),
-        (["model", "merges"], [["a", "Z"]], "'aZ'"),
-        (["added_tokens", 4, "lstrip"], True, "'<mask>' with .*lstrip"),
+        (["model", "merges"], [["a", "nosuch"]], "nosuch"),
+        (["model", "merges"], [["a", "Z"]], "aZ"),
+        (["added_tokens", 4, "lstrip"], True, "<mask>"),
     ],
 )
 def test_what_is_not_byte_level_bpe_is_named(path, value, message):
@@ -278,7 +280,7 @@ def test_bad_ranks_are_named():
         from_tiktoken(ranks | {b"abc": 300})
     with pytest.raises(ValueError, match="lack 0x41"):
         from_tiktoken({data: i for data, i in ranks.items() if data != b"A"})
-    with pytest.raises(ValueError, match="agree"):
+    with pytest.raises(ValueError, match="ids of their own"):
         from_tiktoken(ranks, {"<s>": 65})
     out_of_order = from_tiktoken(ranks | {b"ab": 256, b"cd": 257})
     file = json.loads(out_of_order.to_json())
@@ -293,8 +295,7 @@ def test_bad_ranks_are_named():
         ({"special": {"<s>": 300}}, "roles"),
         ({"byte_ids": [1, 2]}, "256 bytes"),
         ({"merged_ids": []}, "0 merges"),
-        ({"merged_ids": [-1]}, "-1"),
-        ({"roles": {"cls": 2}}, "cls"),
+        ({"merged_ids": [-1]}, "ids"),
         ({"colour": 1}, "colour"),
     ],
 )

@@ -153,12 +153,6 @@ def test_only_http_addresses_are_opened(at, tmp_path, monkeypatch):
         fetch(at("good"))
 
 
-def test_a_cache_that_cannot_be_written_says_so(at, tmp_path):
-    (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(CorpusError, match="set LAB_DATA"):
-        fetch(at("good"))
-
-
 def test_the_cache_is_the_projects_data_folder_unless_named(monkeypatch):
     monkeypatch.delenv("LAB_DATA", raising=False)
     assert download.cache_folder().name == "data"

@@ -73,12 +73,6 @@ def test_every_line_has_exactly_one_derivation_and_its_probability():
         assert math.log2(probability) == pytest.approx(grammar.log2_probability(line)), line
 
 
-def test_the_counting_parser_counts_two_where_there_are_two():
-    rules = {"S": [(1, ("a",)), (1, ("S2", "a")), (1, ("S2",))], "S2": [(1, ("a",)), (1, ())]}
-    probabilities = Grammar(rules, "S").probabilities
-    assert count_and_sum(rules, probabilities, "S", ["a"])[0] == 3
-
-
 def test_the_next_word_decides_every_rule():
     """LL(1): so not only the sampled lines but all lines have one derivation."""
     assert set(grammar.grammar().rule_for) == set(grammar.grammar().rules)

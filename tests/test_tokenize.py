@@ -41,7 +41,7 @@ def test_special_tokens_have_the_first_ids(tokenizer):
 @every_kind
 def test_decode_leaves_special_tokens_out_and_shows_what_was_lost(tokenizer):
     ids = tokenizer.encode("the")
-    assert tokenizer.decode([2, *ids, 3, 0, 4]) == "the"
+    assert tokenizer.decode(np.array([2, *ids, 3, 0, 4])) == "the"
     assert tokenizer.decode([*ids, 1]) == "the\N{REPLACEMENT CHARACTER}"
 
 
@@ -70,49 +70,31 @@ def test_kinds_differ(tokenizer):
 
 
 @every_kind
-@pytest.mark.parametrize("bad", [-1, 10**6])
-def test_unknown_ids_are_named(tokenizer, bad):
-    for method in (tokenizer.decode, tokenizer.tokens):
-        with pytest.raises(ValueError, match=f"id {bad} is not in this vocabulary"):
-            method([2, bad])
-
-
-@every_kind
 def test_every_id_below_vocab_size_has_a_token(tokenizer):
     assert len(tokenizer.tokens(range(tokenizer.vocab_size))) == tokenizer.vocab_size
-    with pytest.raises(ValueError, match=str(tokenizer.vocab_size)):
-        tokenizer.tokens([tokenizer.vocab_size])
-
-
-@every_kind
-def test_ids_may_be_numpy_integers(tokenizer):
-    assert tokenizer.decode(np.array(tokenizer.encode("the"))) == "the"
+    for bad in (-1, tokenizer.vocab_size):
+        for method in (tokenizer.decode, tokenizer.tokens):
+            with pytest.raises(ValueError, match=f"id {bad} "):
+                method([2, bad])
 
 
 @every_kind
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"version": JSON_VERSION + 1}, "version"),
-        ({"version": None}, "version"),
-        ({"kind": "sentencepiece"}, "kind 'sentencepiece'"),
-        ({"kind": ["bpe"]}, "kind"),
-        ({"kind": None}, "kind None"),
-        ({"dropout": 0.1}, "unknown keys .*dropout"),
+        {"version": JSON_VERSION + 1},
+        {"version": None},
+        {"kind": "sentencepiece"},
+        {"kind": ["bpe"]},
+        {"dropout": 0.1},
     ],
+    ids=str,
 )
-def test_json_of_another_make_is_refused(tokenizer, change, message):
+def test_json_of_another_make_is_refused(tokenizer, change):
     text = json.dumps(json.loads(tokenizer.to_json()) | change)
-    with pytest.raises(ValueError, match=message):
-        tokenize.tokenizer_from_json(text)
-    with pytest.raises(ValueError, match=r"version|kind|unknown keys"):
-        type(tokenizer).from_json(text)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"bpe"', '{"kind": "char", "version": 1}'])
-def test_what_is_no_tokenizer_json_is_refused(text):
-    with pytest.raises(ValueError, match="tokenizer"):
-        tokenize.tokenizer_from_json(text)
+    for read in (tokenize.tokenizer_from_json, type(tokenizer).from_json):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            read(text)
 
 
 @pytest.mark.parametrize("kind", [CharTokenizer, WordTokenizer])
@@ -122,12 +104,6 @@ def test_text_in_vocabulary_comes_back(kind, line):
     tokenizer = kind.train([line])
     assert tokenizer.decode(tokenizer.encode(line)) == line
     assert "".join(tokenizer.tokens(tokenizer.encode(line))) == line
-
-
-def test_characters():
-    tokenizer = CharTokenizer.train(["abba", "cab"])
-    assert tokenizer.vocabulary == ("a", "b", "c") and tokenizer.vocab_size == 8
-    assert tokenizer.encode("bad") == [6, 5, tokenizer.unk_id]
 
 
 @pytest.mark.parametrize(
@@ -146,20 +122,24 @@ def test_words():
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: CharTokenizer.train([]), "no character"),
-        (lambda: CharTokenizer.train(["", ""]), "no character"),
-        (lambda: WordTokenizer.train([""]), "no word"),
-        (lambda: CharTokenizer.train(["a"], min_percentile=101), "101"),
-        (lambda: CharTokenizer.train(["a"], min_percentile=-1), "-1"),
-        (lambda: WordTokenizer.train(["a"], max_vocab=5), "max_vocab=5"),
-        (lambda: CharTokenizer(["ab"]), "'ab'"),
-        (lambda: CharTokenizer(["a", "a"]), "repeat"),
-        (lambda: WordTokenizer(["two words"]), "'two words'"),
-        (lambda: WordTokenizer([7]), "7"),
+    "call, about",
+    [(lambda text=text: tokenize.tokenizer_from_json(text), "") for text in ("", "{")]
+    + [
+        (lambda text=text: tokenize.tokenizer_from_json(text), "tokenizer")
+        for text in ("[]", "null", '"bpe"', '{"kind": "char", "version": 1}')
+    ]
+    + [
+        (lambda: CharTokenizer.train([]), "character"),
+        (lambda: CharTokenizer.train(["", ""]), "character"),
+        (lambda: WordTokenizer.train([""]), "word"),
+        (lambda: CharTokenizer.train(["a"], min_percentile=101), "min_percentile"),
+        (lambda: CharTokenizer.train(["a"], min_percentile=-1), "min_percentile"),
+        (lambda: WordTokenizer.train(["a"], max_vocab=5), "max_vocab"),
+        (lambda: CharTokenizer(["ab"]), "vocabulary"),
+        (lambda: CharTokenizer(["a", "a"]), "vocabulary"),
+        (lambda: WordTokenizer(["two words"]), "vocabulary"),
     ],
 )
-def test_bad_settings_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
+def test_refusals(call, about):
+    with pytest.raises(ValueError, match=about or None):
+        call()

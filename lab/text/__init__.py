@@ -1,15 +1,18 @@
 """Text: corpora by name, your own and generated ones, and the tokenizers that cut it, with foreign formats."""
 
+from lab.text import grammar
 from lab.text.bpe import BPETokenizer
 from lab.text.chars import CharTokenizer
 from lab.text.corpus import Corpus, CorpusError, Splits
 from lab.text.interop import from_huggingface, from_tiktoken, to_huggingface, to_tiktoken
 from lab.text.named import NAMES, load
+from lab.text.pretokens import PATTERNS, splitter
 from lab.text.protocol import SPECIAL_TOKENS, Tokenizer, parse_object
 from lab.text.words import WordTokenizer
 
 __all__ = [
     "NAMES",
+    "PATTERNS",
     "SPECIAL_TOKENS",
     "TOKENIZERS",
     "BPETokenizer",
@@ -21,7 +24,9 @@ __all__ = [
     "WordTokenizer",
     "from_huggingface",
     "from_tiktoken",
+    "grammar",
     "load",
+    "splitter",
     "to_huggingface",
     "to_tiktoken",
     "tokenizer_from_json",

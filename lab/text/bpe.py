@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import chain, pairwise
 from typing import Self
 
@@ -10,24 +11,11 @@ import regex
 from lab.text.bpe_encode import Pieces, Words, apply_merges
 from lab.text.bpe_layout import FIRST_BYTE, FIRST_MERGE, ROLES, Layout
 from lab.text.bpe_train import MAX_VOCAB, learn_merges
-from lab.text.pretokens import (
-    HAS_SAFE_CUTS,
-    count_pretokens,
-    splitter,
-)
+from lab.text.pretokens import HAS_SAFE_CUTS, count_pretokens, splitter
 from lab.text.protocol import REPLACEMENT, frame_lines, read_json, write_json
 
 # Latin-1 reads byte b as character b, which this table turns into the id of that byte.
 BYTE_TO_ID = {byte: FIRST_BYTE + byte for byte in range(256)}
-
-
-def refuse_surrogate(text: str) -> ValueError:
-    """The error for text that has no UTF-8 bytes."""
-    at = next(i for i, char in enumerate(text) if "\ud800" <= char <= "\udfff")
-    return ValueError(
-        f"character {at} of the text is the lone surrogate {text[at]!r}, which UTF-8 cannot encode; "
-        "read the file as UTF-8, or replace it with text.encode('utf-8', 'replace').decode()"
-    )
 
 
 class BPETokenizer:
@@ -84,10 +72,7 @@ class BPETokenizer:
             )
         counts = {}
         for pretoken, count in count_pretokens(lines, pattern).items():
-            try:
-                counts[pretoken.encode().decode("latin-1").translate(BYTE_TO_ID)] = count
-            except UnicodeEncodeError:
-                raise refuse_surrogate(pretoken) from None
+            counts[pretoken.encode().decode("latin-1").translate(BYTE_TO_ID)] = count
         merges = learn_merges(counts, FIRST_MERGE, vocab_size - FIRST_MERGE)
         tokenizer = cls(merges, pattern=pattern)
         if tokenizer.vocab_size < vocab_size:
@@ -110,18 +95,12 @@ class BPETokenizer:
         names of special tokens, the longest first, become their ids. Raises ValueError for a lone
         surrogate, which has no UTF-8 bytes.
         """
-        try:
-            if not allow_special or not self._names:
-                return self._encode_text(text)
-            names = sorted(self.layout.special, key=len, reverse=True)
-            parts = regex.split(f"({'|'.join(map(regex.escape, names))})", text)
-            found = [
-                [self.layout.special[part]] if n % 2 else self._encode_text(part)
-                for n, part in enumerate(parts)
-            ]
-            return list(chain.from_iterable(found))
-        except UnicodeEncodeError:
-            raise refuse_surrogate(text) from None
+        if not allow_special or not self._names:
+            return self._encode_text(text)
+        names = sorted(self.layout.special, key=len, reverse=True)
+        parts = regex.split(f"({'|'.join(map(regex.escape, names))})", text)
+        ids = ([self.layout.special[p]] if n % 2 else self._encode_text(p) for n, p in enumerate(parts))
+        return list(chain.from_iterable(ids))
 
     def encode_lines(self, lines: Iterable[str], add_special: bool = True) -> list[list[int]]:
         """The ids of each line, between `<s>` and `</s>` unless `add_special` is False."""
@@ -168,10 +147,7 @@ class BPETokenizer:
         >>> [ids for k, ids in BPETokenizer([(102, 103), (261, 102)]).steps("aba")]
         [[102, 103, 102], [261, 102], [262]]
         """
-        try:
-            words = [self.layout.byte_to_id(pretoken.encode()) for pretoken in self._split(text)]
-        except UnicodeEncodeError:
-            raise refuse_surrogate(text) from None
+        words = [self.layout.byte_to_id(pretoken.encode()) for pretoken in self._split(text)]
         ranks = self._words.ranks
         yield 0, list(chain.from_iterable(words))
         while True:
@@ -186,27 +162,27 @@ class BPETokenizer:
     def to_json(self) -> str:
         """The tokenizer as text; `from_json` gives an equal one."""
         imported = self.layout != Layout.native(len(self.merges))
-        layout = {"layout": self.layout.to_dict()} if imported else {}
+        layout = {"layout": asdict(self.layout)} if imported else {}
         return write_json("bpe", pattern=self.pattern, merges=self.merges, **layout)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The tokenizer that `to_json` wrote. Raises ValueError for other versions, kinds or keys."""
         fields = read_json(text, "bpe", required={"pattern", "merges"}, optional={"layout"})
-        layout = Layout.from_dict(fields["layout"]) if "layout" in fields else None
-        return cls(fields["merges"], pattern=fields["pattern"], layout=layout)
+        try:
+            layout = Layout(**fields.pop("layout")) if "layout" in fields else None
+        except TypeError as error:
+            raise ValueError(f"this is no layout of a tokenizer: {error}") from None
+        return cls(**fields, layout=layout)
 
     def __eq__(self, other) -> bool:
-        return type(self) is type(other) and self._identity() == other._identity()
+        return type(self) is type(other) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
         return hash((self.pattern, tuple(self.merges)))
 
     def __reduce__(self):
         return type(self).from_json, (self.to_json(),)  # copies for other processes leave the caches behind
-
-    def _identity(self):
-        return self.pattern, self.merges, self.layout
 
     def _encode_text(self, text: str) -> list[int]:
         if self._pieces is None:

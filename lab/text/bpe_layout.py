@@ -1,6 +1,6 @@
 """Which id stands for what in a BPE vocabulary: ours, or that of an imported file."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Self
 
 from lab.text.protocol import SPECIAL_TOKENS
@@ -44,15 +44,6 @@ class Layout:
             whole_words=True,
         )
 
-    @classmethod
-    def from_dict(cls, given: dict) -> Self:
-        """The layout that `to_dict` wrote. Raises ValueError for missing or unknown keys."""
-        names = {f.name for f in fields(cls)}
-        if not isinstance(given, dict) or given.keys() != names:
-            found = sorted(given) if isinstance(given, dict) else given
-            raise ValueError(f"a tokenizer's layout has the keys {sorted(names)}, got {found!r}")
-        return cls(**given | {"byte_ids": tuple(given["byte_ids"]), "merged_ids": tuple(given["merged_ids"])})
-
     def spell_out(self, merges: list[tuple[int, int]]) -> dict[int, bytes]:
         """The bytes of every id but the special tokens'. Raises ValueError for merges of unknown ids."""
         if len(merges) != len(self.merged_ids):
@@ -77,23 +68,15 @@ class Layout:
             )
         return [self.roles["unk"] if i is None else i for i in ids]
 
-    def to_dict(self) -> dict:
-        """Plain values for JSON."""
-        return asdict(self)
-
     def __post_init__(self):
-        if len(self.byte_ids) != 256:
-            raise ValueError(f"a layout gives 256 bytes an id or None, got {len(self.byte_ids)} entries")
-        ids = [*self.special.values(), *self.byte_ids, *self.merged_ids, *self.extra.values()]
-        wrong = [i for i in ids if i is not None and (not isinstance(i, int) or i < 0)]
-        if wrong:
-            raise ValueError(f"ids are whole numbers from 0 up, got {wrong[0]!r}")
+        for name in ("byte_ids", "merged_ids"):  # lists, where they come from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         fixed = [*self.special.values(), *self.extra.values(), *(i for i in self.byte_ids if i is not None)]
-        if len(set(fixed)) < len(fixed):
-            raise ValueError(
-                "special tokens, bytes and extra tokens have ids of their own, but some of these agree"
-            )
-        if unknown := self.roles.keys() - set(ROLES):
-            raise ValueError(f"unknown roles {sorted(unknown)}; expected some of {ROLES}")
+        if len(set(fixed)) < len(fixed) or not all(
+            type(i) is int and i >= 0 for i in (*fixed, *self.merged_ids)
+        ):
+            raise ValueError("special tokens, bytes and extra tokens have ids of their own, each from 0 up")
+        if len(self.byte_ids) != 256:
+            raise ValueError(f"a layout gives each of 256 bytes an id or None, got {len(self.byte_ids)}")
         if strays := set(self.roles.values()) - set(self.special.values()):
             raise ValueError(f"roles name the ids {sorted(strays)}, which are not special tokens")

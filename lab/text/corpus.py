@@ -23,7 +23,7 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Corpus:
-    """Lines of text with their origin. A line holds no line end and is never empty.
+    """Lines of text with their origin: `Corpus("mine", lines)`. A line holds no line end and is never empty.
 
     `sha256` is that of the raw bytes when the corpus is one file, else that of its lines, each followed
     by a newline. `entropy_bits_per_char` is known only where the text was drawn from a known distribution
@@ -36,7 +36,7 @@ class Corpus:
 
     name: str
     lines: tuple[str, ...]
-    licence: str
+    licence: str = "your own text"
     sha256: str = ""
     note: str = ""
     entropy_bits_per_char: float | None = None
@@ -67,7 +67,11 @@ class Corpus:
         >>> sorted(map(sorted, corpus.splits(seed=1)))
         [['a'], ['b', 'b'], ['c']]
         """
-        _check_fractions(fractions)
+        if len(fractions) != 3 or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-9):
+            raise ValueError(
+                f"fractions={fractions!r}: expected three positive shares (train, validation, test) "
+                "whose sum is 1, such as (0.9, 0.05, 0.05)"
+            )
         distinct = list(dict.fromkeys(self.lines))
         if len(distinct) < 3:
             raise CorpusError(
@@ -89,23 +93,8 @@ class Corpus:
         return splits
 
     def __repr__(self) -> str:
-        about = [
-            f"{len(self.lines):,} lines",
-            f"{self.chars:,} characters",
-            f"sha256 {self.sha256[:8]}...",
-            self.licence,
-        ]
+        about = [f"{len(self.lines):,} lines", f"{self.chars:,} characters", f"sha256 {self.sha256[:8]}..."]
+        about.append(self.licence)
         if self.entropy_bits_per_char is not None:
             about.append(f"entropy {self.entropy_bits_per_char:.4f} bits per character")
-        if self.note:
-            about.append(self.note)
-        return f"Corpus({self.name}: {', '.join(about)})"
-
-
-def _check_fractions(fractions) -> None:
-    fine = len(fractions) == 3 and all(share > 0 for share in fractions)
-    if not fine or not math.isclose(sum(fractions), 1, abs_tol=1e-9):
-        raise ValueError(
-            f"fractions={fractions!r}: expected three positive shares (train, validation, test) "
-            "whose sum is 1, such as (0.9, 0.05, 0.05)"
-        )
+        return f"Corpus({self.name}: {', '.join(filter(None, [*about, self.note]))})"

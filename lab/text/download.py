@@ -73,9 +73,14 @@ def fetch(file: RemoteFile) -> bytes:
             failures.append(f"{urlsplit(address).netloc}: {getattr(error, 'reason', None) or error}")
             continue
         data = _checked(data, file, address, "Nothing was kept; try again, or get the file elsewhere.")
-        _keep(data, cached)
+        write_atomic(cached, data)
         return data
-    raise UnreachableError(_advice(file, failures, mirror, cached))
+    looked = f"; LAB_MIRROR={mirror!r} does not have it" if mirror else ""
+    raise UnreachableError(
+        f"{file.name} could not be downloaded ({'; '.join(failures)}{looked})\n"
+        f"Set LAB_MIRROR to a folder or an address that has it, put it by hand at {cached}\n"
+        f"(from {file.address}), or use load('python-docs') or load('grammar'), which need no network."
+    )
 
 
 def _download(address: str) -> Iterator[bytes]:
@@ -94,15 +99,6 @@ def _download(address: str) -> Iterator[bytes]:
                 raise ConnectionError(f"broke off after {bar.n:,} of {announced:,} bytes")
 
 
-def _keep(data: bytes, cached: Path) -> None:
-    try:
-        write_atomic(cached, data)
-    except OSError as error:
-        raise CorpusError(
-            f"{cached} cannot be written ({error.strerror}): set LAB_DATA to a folder that can"
-        ) from error
-
-
 def _checked(data: bytes, file: RemoteFile, origin: str | Path, remedy: str) -> bytes:
     found = sha256_bytes(data)
     if found != file.sha256:
@@ -111,16 +107,3 @@ def _checked(data: bytes, file: RemoteFile, origin: str | Path, remedy: str) -> 
             f"  expected sha256 {file.sha256}\n  found    sha256 {found}\n{remedy}"
         )
     return data
-
-
-def _advice(file: RemoteFile, failures: list[str], mirror: str, cached: Path) -> str:
-    looked = f"; LAB_MIRROR={mirror!r} does not have it" if mirror else ""
-    return "\n".join(
-        [
-            f"{file.name} could not be downloaded ({'; '.join(failures)}{looked})",
-            "What you can do, any one of:",
-            f"  - set LAB_MIRROR to a folder or an address that has {file.name}, and load again;",
-            f"  - put the file by hand at {cached} (from {file.address});",
-            "  - use a corpus that needs no network: load('python-docs') or load('grammar').",
-        ]
-    )

@@ -11,55 +11,49 @@ def byte_alphabet() -> tuple[str, ...]:
 
 
 ALPHABET = byte_alphabet()
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 
-# Values of the model that leave byte-level BPE as it is; any other changes the ids.
+# What leaves byte-level BPE as it is, the value that is written here first; any other changes text or ids.
+PLAIN = {"normalizer": (None,), "truncation": (None,), "padding": (None,)}
 PLAIN_MODEL = {
+    "type": ("BPE", None),
     "dropout": (None, 0, 0.0),
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
-    "fuse_unk": (None, False),
-    "byte_fallback": (None, False),
+    "fuse_unk": (False, None),
+    "byte_fallback": (False, None),
 }
 
 
 def write_pattern(pattern: str) -> dict:
     """The `pre_tokenizer` for a pattern's name or regular expression."""
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     if pattern == "none":
-        return byte_level
+        return BYTE_LEVEL
     expression = {"Regex": PATTERNS.get(pattern, pattern)}
     isolate = {"type": "Split", "pattern": expression, "behavior": "Isolated", "invert": False}
-    return {"type": "Sequence", "pretokenizers": [isolate, byte_level]}
+    return {"type": "Sequence", "pretokenizers": [isolate, BYTE_LEVEL]}
 
 
 def read_pattern(pre_tokenizer: dict | None) -> str:
-    """The pattern of a `pre_tokenizer`: ByteLevel, with or without one Split before it.
+    """The pattern of a `pre_tokenizer`: ByteLevel, with or without one Split by a regular expression before it.
 
     Raises ValueError for any other, naming it.
     """
     steps = [pre_tokenizer] if pre_tokenizer else []
     if steps and steps[0].get("type") == "Sequence":
         steps = steps[0]["pretokenizers"]
-    types = [step.get("type") for step in steps]
-    if types not in (["ByteLevel"], ["Split", "ByteLevel"]):
+    *splits, byte_level = steps or [{}]
+    by_regex, expression = byte_level.get("use_regex", True), None
+    if byte_level.get("type") == "ByteLevel" and not byte_level.get("add_prefix_space", True):
+        if not splits:
+            return "gpt2" if by_regex else "none"
+        isolates = splits[0].get("behavior") == "Isolated" and not splits[0].get("invert")
+        if len(splits) == 1 and splits[0].get("type") == "Split" and isolates and not by_regex:
+            expression = splits[0].get("pattern", {}).get("Regex")
+    if expression is None:
         raise ValueError(
-            f"pre_tokenizer {types} is not supported: this reads byte-level BPE, which is ByteLevel, "
-            "or Split and ByteLevel"
-        )
-    byte_level = steps[-1]
-    if byte_level.get("add_prefix_space", True):
-        raise ValueError(
-            "pre_tokenizer ByteLevel with add_prefix_space is not supported, as it changes the text"
-        )
-    by_regex = byte_level.get("use_regex", True)
-    if len(steps) == 1:
-        return "gpt2" if by_regex else "none"
-    split = steps[0]
-    expression = split.get("pattern", {}).get("Regex")
-    if by_regex or split.get("behavior") != "Isolated" or split.get("invert") or expression is None:
-        raise ValueError(
-            "pre_tokenizer Split is supported with a Regex, behavior 'Isolated', invert false, and after it "
-            f"a ByteLevel with use_regex false; got {split!r} and use_regex {by_regex!r}"
+            f"pre_tokenizer {steps} is not supported: this reads ByteLevel with add_prefix_space false, alone, or "
+            "with use_regex false after one Split by a Regex, behavior 'Isolated', invert false"
         )
     return pattern_name(expression)
 
@@ -79,12 +73,9 @@ def read_added_tokens(file: dict) -> dict[str, int]:
 def refuse_unsupported(file: dict) -> None:
     """Raise a ValueError that names the first part of the file that is more than byte-level BPE."""
     model = file.get("model") or {}
-    if model.get("type", "BPE") != "BPE" or not {"vocab", "merges"} <= model.keys():
-        raise ValueError(f"model {model.get('type')!r} is not supported; this reads byte-level BPE")
-    for part in ("normalizer", "truncation", "padding"):
-        if (given := file.get(part)) is not None:
-            kind = given.get("type", "") if isinstance(given, dict) else given
-            raise ValueError(f"{part} {kind!r} is not supported, as it changes text or ids; set it to null")
-    for name, plain in PLAIN_MODEL.items():
-        if model.get(name) not in plain:
-            raise ValueError(f"model with {name}={model[name]!r} is not supported; expected one of {plain}")
+    for part, plain in ((file, PLAIN), (model, PLAIN_MODEL)):
+        for name, values in plain.items():
+            if part.get(name) not in values:
+                raise ValueError(f"{name} {part[name]!r} is not supported: it must be one of {values}")
+    if not {"vocab", "merges"} <= model.keys():
+        raise ValueError(f"a model of byte-level BPE has vocab and merges, got {sorted(model)}")

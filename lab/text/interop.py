@@ -12,6 +12,9 @@ from lab.text.bpe_encode import apply_merges
 from lab.text.bpe_layout import Layout
 from lab.text.hf_format import (
     ALPHABET,
+    BYTE_LEVEL,
+    PLAIN,
+    PLAIN_MODEL,
     read_added_tokens,
     read_pattern,
     refuse_unsupported,
@@ -51,37 +54,21 @@ def to_huggingface(tokenizer: BPETokenizer) -> str:
         | {"single_word": False, "lstrip": False, "rstrip": False}
         for name, i in layout.special.items()
     ]
-    model = {
-        "type": "BPE",
-        "dropout": None,
+    model = {name: values[0] for name, values in PLAIN_MODEL.items()} | {
         "unk_token": next((name for name, i in layout.special.items() if i == tokenizer.unk_id), None),
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
         "ignore_merges": layout.whole_words,
         "vocab": dict(sorted(vocabulary.items(), key=lambda item: item[1])),
         "merges": [[spelled[left], spelled[right]] for left, right in tokenizer.merges],
     }
-    return json.dumps(
-        {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": added,
-            "normalizer": None,
-            "pre_tokenizer": write_pattern(tokenizer.pattern),
-            "post_processor": None,
-            "decoder": {
-                "type": "ByteLevel",
-                "add_prefix_space": False,
-                "trim_offsets": False,
-                "use_regex": False,
-            },
-            "model": model,
-        },
-        ensure_ascii=False,
-    )
+    parts = {name: values[0] for name, values in PLAIN.items()} | {
+        "version": "1.0",
+        "added_tokens": added,
+        "pre_tokenizer": write_pattern(tokenizer.pattern),
+        "post_processor": None,
+        "decoder": BYTE_LEVEL | {"trim_offsets": False},
+        "model": model,
+    }
+    return json.dumps(parts, ensure_ascii=False)
 
 
 def from_huggingface(text: str, roles: Mapping[str, str] | None = None) -> BPETokenizer:

@@ -8,16 +8,6 @@ from lab.text import grammar, own, python_docs, wikitext
 from lab.text.corpus import Corpus, CorpusError
 from lab.text.download import RemoteFile, UnreachableError, fetch
 
-NAMES = {
-    "auto": "kjv where it can be had, else python-docs; the corpus's note says which",
-    "kjv": "King James Bible, 31,102 verses, one a line",
-    "kjv-booked": "the same verses, each led by its book, chapter and verse",
-    "shakespeare": "the 1.1 MB of Shakespeare known from char-rnn",
-    "python-docs": "the language reference that every CPython carries; offline",
-    "grammar": "sentences of a small probabilistic grammar of exactly known entropy; offline, generated",
-    "wikitext-103": "short ASCII lines of good Wikipedia articles; needs the extra `wikitext`, a download of 300 MB",
-}
-
 _KJV_AT = "https://raw.githubusercontent.com/natureframework/data/7b65f87c86248918f54c1dbc90134c0cccfe78bc"
 _CHAR_RNN_AT = "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 
@@ -38,35 +28,6 @@ SHAKESPEARE = RemoteFile(
 )
 
 KJV_LICENCE = "public domain (in the United Kingdom under Crown patent)"
-
-
-def load(name_or_path: str | os.PathLike = "auto") -> Corpus:
-    """The corpus of that name (see `NAMES`), or your own text at that path (see `lab.text.own`).
-
-    A name wins over a file of the same name; write `./kjv` for the file. Raises CorpusError when the
-    corpus cannot be had or is not what it should be.
-
-    >>> load("grammar").name
-    'grammar'
-    """
-    match name_or_path:
-        case "auto":
-            return _auto()
-        case "kjv":
-            return _from_file("kjv", KJV, KJV_LICENCE)
-        case "kjv-booked":
-            return _kjv_booked()
-        case "shakespeare":
-            return _from_file("shakespeare", SHAKESPEARE, "public domain")
-        case "python-docs":
-            return python_docs.corpus()
-        case "grammar":
-            return grammar.corpus()
-        case "wikitext-103":
-            return wikitext.corpus()
-    if not os.fspath(name_or_path) or not Path(name_or_path).exists():  # Path("") would be the current folder
-        raise CorpusError(_not_found(os.fspath(name_or_path)))
-    return own.read(Path(name_or_path))
 
 
 def _from_file(name: str, file: RemoteFile, licence: str) -> Corpus:
@@ -102,10 +63,35 @@ def _auto() -> Corpus:
     return Corpus(chosen.name, chosen.lines, chosen.licence, chosen.sha256, note)
 
 
-def _not_found(given: str) -> str:
-    close = difflib.get_close_matches(given, NAMES, n=2, cutoff=0.5)
-    guess = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return (
-        f"no corpus is named {given!r}, and no file or folder lies there (looked in {Path.cwd()}).{guess} "
-        f"Known names: {', '.join(NAMES)}; or give the path of a text file or a folder."
-    )
+CORPORA = {
+    "auto": (_auto, "kjv where it can be had, else python-docs; the corpus's note says which"),
+    "kjv": (lambda: _from_file("kjv", KJV, KJV_LICENCE), "King James Bible, 31,102 verses, one a line"),
+    "kjv-booked": (_kjv_booked, "the same verses, each led by its book, chapter and verse"),
+    "shakespeare": (lambda: _from_file("shakespeare", SHAKESPEARE, "public domain"), "1.1 MB, of char-rnn"),
+    "python-docs": (python_docs.corpus, "the language reference that every CPython carries; offline"),
+    "grammar": (grammar.corpus, "sentences of a small grammar of exactly known entropy; offline, generated"),
+    "wikitext-103": (wikitext.corpus, "short lines of Wikipedia; the extra `wikitext`, 300 MB to download"),
+}
+NAMES = {name: about for name, (_, about) in CORPORA.items()}
+
+
+def load(name_or_path: str | os.PathLike = "auto") -> Corpus:
+    """The corpus of that name (see `NAMES`), or your own text at that path (see `lab.text.own`).
+
+    A name wins over a file of the same name; write `./kjv` for the file. Raises CorpusError when the
+    corpus cannot be had or is not what it should be.
+
+    >>> load("grammar").name
+    'grammar'
+    """
+    if name_or_path in CORPORA:
+        return CORPORA[name_or_path][0]()
+    given = os.fspath(name_or_path)
+    if not given or not Path(given).exists():  # Path("") would be the current folder
+        close = difflib.get_close_matches(given, NAMES, n=2, cutoff=0.5)
+        raise CorpusError(
+            f"no corpus is named {given!r}, and no file or folder lies there (looked in {Path.cwd()}).\n"
+            f"{f'Did you mean {close}? ' if close else ''}Known names: {', '.join(NAMES)}; "
+            "or give the path of a text file or a folder."
+        )
+    return own.read(Path(given))

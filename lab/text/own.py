@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.files import sha256_bytes
+from lab.files import sha256_file
 from lab.text.corpus import Corpus, CorpusError
 
 
@@ -21,14 +21,16 @@ def read(path: Path) -> Corpus:
     path = Path(path)
     lines, dropped = [], 0
     for file in _files_in(path) if path.is_dir() else [path]:
-        found, empty = split_lines(_transcript(file) if file.suffix == ".npy" else decode(_bytes(file), file))
+        found, empty = split_lines(
+            _transcript(file) if file.suffix == ".npy" else decode(file.read_bytes(), file)
+        )
         lines += found
         dropped += empty
     if not lines:
         raise CorpusError(f"{path} holds no text: a corpus needs at least one line that is not empty")
     note = f"{dropped:,} empty line{'s' if dropped > 1 else ''} dropped" if dropped else ""
-    sha256 = "" if path.is_dir() else sha256_bytes(_bytes(path))
-    return Corpus(path.resolve().name, lines, "your own text", sha256, note)
+    sha256 = "" if path.is_dir() else sha256_file(path)
+    return Corpus(path.resolve().name, lines, sha256=sha256, note=note)
 
 
 def split_lines(text: str) -> tuple[list[str], int]:
@@ -45,66 +47,38 @@ def split_lines(text: str) -> tuple[list[str], int]:
 
 def decode(data: bytes, origin: str | Path) -> str:
     """The text of UTF-8 bytes, without the byte order mark; CorpusError for bytes of another kind."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise CorpusError(f"{origin} is UTF-16, but UTF-8 is expected: {_how_to_convert('utf-16')}")
-    if (zero := data.find(b"\0")) >= 0:
-        raise CorpusError(
-            f"{origin} is a binary file (a zero byte at byte {zero:,}), but plain UTF-8 text is expected: "
-            "save it as text first"
-        )
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
     try:
+        if (zero := data.find(b"\0")) >= 0:
+            raise ValueError(f"byte {zero:,} is 0, as in binary files and UTF-16")
         return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
+    except ValueError as error:
         raise CorpusError(
-            f"{origin} is not UTF-8: byte {error.start:,} is 0x{data[error.start]:02x} ({error.reason}). "
-            f"If it is, say, Latin-1 text, {_how_to_convert('latin-1')}"
+            f"{origin} is not UTF-8 text ({error}); if it is, say, {encoding} text, convert it with "
+            f"`Path(new).write_text(Path(old).read_text({encoding!r}), 'utf-8')`"
         ) from None
-
-
-def _how_to_convert(encoding: str) -> str:
-    return f"convert it with `Path(new).write_text(Path(old).read_text('{encoding}'), 'utf-8')`"
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise CorpusError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _files_in(folder: Path) -> list[Path]:
     """The folder's `.txt` files or its `.npy` files, sorted by name."""
-    kinds = {suffix: sorted(folder.glob(f"*{suffix}")) for suffix in (".txt", ".npy")}
-    match kinds[".txt"], kinds[".npy"]:
-        case [], []:
-            inside = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
-            raise CorpusError(
-                f"the folder {folder} has no .txt and no .npy file directly in it (it has: {inside}): "
-                "give the folder in which the texts lie"
-            )
-        case texts, []:
-            return texts
-        case [], transcripts:
-            return transcripts
-    raise CorpusError(
-        f"the folder {folder} has both .txt and .npy files, so which of them are the corpus is unclear: "
-        "put one kind in a folder of its own"
-    )
+    texts, transcripts = (sorted(folder.glob(f"*{suffix}")) for suffix in (".txt", ".npy"))
+    if bool(texts) == bool(transcripts):
+        raise CorpusError(
+            f"the folder {folder} has {len(texts)} .txt files and {len(transcripts)} .npy files directly in it: give "
+            "one that has files of one of these kinds, and none of the other"
+        )
+    return texts or transcripts
 
 
 def _transcript(file: Path) -> str:
     """The text in a `.npy` file that holds one string, or one string a character."""
-    _bytes(file)
     try:
         array = np.load(file, allow_pickle=False)
+        if array.dtype.kind != "U" or array.ndim > 1:
+            raise ValueError(f"{array.dtype} of shape {array.shape}; are these the features?")
     except ValueError as error:
         raise CorpusError(
-            f"{file} is not a plain .npy file of text ({error}): transcripts are never unpickled; save them "
-            "as `np.save(file, np.array(text))`"
+            f"{file} is not a transcript, one string or a row of characters ({error}): save it as "
+            "`np.save(file, np.array(text))`; nothing is ever unpickled"
         ) from None
-    if array.dtype.kind != "U" or array.ndim > 1:
-        raise CorpusError(
-            f"{file} holds {array.dtype} of shape {array.shape}, but a transcript is one string, shape (), "
-            "or a row of characters, shape (length,): give the folder of the transcripts, not of the features"
-        )
     return "".join(array.reshape(-1).tolist())

@@ -3,18 +3,8 @@
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
-from lab.text.protocol import (
-    BOS,
-    EOS,
-    MASK,
-    PAD,
-    REPLACEMENT,
-    SPECIAL_TOKENS,
-    UNK,
-    frame_lines,
-    read_json,
-    write_json,
-)
+from lab.text import protocol
+from lab.text.protocol import REPLACEMENT, SPECIAL_TOKENS, UNK
 
 
 class TableTokenizer:
@@ -24,16 +14,15 @@ class TableTokenizer:
     """
 
     kind: ClassVar[str]
-    pad_id, unk_id, bos_id, eos_id, mask_id = PAD, UNK, BOS, EOS, MASK
+    pad_id, unk_id, bos_id, eos_id, mask_id = range(len(SPECIAL_TOKENS))
 
     def __init__(self, vocabulary: Iterable[str]):
         self.vocabulary = tuple(vocabulary)
-        for entry in self.vocabulary:
-            if not isinstance(entry, str) or self.split(entry) != [entry]:
-                raise ValueError(f"{entry!r} cannot be one entry of a {self.kind} vocabulary")
         self._ids = {entry: len(SPECIAL_TOKENS) + i for i, entry in enumerate(self.vocabulary)}
-        if len(self._ids) < len(self.vocabulary):
-            raise ValueError(f"a {self.kind} vocabulary has each entry once, but some of these repeat")
+        if len(self._ids) < len(self.vocabulary) or any(self.split(entry) != [entry] for entry in self._ids):
+            raise ValueError(
+                f"a {self.kind} vocabulary has each entry once, each of which is one {self.kind}"
+            )
 
     @staticmethod
     def split(text: str) -> list[str]:
@@ -53,7 +42,7 @@ class TableTokenizer:
     def encode_lines(self, lines: Iterable[str], add_special: bool = True) -> list[list[int]]:
         """The ids of each line, between `<s>` and `</s>` unless `add_special` is False."""
         encoded = [self.encode(line) for line in lines]
-        return frame_lines(encoded, BOS, EOS) if add_special else encoded
+        return protocol.frame_lines(encoded, self.bos_id, self.eos_id) if add_special else encoded
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`, white space verbatim: `decode(encode(s)) == s` for text in vocabulary.
@@ -70,12 +59,12 @@ class TableTokenizer:
 
     def to_json(self) -> str:
         """The tokenizer as text; `from_json` gives an equal one."""
-        return write_json(self.kind, vocabulary=self.vocabulary)
+        return protocol.write_json(self.kind, vocabulary=self.vocabulary)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The tokenizer that `to_json` wrote. Raises ValueError for other versions, kinds or keys."""
-        return cls(read_json(text, cls.kind, required={"vocabulary"})["vocabulary"])
+        return cls(protocol.read_json(text, cls.kind, required={"vocabulary"})["vocabulary"])
 
     def __eq__(self, other) -> bool:
         return type(self) is type(other) and self.vocabulary == other.vocabulary

@@ -30,10 +30,6 @@ def corpus() -> Corpus:
     are of another kind, and UnreachableError where they cannot be had; both say what to do.
     """
     rows = _rows()
-    if "text" not in rows.column_names:
-        raise CorpusError(
-            f"rows of {NAME} have a column 'text', but these have {', '.join(rows.column_names)}"
-        )
     lines = kept_lines(text for batch in rows.iter(_ROWS_AT_ONCE) for text in batch["text"])
     if not lines:
         raise CorpusError(f"none of the {len(rows):,} rows of {NAME} is a line that the filter keeps")
@@ -66,10 +62,8 @@ def _rows():
         datasets = importlib.import_module("datasets")
     except ImportError as error:
         raise CorpusError(
-            f"{NAME} is read by the library `datasets`, which cannot be imported here ({error})\n"
-            "What you can do, any one of:\n"
-            "  - install it: `pip install -c constraints.txt -e .[wikitext]` in the environment of this project;\n"
-            "  - use a corpus that does without it, such as load('kjv') or load('grammar')."
+            f"{NAME} is read by the library `datasets`, which cannot be imported here ({error}): install it with "
+            "`pip install -c constraints.txt -e .[wikitext]`, or use load('kjv') or load('grammar')"
         ) from None
     folder = Path(os.environ.get("LAB_MIRROR", "")) / CONFIGURATION
     files = sorted(map(str, folder.glob("train*.parquet")))
@@ -80,18 +74,9 @@ def _rows():
         return datasets.load_dataset(REPOSITORY, CONFIGURATION, revision=REVISION, **kept)
     except Exception as error:  # what a backend of the library may raise is not written anywhere
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnreachableError(_advice(reason, folder)) from error
-
-
-def _advice(reason: str, folder: Path) -> str:
-    at = folder if os.environ.get("LAB_MIRROR") else f"{CONFIGURATION} in a folder that LAB_MIRROR names"
-    return "\n".join(
-        [
-            f"{NAME} could not be had through `datasets` ({reason})",
-            "What you can do, any one of:",
-            "  - load it again where https://huggingface.co can be reached; what came is kept;",
-            f"  - put its files train-*.parquet by hand at {at}",
-            f"    (from https://huggingface.co/datasets/{REPOSITORY}/tree/{REVISION}/{CONFIGURATION});",
-            "  - use a corpus that needs no network: load('python-docs') or load('grammar').",
-        ]
-    )
+        raise UnreachableError(
+            f"{NAME} could not be had through `datasets` ({reason})\n"
+            "Load it where https://huggingface.co can be reached, or put its files train-*.parquet by hand into\n"
+            f"{CONFIGURATION} in the folder that LAB_MIRROR names (from "
+            f"https://huggingface.co/datasets/{REPOSITORY}/tree/{REVISION}/{CONFIGURATION}), or use load('grammar')."
+        ) from error
