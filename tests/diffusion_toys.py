@@ -1,14 +1,22 @@
 """Small worlds in which all that diffusion estimates can be counted out, shared by the tests of `lab.diffusion`."""
 
+from dataclasses import fields
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from lab.diffusion.codebook import Codebook
-from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+from lab.diffusion import Codebook, Denoiser, DenoiserConfig
+from lab.nn import TransformerConfig
 
 BLANK = 3
+OF_STACK = {field.name for field in fields(TransformerConfig)}
+
+
+def config_of(vocab_size: int, cls=DenoiserConfig, **settings):
+    """A config of a denoiser, from its own settings and those of its stack."""
+    stack = {name: settings.pop(name) for name in OF_STACK & settings.keys()}
+    return cls(TransformerConfig(vocab_size, **stack), **settings)
 
 
 def toy_codebook(vocab_size: int, num_cells: int) -> Codebook:
@@ -22,9 +30,9 @@ class ExactDenoiser(Denoiser):
     """Knows the probability of every line of `length` words, and so the exact answer to every question."""
 
     def __init__(self, vocab_size=4, num_cells=2, length=2, noise="absorbing", head="codebook", seed=0):
-        config = DenoiserConfig(
+        config = config_of(
             vocab_size, noise=noise, head=head, context=length, width=4, num_layers=1, num_heads=1,
-            feed_forward=4, num_cells=num_cells,
+            feed_forward=4, grid=(1, num_cells),
         )  # fmt: skip
         super().__init__(config, toy_codebook(vocab_size, num_cells))
         self.lines = torch.tensor(list(product(range(vocab_size), repeat=length)))  # (X, T)
@@ -36,7 +44,7 @@ class ExactDenoiser(Denoiser):
     def entropy(self) -> float:
         return float(-(self.p * self.p.log()).sum())
 
-    def forward(self, cells, *, alpha=None, given=None, mask=None, positions=None, where=None) -> Tensor:
+    def forward(self, cells, *, alpha=None, given=None, document_ids=None, where=None) -> Tensor:
         same = cells[:, None] == self.x  # (B, X, T, n)
         if self.config.noise == "absorbing":
             agree = (same | (cells[:, None] == BLANK)).flatten(2).sum(-1)  # (B, X)

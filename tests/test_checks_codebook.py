@@ -15,7 +15,7 @@ from lab.diffusion.codebook import Codebook
 def ours(make):
     def build(vocab_size, num_cells, num_colours):
         book = make(vocab_size, grid=(1, num_cells), num_colours=num_colours)
-        return book.encode, lambda cells: book.decode(cells, blank=num_colours)
+        return book.encode, lambda cells: book.decode(cells)
 
     return build
 
@@ -133,7 +133,7 @@ def clips_blanks(V, n, K):
 
 def columns_turned(V, n, K):
     book = Codebook.linear(V, grid=(1, n), num_colours=K)
-    return book.encode, lambda cells: book.decode(cells.flip(-1), blank=K)
+    return book.encode, lambda cells: book.decode(cells.flip(-1))
 
 
 def ids_in_another_order(V, n, K):

@@ -10,28 +10,28 @@ import torch
 from test_diagrams_attention import B, T, arrows, laid_out, numbers
 from test_diagrams_layout import assert_none_overlap, assert_on_the_page, taken
 
-from lab.diffusion.codebook import Codebook
-from lab.diffusion.denoiser import Denoiser, DenoiserConfig
-from lab.diffusion.noise import Absorbing, Uniform
+from lab.diffusion import Absorbing, Codebook, Denoiser, DenoiserConfig, Uniform
+from lab.nn import TransformerConfig
 from lab.show.colours import PAPER
 from lab.show.diagrams import denoiser, visual_tokens
 from lab.show.diagrams.sketch import SVG, labels
 from lab.show.diagrams.visual_tokens import DRAWN, run_pipeline
 from lab.show.token_grids import cell_colours
 
-SMALL = DenoiserConfig(101, width=20, num_layers=1, num_heads=2, feed_forward=12)
+STACK = TransformerConfig(101, width=20, num_layers=1, num_heads=2, feed_forward=12)
+SMALL = DenoiserConfig(STACK)
 CONFIGS = {
     "cells alone": SMALL,
-    "as in the figure": replace(SMALL, reads="words", neighbours=2, num_layers=2),
+    "as in the figure": replace(SMALL, stack=replace(STACK, num_layers=2), reads="words", neighbours=2),
     "uniform, all added": replace(SMALL, noise="uniform", reads="words", time_input=True, neighbours=1),
-    "factorised": replace(SMALL, head="factorised", num_layers=3),
-    "factorised, uniform": replace(SMALL, head="factorised", noise="uniform", num_cells=12, num_colours=5),
+    "factorised": replace(SMALL, stack=replace(STACK, num_layers=3), head="factorised"),
+    "factorised, uniform": replace(SMALL, head="factorised", noise="uniform", grid=(3, 4), num_colours=5),
 }  # fmt: skip
 every = pytest.mark.parametrize("name", CONFIGS)
 
 
 def build(config: DenoiserConfig) -> Denoiser:
-    book = Codebook.random(config.vocab_size, grid=(1, config.num_cells), num_colours=config.num_colours)
+    book = Codebook.random(config.vocab_size, grid=config.grid, num_colours=config.num_colours)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Denoiser(config, book)
@@ -90,7 +90,7 @@ def test_parts_drawn_are_those_that_the_model_has(name):
     assert ("neighbours" in said) == (model.beside is not None)
     assert ("and blank" in said) == (c.noise == "absorbing")
     assert ("a score for every word" in said) == (c.head == "codebook")
-    assert f"{c.num_layers} block" in said and f"{c.num_heads} heads" in said
+    assert f"{c.stack.num_layers} block" in said and f"{c.stack.num_heads} heads" in said
 
 
 def test_a_model_that_is_not_the_one_in_the_picture_is_refused():

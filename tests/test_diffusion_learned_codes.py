@@ -1,41 +1,36 @@
 """Learned codes: hard patterns with gradients, every word back from its pattern, and collisions reported."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import config
-from lab.data.batch import Batch
-from lab.diffusion.codebook import Codebook
+from lab.data import Batch
+from lab.diffusion import Autoencoder, Codebook
+from lab.diffusion.codes import collision_report
 from lab.diffusion.learned_codes import (
-    Autoencoder,
-    AutoencoderConfig,
     LearnableDecoder,
     LearnableEncoder,
-    annealed_reconstruction_loss,
-    collision_report,
     reconstruction_accuracy,
     reconstruction_loss,
     straight_through_gumbel,
     temperature_at,
     vocabulary_batches,
 )
-from lab.train import TrainConfig, TrainingState, train
+from lab.train import Step, TrainConfig, train
 
 KINDS = ["learned", "random", "linear"]
 
 
 def trained(vocab_size, code, steps=80, size=256, **sizes):
     torch.manual_seed(0)
-    model = Autoencoder(AutoencoderConfig(vocab_size, code=code, **sizes))
+    model = Autoencoder(vocab_size, code=code, **sizes)
     settings = TrainConfig(steps=steps, other_lr=0.05, warmup=5)
-    state = TrainingState(model, settings)
-    loss = annealed_reconstruction_loss(lambda: state.step, steps)
-    losses = [s.loss for s in train(model, vocabulary_batches(vocab_size, size), loss, settings, state=state)]
-    return model, losses
+    reports = train(model, vocabulary_batches(vocab_size, size), reconstruction_loss, settings)
+    return model, [report.loss for report in reports]
 
 
 @pytest.mark.parametrize("code", KINDS)
@@ -51,19 +46,12 @@ def test_the_whole_vocabulary_comes_back_from_hard_patterns(code, vocab_size):
     assert losses[0] == pytest.approx(math.log(vocab_size), abs=0.3) and losses[-1] < 0.5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("code", KINDS)
-def test_a_vocabulary_of_4096_comes_back_too(code):
-    model, _ = trained(4096, code, steps=100, size=1024)
-    assert reconstruction_accuracy(model) == 1.0 and model.codebook().vocab_size == 4096
-
-
 def test_a_code_with_little_room_is_learned_without_collisions():
     """40 words on 81 patterns: random ones collide, so the encoder has to move."""
     torch.manual_seed(0)
-    start = Autoencoder(AutoencoderConfig(40, rows=2, columns=2))
+    start = Autoencoder(40, grid=(2, 2))
     assert collision_report(start.encoder.patterns()), "before training some share a pattern"
-    model, _ = trained(40, "learned", steps=400, size=40, rows=2, columns=2)
+    model, _ = trained(40, "learned", steps=400, size=40, grid=(2, 2))
     assert not collision_report(model.encoder.patterns())
     assert reconstruction_accuracy(model) == 1.0
 
@@ -83,7 +71,7 @@ def test_with_the_code_as_its_weights_the_decoder_counts_matches():
     cells = torch.randint(0, 4, (30, 25), generator=torch.Generator().manual_seed(0))
     logits = decoder(cells)
     visible = (cells < 3).sum(-1)
-    found = book.nearest(cells, blank=3)
+    found = book.nearest(cells)
     torch.testing.assert_close(logits.max(-1).values, (visible - found.distances).float())
     torch.testing.assert_close(decoder(torch.nn.functional.one_hot(cells, 4)[..., :3].float()), logits)
 
@@ -123,11 +111,11 @@ def test_the_encoder_draws_in_training_and_is_certain_in_use():
 
 
 def test_the_gradient_reaches_the_encoder():
-    model = Autoencoder(AutoencoderConfig(30))
-    nats, count = reconstruction_loss(model, next(vocabulary_batches(30, 30)))
+    model = Autoencoder(30)
+    nats, count, _ = reconstruction_loss(model, next(vocabulary_batches(30, 30)))
     nats.backward()
     assert count == 30 and model.encoder.table.weight.grad.abs().sum() > 0
-    assert not list(Autoencoder(AutoencoderConfig(30, code="linear")).encoder.parameters())
+    assert not list(Autoencoder(30, code="linear").encoder.parameters())
 
 
 def test_a_learned_code_with_collisions_is_no_codebook():
@@ -135,17 +123,15 @@ def test_a_learned_code_with_collisions_is_no_codebook():
     encoder.table.weight.data[4] = encoder.table.weight.data[1]
     encoder.table.weight.data[5] = encoder.table.weight.data[0]
     assert collision_report(encoder.patterns()) == [[0, 5], [1, 4]]
-    with pytest.raises(
-        ValueError, match=r"not injective: the ids \[0, 5\], \[1, 4\] share a pattern \(2 groups\)"
-    ):
+    with pytest.raises(ValueError, match=r"\[0, 5\], \[1, 4\] share a pattern"):
         encoder.codebook()
 
 
 def test_padding_has_no_part_in_the_loss():
-    model = Autoencoder(AutoencoderConfig(30, code="linear"))
+    model = Autoencoder(30, code="linear")
     whole = reconstruction_loss(model, Batch(torch.tensor([[5, 6]]), torch.tensor([[5, 6]])))
     padded = reconstruction_loss(model, Batch(torch.tensor([[5, 6, 0]]), torch.tensor([[5, 6, -100]])))
-    torch.testing.assert_close(whole, padded)
+    torch.testing.assert_close(whole[:2], padded[:2])
 
 
 def test_every_id_comes_once_before_any_comes_again():
@@ -157,55 +143,23 @@ def test_every_id_comes_once_before_any_comes_again():
     assert same[0] == same[1] != same[2]
 
 
-def test_the_temperature_belongs_to_the_step(monkeypatch):
-    assert temperature_at(0, 100) == 2.0 and temperature_at(99, 100) == pytest.approx(1.0)
-    assert temperature_at(500, 100) == pytest.approx(1.0) and temperature_at(0, 1) == 2.0
-    ratios = [temperature_at(s + 1, 9) / temperature_at(s, 9) for s in range(8)]
+def test_the_temperature_falls_with_the_steps_by_the_same_factor(monkeypatch):
+    temperatures = [temperature_at(Step(number, share=number / 9)) for number in range(9)]
+    assert temperatures[0] == 2.0 and temperatures[-1] == 1.0 and temperature_at(Step()) == 2.0
+    ratios = [b / a for a, b in pairwise(temperatures)]
     assert ratios == pytest.approx([ratios[0]] * 8)
-    seen = []
-    model = Autoencoder(AutoencoderConfig(20))
+    seen, model = [], Autoencoder(20)
     forward = model.encoder.forward
     monkeypatch.setattr(
         model.encoder, "forward", lambda ids, **kw: (seen.append(kw["temperature"]), forward(ids, **kw))[1]
     )
-    settings = TrainConfig(steps=6, accumulate=2)
-    state = TrainingState(model, settings)
-    loss = annealed_reconstruction_loss(lambda: state.step, 6)
-    for step in train(model, vocabulary_batches(20, 20), loss, settings, state=state):
-        if step.step == 2:
-            break
-    for _ in train(model, vocabulary_batches(20, 20), loss, settings, state=state):
-        pass
-    assert seen == [temperature_at(s // 2, 6) for s in range(12)], "also when it was left and taken up again"
+    list(train(model, vocabulary_batches(20, 20), reconstruction_loss, TrainConfig(steps=9, accumulate=2)))
+    assert seen == [temperature for temperature in temperatures for _ in range(2)]
 
 
-def test_the_config_goes_to_json_and_back():
-    record = AutoencoderConfig(70, rows=3, columns=4, num_colours=5, code="random", seed=3)
-    assert config.from_json(AutoencoderConfig, config.to_json(record)) == record
-    model = Autoencoder(record)
-    again = Autoencoder(config.from_json(AutoencoderConfig, config.to_json(record)))
-    again.load_state_dict(model.state_dict())
-    assert again.codebook() == model.codebook() == Codebook.random(70, grid=(3, 4), num_colours=5, seed=3)
-    ids = torch.arange(70)[None]
-    assert torch.equal(again(ids), model(ids))
-
-
-@pytest.mark.parametrize(
-    "make, said",
-    [
-        (lambda: AutoencoderConfig(9, code="md5"), "code must be one of learned, random, linear; got 'md5'"),
-        (lambda: AutoencoderConfig(99, rows=2, columns=2), "99 tokens need as many patterns"),
-        (lambda: LearnableEncoder(9, num_colours=1), "num_colours must be a whole number of at least 2"),
-        (lambda: LearnableEncoder(82, grid=(2, 2)), "82 tokens need as many patterns"),
-        (
-            lambda: LearnableDecoder(9, 25, 3)(torch.zeros(2, 24).long()),
-            r"\(..., 25\) colours, got \(2, 24, 3\)",
-        ),
-        (lambda: straight_through_gumbel(torch.zeros(3), 0.0), "temperature must be above 0, got 0.0"),
-        (lambda: temperature_at(0, 10, end=0), "start 2.0 and end 0"),
-        (lambda: annealed_reconstruction_loss(lambda: 0, 10, start=-1), "start -1"),
-    ],
-)
-def test_bad_input_is_named(make, said):
-    with pytest.raises(ValueError, match=said):
-        make()
+def test_a_code_is_made_of_its_settings():
+    model = Autoencoder(70, grid=(3, 4), num_colours=5, code="random", seed=3)
+    assert model.codebook() == Codebook.random(70, grid=(3, 4), num_colours=5, seed=3)
+    for call in (lambda: Autoencoder(99, grid=(2, 2)), lambda: LearnableEncoder(9, num_colours=1)):
+        with pytest.raises(ValueError, match=r"patterns|num_colours"):
+            call()

@@ -1,38 +1,43 @@
 """Tuning by reinforcement, on worlds so small that every way from blanks to a line can be counted out."""
 
 import copy
-import doctest
-import importlib
 import math
-from itertools import islice, pairwise, product
+from itertools import pairwise, product
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from diffusion_toys import config_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab.config import from_json, to_json
-from lab.data.batch import Batch
-from lab.diffusion.codebook import Codebook
-from lab.diffusion.denoiser import Denoiser, DenoiserConfig
-from lab.diffusion.lines import LineLengths
-from lab.diffusion.noise import Absorbing, Uniform
-from lab.diffusion.reports import WAYS, bound_change, compare, path_kl, text_report, words_head, write
-from lab.diffusion.rewards import Judge, Reward, line_log_probabilities, repeated_share
-from lab.diffusion.sampler import Trajectory, denoise
+from lab.data import Batch
+from lab.diffusion import (
+    Absorbing,
+    Codebook,
+    Denoiser,
+    Judge,
+    LineLengths,
+    Reward,
+    Tuning,
+    VisualDiffusion,
+    VisualDiffusionConfig,
+    denoise,
+)
+from lab.diffusion.reports import WAYS, compare, text_report, words_head, write
+from lab.diffusion.rewards import repeated_share
+from lab.diffusion.sampler import Trajectory
 from lab.diffusion.tuning import (
-    TuningConfig,
     advantages,
     blank_kl,
     cell_log_probabilities,
-    line_prompts,
+    line_prompt,
     policy_gradient,
     revealed_log_probability,
-    tune,
 )
+from lab.train import Step, TrainConfig, train
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 BOOK = Codebook(torch.tensor([[0, 0], [0, 1], [1, 0]]), 2)  # three words of the four patterns
@@ -43,19 +48,16 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+SIZES = {
+    "width": 8, "num_heads": 2, "feed_forward": 16, "num_layers": 1, "context": 12, "head": "factorised",
+}  # fmt: skip
+
+
 def tiny(seed=0, book=BOOK, std=0.5, **more):
     """A factorised model in float64 with weights that say something."""
     torch.manual_seed(seed)
-    sizes = {
-        "width": 8,
-        "num_heads": 2,
-        "feed_forward": 16,
-        "num_layers": 1,
-        "context": 12,
-        "head": "factorised",
-    }
-    sizes |= {"num_cells": book.num_cells, "num_colours": book.num_colours} | more
-    model = Denoiser(DenoiserConfig(book.vocab_size, **sizes), book).double()
+    sizes = SIZES | {"grid": book.grid, "num_colours": book.num_colours} | more
+    model = Denoiser(config_of(book.vocab_size, **sizes), book).double()
     for p in model.parameters():
         nn.init.normal_(p, std=std)
     return model
@@ -87,10 +89,6 @@ def times(steps):
 def path_chances(model, paths):
     moves = zip(pairwise(times(len(paths) - 1)), pairwise(paths), strict=True)
     return torch.stack([chances(model, before, after, t, s) for (t, s), (before, after) in moves]).prod(0)
-
-
-def gradients(model):
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("t, s", [(1.0, 0.6), (0.7, 0.2), (0.4, 0.0)])
@@ -140,9 +138,6 @@ def test_the_kl_of_paths_is_the_sum_over_their_steps():
             for n in range(paths.shape[1])
         ]  # fmt: skip
     assert float((p * torch.tensor(found, dtype=torch.float64)).sum()) == pytest.approx(exact, abs=1e-12)
-    drawn = path_kl(model, other, NOISE, [torch.full((4000, 1), -1)], steps=3, generator=generator())
-    assert drawn == pytest.approx(exact, rel=0.05)
-    assert path_kl(model, model, NOISE, [torch.full((4, 3), -1)], steps=3, generator=generator()) == 0
 
 
 @pytest.mark.parametrize("samples", [2, 3])
@@ -174,46 +169,93 @@ def test_advantages_leave_out_ones_own_reward(P, S, seed):
     torch.testing.assert_close(advantages(rewards), torch.tensor(expected).double())
 
 
-def test_a_step_moves_along_the_gradient_of_all_that_is_asked_for():
-    model, reference, board = tiny(0), tiny(1), torch.tensor([[0, -1, -1], [-1, 2, -1]])
-    config = TuningConfig(1, denoising_steps=3, samples=4, kl=0.3, anchor=0.0, clip_norm=1e9, repetition=0.5)
-    start = copy.deepcopy(model)
-    rows, weights = board.repeat_interleave(4, dim=0), dict(start.named_parameters())
-    path = denoise(
-        start, NOISE, rows, steps=3, granularity="cell", reveal="independent", generator=generator(5)
-    )
-    rewards = Reward(BOOK, repetition=0.5)(path.cells[-1].clone(), rows != -1)
+WORDS = Codebook.linear(6, grid=(1, 4), num_colours=3)  # of 81 patterns
+
+
+def world(seed=0, std=0.1, length=5, **more) -> VisualDiffusion:
+    """A model that draws the cells of `WORDS` one by one, on lines of one length."""
+    torch.manual_seed(seed)
+    sizes = SIZES | {"grid": (1, 4), "granularity": "cell", "longest_line": length} | more
+    model = VisualDiffusion(config_of(6, VisualDiffusionConfig, **sizes))
+    for p in model.denoiser.parameters():
+        nn.init.normal_(p, std=std)
+    model.line_lengths[length] = 1
+    return model
+
+
+def frozen(model: VisualDiffusion, **weights) -> SimpleNamespace:
+    """What a step of tuning is measured by: the model as it is now."""
+    reference = copy.deepcopy(model.denoiser).eval().requires_grad_(False)
+    return SimpleNamespace(reference=reference, reward=Reward(model.codebook(), **weights))
+
+
+def batches(rows=4, T=6):
+    ids = torch.tensor([[0, 1] * (T // 2)] * rows)
+    while True:
+        yield Batch(ids, ids)
+
+
+def test_a_step_has_the_gradient_of_all_that_is_asked_for():
+    model, other, noise = world(std=0.5).double(), world(1, std=0.5).double(), Absorbing()
+    objective = Tuning(prompts=2, samples=4, denoising_steps=3, kl=0.3, anchor=0.0, repetition=0.5)
+    material = frozen(other, repetition=0.5)
+    start, reference = copy.deepcopy(model.denoiser), material.reference
+    chance = generator(5)
+    board = line_prompt(model.lengths, 2, 12, chance).repeat_interleave(4, dim=0)
+    how = {"steps": 3, "granularity": "cell", "reveal": "independent", "generator": chance}
+    path = denoise(start, noise, board, **how)
+    rewards = Reward(WORDS, repetition=0.5)(path.cells[-1].clone(), board != -1)
     better = advantages(rewards.total.view(2, 4)).flatten()
-    gain, kl, tokens = 0.0, 0.0, int((rows == -1).sum())
+    gain, kl, tokens = 0.0, 0.0, int((board == -1).sum())
     for (t, s), (before, after) in zip(pairwise(path.times), pairwise(path.cells.clone()), strict=True):
         p, q = (m.cell_log_marginals(m(before)).exp() for m in (start, reference))
-        share = float((NOISE.alpha(s) - NOISE.alpha(t)) / (1 - NOISE.alpha(t)))
-        for b, i, j in (before == BLANK).nonzero().tolist():
+        share = float((noise.alpha(s) - noise.alpha(t)) / (1 - noise.alpha(t)))
+        for b, i, j in (before == noise.blank).nonzero().tolist():
             kl = kl + share * (p[b, i, j] * (p[b, i, j] / q[b, i, j]).log()).sum() / tokens
-            if after[b, i, j] != BLANK:
+            if after[b, i, j] != noise.blank:
                 gain = gain + better[b] * p[b, i, j, after[b, i, j]].log() / 8
-    (gain - 0.3 * kl).backward()
-    steps = tune(
-        model, NOISE, [board], (), config, generator=generator(5), reference=reference,
-        optimizer=torch.optim.SGD(model.parameters(), lr=1.0),
-    )  # fmt: skip
-    (step,) = steps
-    for name, p in model.named_parameters():
-        torch.testing.assert_close(p.data - weights[name].data, weights[name].grad, rtol=1e-9, atol=1e-12)
-    norm = torch.cat([p.grad.flatten() for p in weights.values()]).norm()
-    assert step.grad_norm == pytest.approx(float(norm)) and step.kl == pytest.approx(kl.item())
-    for name in ("hit_rate", "distance", "fluency", "repetition"):
-        assert getattr(step, name) == pytest.approx(float(getattr(rewards, name).mean()))
-    assert step.reward == pytest.approx(float(rewards.total.mean()))
+    (0.3 * kl - gain).backward()
+    loss = objective.loss(model, next(batches()), Step(rng=generator(5), material=material))
+    loss.nats.backward()
+    for name, p in start.named_parameters():
+        found = model.denoiser.get_parameter(name).grad / loss.count
+        torch.testing.assert_close(found, p.grad, rtol=1e-8, atol=1e-11)
+    assert loss.metrics["kl"] == pytest.approx(kl.item())
+    for name in ("total", "hit_rate", "distance", "fluency", "repetition"):
+        assert loss.metrics[name] == pytest.approx(float(getattr(rewards, name).mean()))
+
+
+def tuned(steps=40, **more):
+    """Reports of tuning, and the tuned model."""
+    model = world()
+    given = {"prompts": 4, "denoising_steps": 4, "anchor": 0.0, "kl": 0.001} | more
+    config = TrainConfig(steps, optimizer="adamw", other_lr=0.05, schedule="constant", warmup=0)
+    reports = train(model, batches(), Tuning(**given).loss, config, material=frozen(model))
+    return list(reports), model.denoiser
 
 
 def test_the_anchor_alone_trains_on_the_text():
-    model, ids = tiny(std=0.2), torch.tensor([[0, 1, 0, 1, 0, 1]] * 4)
-    config = TuningConfig(40, denoising_steps=1, samples=2, kl=0, anchor=1, distance=0, learning_rate=0.02)
-    boards = iter(lambda: torch.tensor([-1]), None)
-    endless = iter(lambda: Batch(ids, ids), None)
-    bounds = [step.bound for step in tune(model, NOISE, boards, endless, config, generator=generator())]
+    reports, _ = tuned(steps=40, denoising_steps=1, samples=2, kl=0, anchor=1, distance=0)
+    bounds = [report.loss for report in reports]
     assert np.mean(bounds[-10:]) < np.mean(bounds[:10]) - 0.2
+
+
+def test_a_few_steps_raise_the_hit_rate_and_move_away_from_the_frozen_model():
+    reports, denoiser = tuned()
+    hits, kls = ([report.metrics[name] for report in reports] for name in ("hit_rate", "kl"))
+    assert np.mean(hits[:5]) < 0.25 and np.mean(hits[-5:]) > np.mean(hits[:5]) + 0.4
+    assert kls[0] == 0 and kls[-1] > 0.1
+    board, reward = [torch.full((200, 5), -1)], Reward(WORDS)
+    free = write(denoiser, Absorbing(), board, "independent", steps=4, reward=reward, generator=generator())
+    assert free.hit_rate == pytest.approx(np.mean(hits[-5:]), abs=0.15)
+    held, _ = tuned(kl=30.0)
+    assert held[-1].metrics["kl"] < 0.1 * kls[-1], "a large weight holds the model where it was"
+
+
+def test_dropout_stays_off_so_that_the_policy_is_the_one_that_wrote():
+    model = world(dropout=0.5).train()
+    step = Step(rng=generator(), material=frozen(model))
+    assert Tuning(prompts=2, samples=2).loss(model, next(batches()), step).metrics["kl"] == 0
 
 
 class Pairs(nn.Module):
@@ -224,7 +266,7 @@ class Pairs(nn.Module):
         self.config = SimpleNamespace(context=context)
         self.table = nn.Parameter(torch.randn(vocab_size, vocab_size, generator=generator(3)))
 
-    def forward(self, ids, *, mask=None, positions=None):
+    def forward(self, ids):
         assert ids.shape[1] <= self.config.context
         return self.table[ids]
 
@@ -235,11 +277,8 @@ class Pairs(nn.Module):
 LINES = [[2, *[(7 * i * j + i) % 6 for j in range(i)], 3] for i in range(1, 12)]
 
 
-def test_a_judge_reads_lines_token_by_token_and_clips_at_what_data_have():
-    model = Pairs().train()
-    for ids, found in zip(LINES, line_log_probabilities(model, LINES, rows=3), strict=True):
-        assert found.tolist() == pytest.approx([model.log_p(a, b) for a, b in pairwise(ids)])
-    assert model.training
+def test_a_judge_clips_at_what_data_have():
+    model = Pairs()
     means = [np.mean([model.log_p(a, b) for a, b in pairwise(ids[:-1])]) for ids in LINES]
     judge = Judge.of(model, LINES)
     assert [judge.low, judge.high] == pytest.approx(np.percentile(means, [5, 95]).tolist())
@@ -249,8 +288,6 @@ def test_a_judge_reads_lines_token_by_token_and_clips_at_what_data_have():
     assert judge.log_probability(ids, written).tolist() == pytest.approx(expected)
     with pytest.raises(ValueError, match="no lines to judge by"):
         Judge.of(model, [[2, 3]])
-    with pytest.raises(ValueError, match="low must be at most high"):
-        Judge(model, -1.0, -2.0)
 
 
 def test_the_parts_of_a_reward_by_hand():
@@ -294,109 +331,10 @@ def test_repeated_share_counts_what_came_before(ids, n):
     assert repeated_share(ids, n) == pytest.approx(again / total if total else 0)
 
 
-WORDS = Codebook.linear(6, grid=(1, 4), num_colours=3)  # of 81 patterns
-
-
-def tuned(steps=40, seed=0, **more):
-    model = tiny(seed, WORDS, std=0.1)
-    settings = {"denoising_steps": 4, "anchor": 0.0, "kl": 0.001, "learning_rate": 0.02} | more
-    board = iter(lambda: torch.full((4, 5), -1), None)
-    config = TuningConfig(steps, **settings)
-    return model, list(tune(model, Absorbing(), board, (), config, generator=generator(seed)))
-
-
-def test_a_few_steps_raise_the_hit_rate_and_move_away_from_the_frozen_model():
-    model, steps = tuned()
-    first, last = (np.mean([step.hit_rate for step in some]) for some in (steps[:5], steps[-5:]))
-    assert first < 0.25 and last > first + 0.4
-    assert steps[0].kl == 0 and steps[-1].kl > 0.1
-    assert [step.step for step in steps] == list(range(40)) and steps[-1].seconds > steps[0].seconds
-    board, reward = [torch.full((200, 5), -1)], Reward(WORDS)
-    ways = {
-        way: write(model, Absorbing(), board, way, steps=4, reward=reward, generator=generator())
-        for way in WAYS
-    }
-    assert ways["independent"].hit_rate == pytest.approx(last, abs=0.15)
-
-
-def test_a_large_kl_weight_holds_the_model_where_it_was():
-    held = tuned(kl=30.0)[1]
-    free = tuned(kl=0.0)[1]
-    assert held[-1].kl < 0.1 * free[-1].kl
-
-
-def test_tuning_may_be_left_at_any_step_and_the_same_seed_gives_the_same_steps():
-    model = tiny(0, WORDS, dropout=0.5).train()
-    board = iter(lambda: torch.full((5,), -1), None)
-    before = copy.deepcopy(model.state_dict())
-    steps = tune(model, Absorbing(), board, (), TuningConfig(9, anchor=0.0), generator=generator())
-    some = list(islice(steps, 3))
-    steps.close()
-    assert model.training and all(p.grad is None for p in model.parameters())
-    assert any(not torch.equal(before[name], p) for name, p in model.state_dict().items())
-    assert some[0].kl == 0, "dropout is off"
-    again = tiny(0, WORDS, dropout=0.5)
-    board = iter(lambda: torch.full((5,), -1), None)
-    steps = tune(again, Absorbing(), board, (), TuningConfig(3, anchor=0.0), generator=generator())
-    assert [step.reward for step in steps] == [step.reward for step in some]
-    assert all(torch.equal(p, again.state_dict()[name]) for name, p in model.state_dict().items())
-
-
-def test_what_cannot_be_tuned_is_refused():
-    board, ids = torch.full((2, 3), -1), torch.tensor([[0, 1, 2]])
-
-    def start(model=None, noise=NOISE, prompts=(board,), batches=(), **config):
-        config = TuningConfig(**({"steps": 2, "anchor": 0.0} | config))
-        return list(tune(model or tiny(), noise, prompts, batches, config, generator=generator()))
-
-    for wrong, said in (
-        ({"model": tiny(head="codebook")}, "this joint reveal always decodes"),
-        ({"model": tiny(noise="uniform"), "noise": Uniform(2)}, "noise must be absorbing"),
-        ({"noise": Uniform(2)}, "given uniform noise"),
-        ({}, "the prompts ran out after 1 of 2 steps"),
-        (
-            {"anchor": 0.1, "batches": [Batch(ids, ids)], "prompts": [board, board]},
-            "the batches ran out after 1",
-        ),
-        ({"prompts": [ids]}, "everything is given"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            start(**wrong)
-    model, broken = tiny(), tiny()
-    before = copy.deepcopy(model.state_dict())
-    with torch.no_grad():
-        broken.head.colours.bias[0] = math.nan
-    steps = tune(
-        model, NOISE, [board], (), TuningConfig(1, anchor=0.0), generator=generator(), reference=broken
-    )
-    with pytest.raises(FloatingPointError, match="the norm of the gradient is nan at step 0"):
-        next(steps)
-    assert all(torch.equal(p, model.state_dict()[name]) for name, p in before.items())
-
-
-@pytest.mark.parametrize(
-    "name, value, said",
-    [
-        ("steps", 0, "steps must be a whole number of at least 1; got 0"), ("steps", 2.0, "got 2.0"),
-        ("denoising_steps", 0, "denoising_steps must be"), ("denoising_steps", True, "denoising_steps must be"),
-        ("samples", 1, "samples must be a whole number of at least 2, as each is compared"),
-        ("learning_rate", 0, "learning_rate must be a positive number"), ("clip_norm", math.inf, "clip_norm must be"),
-        ("kl", -1, "kl must be 0 or a positive number, got -1"), ("anchor", math.nan, "anchor must be"),
-        ("distance", "far", "distance must be"), ("fluency", -0.1, "fluency"), ("repetition", None, "repetition"),
-    ],
-)  # fmt: skip
-def test_a_config_refuses_what_cannot_be(name, value, said):
-    with pytest.raises(ValueError, match=said):
-        TuningConfig(**{name: value})
-    config = TuningConfig(steps=3, kl=0, samples=2)
-    assert from_json(TuningConfig, to_json(config)) == config
-
-
-def test_prompts_are_lines_with_both_ends_and_places_between():
-    boards = list(islice(line_prompts(LineLengths((5, 1, 7, 0, 9)), 3, 5, generator()), 40))
-    assert {board.shape for board in boards} <= {(3, 3), (3, 4), (3, 5)} and len(
-        {b.shape for b in boards}
-    ) > 1
+def test_a_prompt_is_a_line_with_both_ends_and_places_between():
+    chance = generator()
+    boards = [line_prompt(LineLengths((5, 1, 7, 0, 9)), 3, 5, chance) for _ in range(40)]
+    assert {board.shape for board in boards} == {(3, 3), (3, 4), (3, 5)}
     for board in boards:
         assert (board[:, 0] == 2).all() and (board[:, -1] == 3).all() and (board[:, 1:-1] == -1).all()
 
@@ -473,13 +411,11 @@ def test_ways_of_writing_with_the_same_model():
     best = reward(cells.cells[-1].clone(), many != -1).total.max()
     one = write(model, Absorbing(), [boards[0][:1]], "best of 8", generator=generator(), **at)
     assert one.reward == pytest.approx(float(best))
-    for wrong, said in (
-        ({"way": "greedy"}, "way must be one of independent, projected, joint, best of 8; got 'greedy'"),
-        ({"steps": 0}, "steps must be a whole number of at least 1"), ({"prompts": []}, "no prompts to write for"),
-        ({"model": tiny(0, WORDS, head="codebook")}, "always decodes"),
+    for wrong, named in (
+        ({"way": "greedy"}, "way"), ({"steps": 0}, "steps"), ({"model": tiny(0, WORDS, head="codebook")}, "head"),
     ):  # fmt: skip
         asked = {"model": model, "noise": Absorbing(), "prompts": boards, "way": "joint", **at} | wrong
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=named):
             write(**asked, generator=generator())
 
 
@@ -500,27 +436,3 @@ def test_a_comparison_has_a_row_for_each_and_one_for_the_data():
         )
     seven = {"tokens", "nats_per_token", "unigram_entropy", "distinct_2", "repeated_4"}
     assert seven <= rows[0].keys() < rows[1].keys()
-
-
-class Lines:
-    """Encodes lines of digits."""
-
-    pad_id = 0
-
-    def encode_lines(self, lines):
-        return [[2, *map(int, line), 3] for line in lines]
-
-
-def test_the_change_of_the_bound_is_none_for_the_same_model():
-    model, other, lines = tiny(0, WORDS), tiny(1, WORDS), ["0123", "55", "104"]
-    lengths = LineLengths((0, 1, 1, 1, 1))
-    same = bound_change(model, copy.deepcopy(model), Lines(), lines, Absorbing(), lengths)
-    assert same["change"] == 0 and same["before"] == same["after"] > 0
-    moved = bound_change(other, model, Lines(), lines, Absorbing(), lengths)
-    assert moved["before"] == same["before"]
-    assert moved["change"] == pytest.approx(moved["after"] - moved["before"]) and moved["change"] != 0
-
-
-@pytest.mark.parametrize("name", ["tuning", "rewards", "reports"])
-def test_worked_examples(name):
-    assert doctest.testmod(importlib.import_module(f"lab.diffusion.{name}")).failed == 0

@@ -27,7 +27,6 @@ from lab.show.token_grids import (
     read_words,
     stages,
     token_lines,
-    word_distances,
     written,
 )
 
@@ -125,22 +124,6 @@ def test_words_say_how_far_a_grid_can_be_read(book):
     assert said == ["w5", "w5?", "w5?", "_", f"{fitting}\N{NO-BREAK SPACE}fit"]
     two = Codebook(torch.tensor([[0, 0, 0], [1, 1, 0]]), 2)
     assert read_words(torch.tensor([[0, 1, 1]]), two, Names()) == ["2\N{NO-BREAK SPACE}near"]
-
-
-@given(st.integers(0, 2**31 - 1), st.integers(2, 5))
-@settings(max_examples=20, deadline=None)
-def test_distances_count_visible_cells_that_differ(seed, num_colours):
-    book = Codebook.random(12, grid=(2, 3), num_colours=num_colours, seed=seed % 100)
-    cells = torch.randint(num_colours + 1, (4, 6), generator=torch.Generator().manual_seed(seed))
-    expected = [
-        [
-            sum(a != b and a != num_colours for a, b in zip(grid, word, strict=True))
-            for word in book.patterns.tolist()
-        ]
-        for grid in cells.tolist()
-    ]
-    assert word_distances(cells, book).tolist() == expected
-    assert torch.equal(word_distances(cells, book).min(-1).values, book.distance(cells, blank=book.blank))
 
 
 def test_what_a_word_hides_is_made_visible():

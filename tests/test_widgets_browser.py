@@ -24,9 +24,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 MODELS = """
 import torch
-from lab.diffusion.codebook import Codebook
-from lab.diffusion.denoiser import Denoiser, DenoiserConfig
-from lab.diffusion.noise import Absorbing
+from lab.diffusion import Absorbing, Codebook, Denoiser, DenoiserConfig
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.widgets import *
 from lab.speech.model import SpeechConfig, SpeechTransformer
@@ -41,7 +39,7 @@ model = DecoderOnlyTransformer(TransformerConfig(characters.vocab_size, context=
 writer = DecoderOnlyTransformer(TransformerConfig(tokenizer.vocab_size, context=64, **sizes))
 book = Codebook.linear(tokenizer.vocab_size)
 painter = Denoiser(
-    DenoiserConfig(tokenizer.vocab_size, context=24, num_cells=book.num_cells, num_colours=3, **sizes), book
+    DenoiserConfig(TransformerConfig(tokenizer.vocab_size, context=24, **sizes), num_colours=3), book
 )
 ears = SpeechTransformer(
     SpeechConfig(33, width=16, num_heads=2, feed_forward=16, encoder_layers=1, channels=4)

@@ -4,13 +4,11 @@ import html
 
 import pytest
 import torch
+from diffusion_toys import config_of
 from test_widgets import controls_of, text_of
 
 from lab.decode.search import Sampling
-from lab.diffusion.codebook import Codebook
-from lab.diffusion.denoiser import Denoiser, DenoiserConfig
-from lab.diffusion.noise import Absorbing, Uniform
-from lab.diffusion.sampler import denoise
+from lab.diffusion import Absorbing, Codebook, Denoiser, Uniform, denoise
 from lab.show.token_grids import read_words
 from lab.show.widgets import DenoisingViewer
 from lab.show.widgets.denoising import DenoisingSettings, line_to_write, render, text_at, write
@@ -29,8 +27,8 @@ def tokenizer() -> BPETokenizer:
 def small(tokenizer, **settings) -> Denoiser:
     torch.manual_seed(0)
     book = settings.pop("codebook", None) or Codebook.linear(tokenizer.vocab_size)
-    cells = {"num_cells": book.num_cells, "num_colours": book.num_colours}
-    model = Denoiser(DenoiserConfig(tokenizer.vocab_size, **(SIZES | cells | settings)), book)
+    cells = {"grid": book.grid, "num_colours": book.num_colours}
+    model = Denoiser(config_of(tokenizer.vocab_size, **(SIZES | cells | settings)), book)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model

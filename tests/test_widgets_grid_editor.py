@@ -185,7 +185,7 @@ def test_what_cannot_be_edited_is_refused(editor, book, tokenizer):
         GridEditor(Codebook.random(280, num_colours=9), tokenizer)
     with pytest.raises(ValueError, match="no single token"):
         GridEditor(book, tokenizer, "withheaven")
-    with pytest.raises(ValueError, match="no colour"):
+    with pytest.raises(ValueError, match="cells hold the colours"):
         editor.paint([4] * 25)
     with pytest.raises(ValueError, match="the cells of one grid"):
         editor.paint(torch.zeros(2, 25, dtype=torch.int64))

@@ -26,10 +26,10 @@ def codebook(build: Callable, sizes: Sequence[tuple[int, int, int]] = SIZES) -> 
     The same arguments must give the same code. `sizes` are those that are tried; the default has primes for colours,
     so that linear codes can be judged, and asks twice for as many words as there are patterns.
 
-    >>> from lab.diffusion.codebook import Codebook
+    >>> from lab.diffusion import Codebook
     >>> def mine(vocab_size, num_cells, num_colours):
     ...     book = Codebook.random(vocab_size, grid=(1, num_cells), num_colours=num_colours)
-    ...     return book.encode, lambda cells: book.decode(cells, blank=num_colours)
+    ...     return book.encode, lambda cells: book.decode(cells)
     >>> bool(codebook(mine))
     True
     """

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lab.data.batch import IGNORE, Batch
+from lab.data import IGNORE, Batch, by_length
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import SMALLEST, evidence, leave_one_out
-from lab.diffusion.lines import LineLengths, line_windows, pad_windows
-from lab.diffusion.noise import GRANULARITIES, Absorbing, Uniform
+from lab.diffusion.lines import LineLengths, asking_windows, pad_windows
+from lab.diffusion.noise import Absorbing, Granularity, Uniform, check_granularity
+from lab.nn import evaluating
 from lab.score import Score
 
 POINTS = 4  # times of one set, a quarter apart: antithetic, so that a set varies little
@@ -67,7 +68,7 @@ def score_bound(
     noise: Absorbing | Uniform,
     lengths: LineLengths,
     *,
-    granularity: str = "token",
+    granularity: Granularity = "token",
     steps: int | None = None,
     draws: int = 16,
     generator: torch.Generator | None = None,
@@ -85,29 +86,24 @@ def score_bound(
     than the model's.
     """
     _check(model, lines, noise, granularity, steps, draws)
-    windows, nats = [], 0.0
-    for ids in tokenizer.encode_lines(lines):
+    encoded, nats, variance, sets = tokenizer.encode_lines(lines), 0.0, 0.0, draws // POINTS
+    for ids in encoded:
         nats += lengths.nats(len(ids) - 2)
-        windows += line_windows(ids, model.config.context)
-    tokens = sum(len(ids) for ids in tokenizer.encode_lines(lines)) - len(lines)
-    windows = [window for window in windows if any(target != IGNORE for target in window[1])]
-    windows.sort(key=lambda window: len(window[0]))  # rows of like length: little padding
-    was_training, variance, sets = model.training, 0.0, draws // POINTS
-    model.eval()
+    windows = asking_windows(encoded, model.config.context)
     device = next(model.parameters()).device
-    for i in range(0, len(windows), batch_size):
-        batch = pad_windows(windows[i : i + batch_size], tokenizer.pad_id or 0).to(device)
-        found = torch.zeros(len(batch.ids), sets, dtype=torch.float64)
-        for drawn in range(sets):
-            first = torch.rand(len(batch.ids), generator=generator, dtype=torch.float64) / POINTS
-            for point in range(POINTS):
-                quantile = first + point / POINTS
-                nats_now = noised_nats(model, batch, noise, quantile, granularity, steps, generator)
-                found[:, drawn] += nats_now.cpu() / POINTS
-        nats += float(found.mean(1).sum())
-        variance += float(found.var(1).sum()) / sets
-    model.train(was_training)
-    chars = sum(len(line) + 1 for line in lines)
+    with evaluating(model):
+        for group in by_length([len(ids) for ids, _ in windows], rows=batch_size):
+            batch = pad_windows([windows[n] for n in group], tokenizer.pad_id or 0).to(device)
+            found = torch.zeros(len(batch.ids), sets, dtype=torch.float64)
+            for drawn in range(sets):
+                first = torch.rand(len(batch.ids), generator=generator, dtype=torch.float64) / POINTS
+                for point in range(POINTS):
+                    quantile = first + point / POINTS
+                    nats_now = noised_nats(model, batch, noise, quantile, granularity, steps, generator)
+                    found[:, drawn] += nats_now.cpu() / POINTS
+            nats += float(found.mean(1).sum())
+            variance += float(found.var(1).sum()) / sets
+    chars, tokens = sum(len(line) + 1 for line in lines), sum(len(ids) - 1 for ids in encoded)
     return Score(nats, chars, tokens, math.sqrt(variance) / (math.log(2) * chars), is_bound=True)
 
 
@@ -116,7 +112,7 @@ def noised_nats(
     batch: Batch,
     noise: Absorbing | Uniform,
     quantile: Tensor,
-    granularity: str = "token",
+    granularity: Granularity = "token",
     steps: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -192,9 +188,7 @@ def _blank_share(clean, asked, share, blank, granularity, generator) -> tuple[Te
 def _answers(model, batch, shown, where, asked, alpha) -> Tensor:
     """The model's logits for the tokens `where`, float64."""
     alpha = alpha.to(next(model.parameters()).dtype)
-    return model(
-        shown, alpha=alpha, given=~asked, mask=batch.mask, positions=batch.positions, where=where
-    ).double()
+    return model(shown, alpha=alpha, given=~asked, document_ids=batch.document_ids, where=where).double()
 
 
 def _guess_without_itself(model, batch, shown, asked, alpha) -> tuple[Tensor, Tensor]:
@@ -232,16 +226,11 @@ def _check(model, lines, noise, granularity, steps, draws) -> None:
         raise ValueError("no lines to score: pass at least one")
     if draws < 16 or draws % POINTS:
         raise ValueError(f"draws must be at least 16 and a multiple of {POINTS}, got {draws!r}")
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-        raise ValueError(
-            f"steps must be a whole number of at least 1, or None for continuous time; got {steps!r}"
-        )
-    if granularity not in GRANULARITIES:
-        raise ValueError(f"granularity must be one of {', '.join(GRANULARITIES)}; got {granularity!r}")
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps must be at least 1, or None for continuous time; got {steps!r}")
     if noise.kind != model.config.noise or noise.num_colours != model.config.num_colours:
         raise ValueError(
             f"the model was made for {model.config.noise} noise of {model.config.num_colours} colours, "
             f"got {noise.kind} noise of {noise.num_colours}"
         )
-    if noise.kind == "uniform" and granularity == "token":
-        raise ValueError("uniform noise changes single cells: granularity must be 'cell', got 'token'")
+    check_granularity(granularity, noise.kind)

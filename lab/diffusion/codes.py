@@ -8,7 +8,6 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -142,39 +141,31 @@ class PatternStatistics:
     corrects_missing  how many blank cells it always fills: d - 1
     mean_distance     over all pairs; n (1 - 1/K) for random ones
     cell_entropy      of the colour of a cell over the vocabulary, mean over cells; at most log2 K
-    colour_use        the share of each colour in all cells
     """
 
-    vocab_size: int
-    num_cells: int
-    num_colours: int
     minimum_distance: int
     corrects_wrong: int
     corrects_missing: int
     mean_distance: float
     cell_entropy: float
-    colour_use: tuple[float, ...]
 
 
 def pattern_statistics(patterns: Tensor, num_colours: int) -> PatternStatistics:
     """The statistics of `(V, n)` patterns; ValueError for fewer than two.
 
     >>> stats = pattern_statistics(torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]), num_colours=2)
-    >>> stats.minimum_distance, stats.cell_entropy, stats.colour_use
-    (1, 1.0, (0.5, 0.5))
+    >>> stats.minimum_distance, stats.cell_entropy
+    (1, 1.0)
     """
     least = minimum_distance(patterns, num_colours)
     pairs = distance_distribution(patterns, num_colours).double()
     use = one_hot(patterns, num_colours, torch.float64).mean(0)  # (n, K)
     return PatternStatistics(
-        *patterns.shape,
-        num_colours,
         minimum_distance=least,
         corrects_wrong=max(0, (least - 1) // 2),
         corrects_missing=max(0, least - 1),
         mean_distance=float(pairs @ torch.arange(len(pairs), device=pairs.device).double() / pairs.sum()),
         cell_entropy=float(torch.special.entr(use).sum(1).mean() / math.log(2)),
-        colour_use=tuple(use.mean(0).tolist()),
     )
 
 
@@ -192,15 +183,11 @@ def collision_report(patterns: Tensor) -> list[list[int]]:
 
 def check_sizes(vocab_size: int, num_cells: int, num_colours: int, *, taken: int = 0) -> None:
     """ValueError unless V words can have a pattern each, `taken` patterns being in use already."""
-    for name, value, least in (
-        ("vocab_size", vocab_size, 1),
-        ("cells of a grid", num_cells, 2),
-        ("num_colours", num_colours, 2),
-    ):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    if num_colours > 256:
-        raise ValueError(f"num_colours must be at most 256, got {num_colours}")
+    if vocab_size < 1 or num_cells < 2 or not 2 <= num_colours <= 256:
+        raise ValueError(
+            f"a code needs a vocab_size of at least 1, 2 cells or more and num_colours from 2 to 256; got "
+            f"{vocab_size} words, {num_cells} cells and {num_colours} colours"
+        )
     if vocab_size + taken > num_colours**num_cells:
         raise ValueError(
             f"{vocab_size + taken:,} tokens need as many patterns, but {num_cells} cells of {num_colours} colours "

@@ -6,28 +6,24 @@ Letters: B lines, T tokens, N tokens picked from them, V words, n cells a token,
 """
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lab.config import AtLeast, validate
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.codes import one_hot
 from lab.diffusion.heads import CodebookHead, FactorisedHead, evidence, word_log_marginals
 from lab.nn.blocks import FeedForwardLayer, initialise, make_norm
-from lab.nn.config import TransformerConfig, check_whole
+from lab.nn.config import TransformerConfig
 from lab.nn.positions import sinusoids
 from lab.nn.stack import Stack, settle_positions
-
-CHOICES = {
-    "noise": ("absorbing", "uniform"),
-    "head": ("codebook", "factorised"),
-    "reads": ("cells", "words"),
-}
 
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Sizes and kinds of parts.
+    """A stack of layers, and what goes into it and comes out.
 
     noise       what the cells have been through: "absorbing" or "uniform"
     head        "codebook": a score for each word; "factorised": for each colour of each cell
@@ -36,52 +32,42 @@ class DenoiserConfig:
     attends     False: the same without attention, each token by itself, which cannot model language
     time_input  whether the network is told alpha; absorbing noise shows it anyway
     neighbours  this many tokens on either side are added to each, channel by channel, before the first layer
+    grid        rows and columns of cells, which are the picture of a token
 
     Raises ValueError for what cannot be built; the message names the field.
     """
 
-    vocab_size: int
-    noise: str = "absorbing"
-    head: str = "codebook"
-    reads: str = "cells"
+    stack: TransformerConfig
+    noise: Literal["absorbing", "uniform"] = "absorbing"
+    head: Literal["codebook", "factorised"] = "codebook"
+    reads: Literal["cells", "words"] = "cells"
     attends: bool = True
     time_input: bool = False
-    neighbours: int = 0
-    context: int = 64
-    width: int = 192
-    num_layers: int = 2
-    num_heads: int = 4
-    feed_forward: int = 768
-    activation: str = "gelu"
-    dropout: float = 0.0
-    num_cells: int = 25
-    num_colours: int = 3
+    neighbours: Annotated[int, AtLeast(0)] = 0
+    grid: tuple[Annotated[int, AtLeast(1)], Annotated[int, AtLeast(1)]] = (5, 5)
+    num_colours: Annotated[int, AtLeast(2)] = 3
 
     def __post_init__(self):
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        for name in ("attends", "time_input"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        for name, least in {"neighbours": 0, "num_cells": 1, "num_colours": 2}.items():
-            check_whole(name, getattr(self, name), least)
+        validate(self)
+        if self.stack.positions in ("learned", "sinusoidal") or self.stack.tied:
+            raise ValueError(
+                "a denoiser has no table of tokens to which places could be added, or which could be tied: positions "
+                "must be turned in its layers, and tied False"
+            )
         if self.neighbours and not self.attends:
             raise ValueError("neighbours show a token those beside it, so attends must be True")
-        self.transformer()  # refuses what it cannot build
 
-    def transformer(self) -> TransformerConfig:
-        """The layers, as `lab.nn` builds them."""
-        return TransformerConfig(
-            vocab_size=self.vocab_size,
-            context=self.context,
-            width=self.width,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            feed_forward=self.feed_forward,
-            activation=self.activation,
-            dropout=self.dropout,
-        )
+    @property
+    def vocab_size(self) -> int:
+        return self.stack.vocab_size
+
+    @property
+    def context(self) -> int:
+        return self.stack.context
+
+    @property
+    def num_cells(self) -> int:
+        return self.grid[0] * self.grid[1]
 
 
 class Denoiser(nn.Module):
@@ -90,7 +76,8 @@ class Denoiser(nn.Module):
     The patterns are not among the weights: they belong to the `codebook`, and `set_codebook` changes them.
 
     >>> codebook = Codebook(torch.tensor([[0, 0], [0, 1], [1, 0]]), num_colours=2)
-    >>> config = DenoiserConfig(3, num_cells=2, num_colours=2, width=8, num_heads=2, feed_forward=16)
+    >>> stack = TransformerConfig(3, width=8, num_heads=2, feed_forward=16)
+    >>> config = DenoiserConfig(stack, grid=(1, 2), num_colours=2)
     >>> cells = torch.tensor([[[0, 2], [1, 0]]])  # one line of two tokens; 2 is blank
     >>> Denoiser(config, codebook)(cells).softmax(-1).tolist()
     [[[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]]
@@ -100,35 +87,34 @@ class Denoiser(nn.Module):
 
     def __init__(self, config: DenoiserConfig, codebook: Codebook):
         super().__init__()
-        c = self.config = config
+        c, width = config, config.stack.width
+        self.config = config
         self.set_codebook(codebook)
         self.states = c.num_colours + (c.noise == "absorbing")
-        self.from_cells = nn.Linear(c.num_cells * self.states, c.width, bias=False)
+        self.from_cells = nn.Linear(c.num_cells * self.states, width, bias=False)
         nn.init.normal_(self.from_cells.weight, std=c.num_cells**-0.5)
-        self.from_word = nn.Embedding(c.vocab_size, c.width) if c.reads == "words" else None
-        self.from_time = nn.Linear(c.width, c.width, bias=False) if c.time_input else None
+        self.from_word = nn.Embedding(c.vocab_size, width) if c.reads == "words" else None
+        self.from_time = nn.Linear(width, width, bias=False) if c.time_input else None
         if c.time_input:
             nn.init.zeros_(self.from_time.weight)
         # Under uniform noise a given token looks like any other: only this tells them apart.
-        self.given = nn.Parameter(torch.zeros(c.width)) if c.noise == "uniform" else None
-        self.beside = nn.Parameter(torch.randn(2 * c.neighbours, c.width) / 2) if c.neighbours else None
-        self.encoder = Stack(c.transformer(), causal=False) if c.attends else TokenByToken(c.transformer())
+        self.given = nn.Parameter(torch.zeros(width)) if c.noise == "uniform" else None
+        self.beside = nn.Parameter(torch.randn(2 * c.neighbours, width) / 2) if c.neighbours else None
+        self.encoder = Stack(c.stack, causal=False) if c.attends else TokenByToken(c.stack)
         if c.head == "codebook":
-            self.head = CodebookHead(c.width, c.vocab_size)
+            self.head = CodebookHead(width, c.vocab_size)
         else:
-            self.head = FactorisedHead(c.width, c.num_cells, c.num_colours)
+            self.head = FactorisedHead(width, c.num_cells, c.num_colours)
 
     def set_codebook(self, codebook: Codebook) -> None:
         """Draw the words with these patterns from now on."""
         c, book = self.config, codebook
-        expected, given = (
-            (c.vocab_size, c.num_cells, c.num_colours),
-            (book.vocab_size, book.num_cells, book.num_colours),
-        )
+        expected = (c.vocab_size, c.num_cells, c.num_colours)
+        given = (book.vocab_size, book.num_cells, book.num_colours)
         if expected != given:
+            words = "{} words of {} cells in {} colours".format
             raise ValueError(
-                f"the network was made for {expected[0]} words of {expected[1]} cells in {expected[2]} colours; "
-                f"this codebook has {given[0]} words of {given[1]} cells in {given[2]} colours"
+                f"the network was made for {words(*expected)}; this codebook has {words(*given)}"
             )
         device = next(self.parameters()).device if hasattr(self, "head") else None
         patterns = book.patterns.to(device)
@@ -144,30 +130,26 @@ class Denoiser(nn.Module):
         *,
         alpha: Tensor | None = None,
         given: Tensor | None = None,
-        mask: Tensor | None = None,
-        positions: Tensor | None = None,
+        document_ids: Tensor | None = None,
         where: Tensor | None = None,
     ) -> Tensor:
         """Cells `(B, T, n)` -> log p(word | cells) up to a constant, `(B, T, V)`, or p(colour | cells) `(B, T, n, K)`.
 
         `alpha` `(B,)`: how much of each line is left; uniform noise needs it. `given` bool `(B, T)`: tokens that
-        were never noised. `mask` bool, broadcastable to `(B, 1, T, T)`, None = all see all. With `where`, bool
-        `(B, T)`, the head answers for these N tokens only: `(N, ...)`.
+        were never noised. `document_ids` `(B, T)`: -1 for padding, which nothing sees; None where there is none. With
+        `where`, bool `(B, T)`, the head answers for these N tokens only: `(N, ...)`.
         """
-        B, T, _ = self._checked(cells, alpha)
-        positions = settle_positions(cells[..., 0], positions, 0, self.encoder.config)
+        B, T = self._check(cells, alpha)
+        positions = settle_positions(cells[..., 0], None, 0, self.config.stack)
         x = self.embed(cells, alpha, given)
         if self.beside is not None:
-            x = x + self._from_beside(x, mask)
-        x = self.encoder(x, positions, mask=mask)  # (B, T, C)
-        uniform = self.config.noise == "uniform"
-        each = alpha[:, None].expand(B, T) if uniform else None  # alpha of each token
+            x = x + self._from_beside(x if document_ids is None else x * (document_ids >= 0)[..., None])
+        x = self.encoder(x, positions, document_ids=document_ids)  # (B, T, C)
+        each = alpha[:, None].expand(B, T) if self.config.noise == "uniform" else None  # alpha of each token
         if where is not None:
-            return self.head(x[where], cells[where], self.one_hot, each[where] if uniform else None)
-        logits = self.head(
-            x.flatten(0, 1), cells.flatten(0, 1), self.one_hot, each.flatten() if uniform else None
-        )
-        return logits.unflatten(0, (B, T))
+            return self.head(x[where], cells[where], self.one_hot, None if each is None else each[where])
+        each = None if each is None else each.flatten()
+        return self.head(x.flatten(0, 1), cells.flatten(0, 1), self.one_hot, each).unflatten(0, (B, T))
 
     def embed(self, cells: Tensor, alpha: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """Cells `(B, T, n)` -> `(B, T, C)`, each token by itself."""
@@ -175,7 +157,7 @@ class Denoiser(nn.Module):
         if self.from_word is not None:
             x = x + self._from_words(cells, alpha, given)
         if self.from_time is not None:
-            wave = sinusoids(1000 * alpha, self.config.width).to(x)  # (B, C)
+            wave = sinusoids(1000 * alpha, self.config.stack.width).to(x)  # (B, C)
             x = x + self.from_time(wave)[:, None]
         if self.given is not None and given is not None:
             x = x + given[..., None] * self.given
@@ -223,15 +205,8 @@ class Denoiser(nn.Module):
         powers = (self.config.num_colours + 1) ** torch.arange(cells.shape[-1], device=cells.device)
         return (cells * powers).sum(-1)
 
-    def _from_beside(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _from_beside(self, x: Tensor) -> Tensor:
         """The tokens beside each one, scaled channel by channel; none from beyond the line."""
-        if mask is not None:
-            if mask.shape[-2] != 1 or mask.dim() != 4:
-                raise ValueError(
-                    f"neighbours need a mask that says which tokens are real, (B, 1, 1, T) as masks.padding gives; "
-                    f"got {tuple(mask.shape)}"
-                )
-            x = x * mask[:, 0, 0, :, None]
         reach, T, found = self.config.neighbours, x.shape[1], torch.zeros_like(x)
         padded = nn.functional.pad(x, (0, 0, reach, reach))
         offsets = [offset for offset in range(2 * reach + 1) if offset != reach]
@@ -239,19 +214,17 @@ class Denoiser(nn.Module):
             found = found + weight * padded[:, offset : offset + T]
         return found
 
-    def _checked(self, cells: Tensor, alpha: Tensor | None) -> torch.Size:
+    def _check(self, cells: Tensor, alpha: Tensor | None) -> tuple[int, int]:
         c = self.config
-        if cells.dim() != 3 or cells.shape[2] != c.num_cells or cells.is_floating_point():
-            raise ValueError(
-                f"expected cells, whole numbers (B, T, {c.num_cells}), got {cells.dtype} {tuple(cells.shape)}"
-            )
+        if cells.dim() != 3 or cells.shape[2] != c.num_cells:
+            raise ValueError(f"expected cells (B, T, {c.num_cells}), got {tuple(cells.shape)}")
         told = c.noise == "uniform" or c.time_input
         if told and (alpha is None or alpha.shape != (cells.shape[0],)):
             raise ValueError(
                 f"this network must be told alpha ({cells.shape[0]},), how much of each line is left; got "
                 f"{None if alpha is None else tuple(alpha.shape)}"
             )
-        return cells.shape
+        return cells.shape[:2]
 
 
 class TokenByToken(nn.Module):
@@ -265,8 +238,8 @@ class TokenByToken(nn.Module):
         for layer in self.blocks:
             initialise(layer)
 
-    def forward(self, x: Tensor, positions: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """`x` `(B, T, C)` -> `(B, T, C)`; positions and mask say nothing of a token by itself."""
+    def forward(self, x: Tensor, positions: Tensor, *, document_ids: Tensor | None = None) -> Tensor:
+        """`x` `(B, T, C)` -> `(B, T, C)`; what stands where says nothing of a token by itself."""
         for layer in self.blocks:
             x = layer(x)
         return self.norm(x)

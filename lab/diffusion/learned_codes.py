@@ -3,32 +3,24 @@
 Letters: V words, n cells a pattern, K colours; B, T rows and tokens of a batch.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.data.batch import IGNORE, Batch
+from lab.data import IGNORE, Batch
 from lab.diffusion.codebook import Codebook
-from lab.diffusion.codes import check_sizes, collision_report, one_hot
+from lab.diffusion.codes import check_sizes, one_hot
+from lab.nn import evaluating
+from lab.train import Loss, Step
 
-__all__ = [
-    "Autoencoder",
-    "AutoencoderConfig",
-    "LearnableDecoder",
-    "LearnableEncoder",
-    "annealed_reconstruction_loss",
-    "collision_report",
-    "reconstruction_accuracy",
-    "reconstruction_loss",
-    "straight_through_gumbel",
-    "temperature_at",
-    "vocabulary_batches",
-]
-
-CODES = ("learned", "random", "linear")
+Code = Literal["linear", "random", "learned"]
+HOT, COOL = (
+    2.0,
+    1.0,
+)  # the temperature falls from one to the other; below 1 more words stay stuck on shared patterns
 
 
 def straight_through_gumbel(
@@ -42,11 +34,7 @@ def straight_through_gumbel(
 
     >>> straight_through_gumbel(torch.tensor([0.0, 100.0, 0.0]), temperature=1.0).tolist()
     [0.0, 1.0, 0.0]
-
-    Raises ValueError for a temperature that is not above 0.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
     noise = -torch.empty_like(logits).exponential_(generator=generator).log()
     noisy = logits + noise
     soft = (noisy / temperature).softmax(-1)
@@ -54,18 +42,14 @@ def straight_through_gumbel(
     return hard + (soft - soft.detach())  # in this order the value is exactly the hard one
 
 
-def temperature_at(step: int, steps: int, *, start: float = 2.0, end: float = 1.0) -> float:
-    """The temperature at `step` (0-based) of `steps`: from `start` to `end` by the same factor each step.
+def temperature_at(step: Step) -> float:
+    """From 2 at the first step to 1 at the last, by the same factor each step.
 
-    Ends below 1 were measured to leave more words stuck on shared patterns, so the default stops there.
-
-    >>> [round(temperature_at(step, steps=3, start=4.0, end=1.0), 3) for step in range(3)]
-    [4.0, 2.0, 1.0]
+    >>> [temperature_at(Step(number, share=number / 3)) for number in range(3)]
+    [2.0, 1.4142135623730951, 1.0]
     """
-    if not (start > 0 and end > 0):
-        raise ValueError(f"temperatures must be above 0, got start {start} and end {end}")
-    progress = min(1.0, max(0.0, step / max(1, steps - 1)))
-    return start * (end / start) ** progress
+    steps = round(step.number / step.share) if step.share else 1
+    return HOT * (COOL / HOT) ** (step.number / max(1, steps - 1))
 
 
 class LearnableEncoder(nn.Module):
@@ -102,14 +86,7 @@ class LearnableEncoder(nn.Module):
 
     def codebook(self) -> Codebook:
         """The code as it stands; ValueError naming the ids that share a pattern, where any do."""
-        patterns = self.patterns()
-        if shared := collision_report(patterns):
-            shown = ", ".join(map(str, shared[:5])) + (", ..." if len(shared) > 5 else "")
-            raise ValueError(
-                f"the learned code is not injective: the ids {shown} share a pattern ({len(shared)} groups); train "
-                "the reconstruction for longer, or take a larger grid"
-            )
-        return Codebook(patterns, self.num_colours, grid=self.grid)
+        return Codebook(self.patterns(), self.num_colours, grid=self.grid)
 
 
 class FixedEncoder(nn.Module):
@@ -117,9 +94,8 @@ class FixedEncoder(nn.Module):
 
     def __init__(self, book: Codebook):
         super().__init__()
-        self.grid, self.num_colours = book.grid, book.num_colours
+        self.num_colours, self._book = book.num_colours, book
         self.register_buffer("table", book.patterns)
-        self._book = book
 
     def forward(self, ids: Tensor, *, temperature: float = 1.0, generator=None) -> Tensor:
         return one_hot(self.table[ids], self.num_colours)
@@ -141,60 +117,45 @@ class LearnableDecoder(nn.Module):
 
     def __init__(self, vocab_size: int, num_cells: int, num_colours: int):
         super().__init__()
-        check_sizes(vocab_size, num_cells, num_colours)
-        self.num_cells, self.num_colours = num_cells, num_colours
+        self.num_colours = num_colours
         self.words = nn.Linear(num_cells * num_colours, vocab_size, bias=False)
 
     def forward(self, cells: Tensor) -> Tensor:
         """One-hot cells `(..., n, K)`, or int64 colours `(..., n)` with blank = K, -> logits `(..., V)`."""
         if not cells.is_floating_point():
             cells = one_hot(cells, self.num_colours, self.words.weight.dtype)
-        if cells.shape[-2:] != (self.num_cells, self.num_colours):
-            wanted = f"(..., {self.num_cells}, {self.num_colours}) one-hot or (..., {self.num_cells}) colours"
-            raise ValueError(f"cells must be {wanted}, got {tuple(cells.shape)}")
         return self.words(cells.flatten(-2))
-
-
-@dataclass(frozen=True)
-class AutoencoderConfig:
-    """`code` is "learned", or "random" (from `seed`) or "linear", with which only the decoder learns.
-
-    Raises ValueError for an unknown code, and for sizes that `Codebook` does not take.
-    """
-
-    vocab_size: int
-    rows: int = 5
-    columns: int = 5
-    num_colours: int = 3
-    code: str = "learned"
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.code not in CODES:
-            raise ValueError(f"code must be one of {', '.join(CODES)}; got {self.code!r}")
-        check_sizes(self.vocab_size, self.rows * self.columns, self.num_colours)
 
 
 class Autoencoder(nn.Module):
     """Encoder and decoder: the first stage, in which every token must come back from its pattern.
 
-    >>> model = Autoencoder(AutoencoderConfig(vocab_size=50))
+    `code` is "learned", or "random" (from `seed`) or "linear", with which only the decoder learns. Raises ValueError
+    for sizes that `Codebook` does not take.
+
+    >>> model = Autoencoder(50)
     >>> model(torch.tensor([[7, 9, 3]])).shape
     torch.Size([1, 3, 50])
     """
 
-    def __init__(self, config: AutoencoderConfig):
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        code: Code = "learned",
+        grid: tuple[int, int] = (5, 5),
+        num_colours: int = 3,
+        seed: int = 0,
+    ):
         super().__init__()
-        c, grid = config, (config.rows, config.columns)
-        self.config = config
-        if c.code == "learned":
-            self.encoder = LearnableEncoder(c.vocab_size, grid=grid, num_colours=c.num_colours)
-        elif c.code == "random":
-            book = Codebook.random(c.vocab_size, grid=grid, num_colours=c.num_colours, seed=c.seed)
-            self.encoder = FixedEncoder(book)
+        sizes = {"grid": grid, "num_colours": num_colours}
+        if code == "learned":
+            self.encoder = LearnableEncoder(vocab_size, **sizes)
+        elif code == "random":
+            self.encoder = FixedEncoder(Codebook.random(vocab_size, **sizes, seed=seed))
         else:
-            self.encoder = FixedEncoder(Codebook.linear(c.vocab_size, grid=grid, num_colours=c.num_colours))
-        self.decoder = LearnableDecoder(c.vocab_size, c.rows * c.columns, c.num_colours)
+            self.encoder = FixedEncoder(Codebook.linear(vocab_size, **sizes))
+        self.decoder = LearnableDecoder(vocab_size, grid[0] * grid[1], num_colours)
 
     def forward(
         self, ids: Tensor, *, temperature: float = 1.0, generator: torch.Generator | None = None
@@ -207,34 +168,17 @@ class Autoencoder(nn.Module):
         return self.encoder.codebook()
 
 
-def reconstruction_loss(model: nn.Module, batch: Batch, *, temperature: float = 1.0) -> tuple[Tensor, int]:
-    """The summed cross-entropy of the targets in nats, and how many there are; `targets` are the ids themselves.
+def reconstruction_loss(model: Autoencoder, batch: Batch, step: Step | None = None) -> Loss:
+    """The summed cross-entropy of the targets, which are the ids themselves, at the temperature of the step (else 1).
 
     Cross-entropy of logits, not of probabilities: after a softmax of its own it could not fall below
     ln(1 + (V - 1) / e), and would hardly move.
     """
-    logits = model(batch.ids, temperature=temperature)  # (B, T, V)
+    logits = model(batch.ids, temperature=COOL if step is None else temperature_at(step))  # (B, T, V)
     nats = F.cross_entropy(
         logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
     )
-    return nats, batch.num_targets
-
-
-def annealed_reconstruction_loss(
-    step: Callable[[], int], steps: int, *, start: float = 2.0, end: float = 1.0
-) -> Callable[[nn.Module, Batch], tuple[Tensor, int]]:
-    """`reconstruction_loss` at the temperature that belongs to the step, asked of `step()` at each batch.
-
-    The training state counts the steps, and goes on counting in a run that is resumed; nothing is remembered here:
-
-        state = TrainingState(model, config)
-        loss = annealed_reconstruction_loss(lambda: state.step, config.steps)
-        for step in train(model, batches, loss, config, state=state): ...
-    """
-    temperature_at(0, steps, start=start, end=end)  # says at once what is wrong with them
-    return lambda model, batch: reconstruction_loss(
-        model, batch, temperature=temperature_at(step(), steps, start=start, end=end)
-    )
+    return Loss(nats, batch.num_targets)
 
 
 def vocabulary_batches(vocab_size: int, size: int = 256, *, seed: int = 0) -> Iterator[Batch]:
@@ -254,9 +198,8 @@ def vocabulary_batches(vocab_size: int, size: int = 256, *, seed: int = 0) -> It
 @torch.no_grad()
 def reconstruction_accuracy(model: Autoencoder, size: int = 1024) -> float:
     """The share of the vocabulary that comes back from its hard pattern, as it is used; 1.0 is all."""
-    was_training = model.training
-    model.eval()
-    ids = torch.arange(model.config.vocab_size, device=model.decoder.words.weight.device)
-    right = sum(int((model(part[None])[0].argmax(-1) == part).sum()) for part in ids.split(size))
-    model.train(was_training)
+    words = model.decoder.words.weight
+    ids = torch.arange(len(words), device=words.device)
+    with evaluating(model):
+        right = sum(int((model(part[None])[0].argmax(-1) == part).sum()) for part in ids.split(size))
     return right / len(ids)

@@ -8,12 +8,14 @@ and `</s>` are given and the tokens between them are written: P(line) = P(length
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated
 
+import numpy as np
 import torch
 
-from lab.data.batch import IGNORE, Batch
-from lab.data.masks import padding
+from lab.config import AtLeast, validate
+from lab.data import IGNORE, Batch, by_length, pad, pad_pairs
 from lab.score import scoring_windows
 
 
@@ -25,18 +27,14 @@ class LineLengths:
     is half as likely as the one before. So every length can occur, and the probabilities sum to 1.
     """
 
-    counts: tuple[int, ...]
+    counts: tuple[Annotated[int, AtLeast(0)], ...]
 
-    def __post_init__(self):
-        if not self.counts or any(
-            isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in self.counts
-        ):
-            raise ValueError(f"counts must be whole numbers of at least 0, one at least; got {self.counts!r}")
+    __post_init__ = validate
 
     @classmethod
     def of(cls, lines: Sequence[Sequence[int]]) -> "LineLengths":
         """The lengths of encoded lines, each from `<s>` to `</s>`. Raises ValueError when there are none."""
-        found = Counter(_length(ids) for ids in lines)
+        found = Counter(len(ids) - 2 for ids in lines)
         if not found:
             raise ValueError("no lines to count: pass at least one")
         return cls(tuple(found[n] for n in range(max(found) + 1)))
@@ -48,8 +46,6 @@ class LineLengths:
         >>> [round(math.exp(-lengths.nats(n)), 4) for n in range(4)]
         [0.1667, 0.6667, 0.0833, 0.0417]
         """
-        if length < 0:
-            raise ValueError(f"a line has 0 tokens or more, got {length}")
         total = sum(self.counts) + len(self.counts) + 1
         if length < len(self.counts):
             return math.log(total / (self.counts[length] + 1))
@@ -71,9 +67,8 @@ def line_windows(ids: Sequence[int], context: int) -> list[tuple[list[int], list
     >>> line_windows([2, 7, 8, 3], context=8)
     [([2, 7, 8, 3], [-100, 7, 8, -100])]
 
-    Raises ValueError for a line without both ends, or a context below 2.
+    Raises ValueError for a context below 2.
     """
-    _length(ids)
     if context < 2:
         raise ValueError(f"a window needs a token given and one to predict: context {context} is below 2")
     ids, windows = list(ids), []
@@ -84,12 +79,9 @@ def line_windows(ids: Sequence[int], context: int) -> list[tuple[list[int], list
 
 
 def pad_windows(windows: Sequence[tuple[list[int], list[int]]], pad_id: int = 0) -> Batch:
-    """Windows of any lengths as one batch, padded on the right; nothing can see the padding."""
-    T = max(len(ids) for ids, _ in windows)
-    ids = torch.tensor([ids + [pad_id] * (T - len(ids)) for ids, _ in windows])
-    targets = torch.tensor([targets + [IGNORE] * (T - len(targets)) for _, targets in windows])
-    lengths = [len(ids) for ids, _ in windows]
-    return Batch(ids, targets, mask=padding(lengths, T) if min(lengths) < T else None)
+    """Windows of any lengths as one batch, padded on the right; document_ids tell the padding, where there is any."""
+    batch, documents = pad_pairs(windows, pad_id), pad([[0] * len(ids) for ids, _ in windows], -1)
+    return replace(batch, document_ids=documents) if (documents < 0).any() else batch
 
 
 def line_batches(
@@ -98,31 +90,24 @@ def line_batches(
     """Batches without end of about `tokens` tokens each: whole lines, those of like length together.
 
     Each pass over the lines is shuffled anew; the same generator state gives the same batches. Ids are the clean
-    text, targets the same or IGNORE where it is given (see `line_windows`), the mask hides padding.
+    text, targets the same or IGNORE where it is given (see `line_windows`).
 
     Raises ValueError when nothing is to be predicted, or `tokens` is below the context.
     """
     if tokens < context:
         raise ValueError(f"a batch of {tokens} tokens may not hold one line of a context of {context}")
-    windows = [window for ids in lines for window in line_windows(ids, context)]
-    windows = [window for window in windows if any(target != IGNORE for target in window[1])]
+    windows = asking_windows(lines, context)
     if not windows:
         raise ValueError("nothing to predict: no line has a token between <s> and </s>")
+    lengths = np.array([len(ids) for ids, _ in windows])
     while True:
-        chance = torch.rand(len(windows), generator=generator).tolist()
-        order = sorted(range(len(windows)), key=lambda n: (len(windows[n][0]), chance[n]))
-        groups, group = [], []
-        for n in order:
-            if group and len(windows[n][0]) * (len(group) + 1) > tokens:
-                groups.append(group)
-                group = []
-            group.append(n)
-        groups.append(group)
+        chance = torch.rand(len(windows), generator=generator).double().numpy()
+        groups = by_length(lengths, size=tokens, keys=lengths + chance)
         for g in torch.randperm(len(groups), generator=generator).tolist():
             yield pad_windows([windows[n] for n in groups[g]], pad_id)
 
 
-def _length(ids: Sequence[int]) -> int:
-    if len(ids) < 2:
-        raise ValueError(f"a line begins with <s> and ends with </s>, got {list(ids)}")
-    return len(ids) - 2
+def asking_windows(lines: Sequence[Sequence[int]], context: int) -> list[tuple[list[int], list[int]]]:
+    """The windows of all lines in which there is something to predict."""
+    windows = [window for ids in lines for window in line_windows(ids, context)]
+    return [window for window in windows if any(target != IGNORE for target in window[1])]

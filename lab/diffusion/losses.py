@@ -3,35 +3,38 @@
 Letters: B lines, T tokens, N tokens asked about, V words, n cells a token, K colours.
 """
 
-from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lab.data.batch import IGNORE, Batch
+from lab.data import IGNORE, Batch
 from lab.diffusion.bound import udlm_nats
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import leave_one_out
-from lab.diffusion.noise import GRANULARITIES, Absorbing, Uniform
+from lab.diffusion.noise import Absorbing, Granularity, Uniform, check_granularity
+from lab.train import Loss
 
-WEIGHTS, TIMES = ("mean", "bound"), ("uniform", "informative")
+Weights, Times = Literal["mean", "bound"], Literal["uniform", "informative"]
 # Where a token is neither certain nor hopeless, in alpha; 90 % of informative times lie there.
 INFORMATIVE = {"absorbing": (0.0, 0.4), "uniform": (0.05, 0.75)}
 SHARE = 0.9
 
 
 def diffusion_loss(
+    model: Denoiser,
+    batch: Batch,
     noise: Absorbing | Uniform,
     generator: torch.Generator,
     *,
-    granularity: str = "token",
-    weights: str = "mean",
-    times: str = "uniform",
+    granularity: Granularity = "token",
+    weights: Weights = "mean",
+    times: Times = "uniform",
     least: float = 0.05,
     clamp: float = 0.5,
-) -> Callable[[Denoiser, Batch], tuple[Tensor, int]]:
-    """A `loss(model, batch) -> (summed nats, count)` for `lab.train.train`; a batch of ids is noised anew each time.
+) -> Loss:
+    """What it costs the denoiser to say what was there, once the ids of the batch are noised with this generator.
 
     Ids are the clean text; where the target is IGNORE they are given, so never noised. `clamp` of the lines have a
     random span given as well, as a prompt would be.
@@ -43,52 +46,35 @@ def diffusion_loss(
     times        "uniform" from `least` to 1, one time a line, spread evenly over the lines; "informative": 90 % of
                  them where a token is neither certain nor hopeless, weighed back in under "bound"
 
-    Raises ValueError for what it does not know; the message names the argument.
+    Raises ValueError for a granularity that is none, or is not for this noise.
     """
-    for name, value, choices in (
-        ("granularity", granularity, GRANULARITIES),
-        ("weights", weights, WEIGHTS),
-        ("times", times, TIMES),
-    ):
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-    for name, value in (("least", least), ("clamp", clamp)):
-        if not 0 <= value <= 1 or (name == "least" and value == 1):
-            raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
-    if noise.kind == "uniform" and granularity == "token":
-        raise ValueError("uniform noise changes single cells: granularity must be 'cell', got 'token'")
-
-    def loss(model: Denoiser, batch: Batch) -> tuple[Tensor, int]:
-        asked = batch.targets != IGNORE  # (B, T)
-        if clamp:
-            left = asked & ~random_spans(*batch.ids.shape, clamp, generator).to(asked.device)
-            asked = torch.where(left.any(-1, keepdim=True), left, asked)  # something is asked of each line
-        t, density = _times(len(batch.ids), noise, times, least, generator)
-        t, density = t.to(batch.ids.device), density.to(batch.ids.device)
-        clean = model.cells(batch.ids)  # (B, T, n)
-        shown = noise.corrupt(clean, t, generator, granularity=granularity, keep=~asked)
-        where = asked if noise.kind == "uniform" else (shown == noise.blank).any(-1)
-        alpha = noise.alpha(t).to(torch.get_default_dtype())  # (B,)
-        if not where.any():  # a small batch that chance left whole: certain answers, but a count
-            where = asked
-        logits = model(
-            shown, alpha=alpha, given=~asked, mask=batch.mask, positions=batch.positions, where=where
-        )  # (N, ...)
-        if weights == "mean":
-            return _cross_entropy(model, logits, batch.ids[where], clean[where]), int(where.sum())
-        weight = (-noise.slope(t) / density).to(logits.dtype)[:, None].expand(asked.shape)[where]  # (N,)
-        each = alpha[:, None].expand(asked.shape)[where]
-        if noise.kind == "uniform":
-            marginals = leave_one_out(model.cell_log_marginals(logits), shown[where], each)
-            nats = udlm_nats(marginals, clean[where], shown[where], each[:, None]).sum(-1)
-        elif granularity == "token" and model.config.head == "codebook":
-            nats = F.cross_entropy(logits, batch.ids[where], reduction="none") / (1 - each)
-        else:  # per cell: the cross-entropy of a whole token under these weights would be no bound
-            marginals = model.cell_log_marginals(logits).gather(-1, clean[where][..., None])[..., 0]
-            nats = -(marginals * (shown[where] == noise.blank)).sum(-1) / (1 - each)
-        return (nats * weight).sum(), int(asked.sum())
-
-    return loss
+    check_granularity(granularity, noise.kind)
+    asked = batch.targets != IGNORE  # (B, T)
+    if clamp:
+        left = asked & ~random_spans(*batch.ids.shape, clamp, generator).to(asked.device)
+        asked = torch.where(left.any(-1, keepdim=True), left, asked)  # something is asked of each line
+    t, density = _times(len(batch.ids), noise, times, least, generator)
+    t, density = t.to(batch.ids.device), density.to(batch.ids.device)
+    clean = model.cells(batch.ids)  # (B, T, n)
+    shown = noise.corrupt(clean, t, generator, granularity=granularity, keep=~asked)
+    where = asked if noise.kind == "uniform" else (shown == noise.blank).any(-1)
+    alpha = noise.alpha(t).to(torch.get_default_dtype())  # (B,)
+    if not where.any():  # a small batch that chance left whole: certain answers, but a count
+        where = asked
+    logits = model(shown, alpha=alpha, given=~asked, document_ids=batch.document_ids, where=where)  # (N, ...)
+    if weights == "mean":
+        return Loss(_cross_entropy(model, logits, batch.ids[where], clean[where]), int(where.sum()))
+    weight = (-noise.slope(t) / density).to(logits.dtype)[:, None].expand(asked.shape)[where]  # (N,)
+    each = alpha[:, None].expand(asked.shape)[where]
+    if noise.kind == "uniform":
+        marginals = leave_one_out(model.cell_log_marginals(logits), shown[where], each)
+        nats = udlm_nats(marginals, clean[where], shown[where], each[:, None]).sum(-1)
+    elif granularity == "token" and model.config.head == "codebook":
+        nats = F.cross_entropy(logits, batch.ids[where], reduction="none") / (1 - each)
+    else:  # per cell: the cross-entropy of a whole token under these weights would be no bound
+        marginals = model.cell_log_marginals(logits).gather(-1, clean[where][..., None])[..., 0]
+        nats = -(marginals * (shown[where] == noise.blank)).sum(-1) / (1 - each)
+    return Loss((nats * weight).sum(), int(asked.sum()))
 
 
 def random_spans(B: int, T: int, share: float, generator: torch.Generator | None = None) -> Tensor:
@@ -99,7 +85,7 @@ def random_spans(B: int, T: int, share: float, generator: torch.Generator | None
     return (place >= ends[:, :1]) & (place < ends[:, 1:]) & has[:, None]
 
 
-def _times(B: int, noise, times: str, least: float, generator) -> tuple[Tensor, Tensor]:
+def _times(B: int, noise, times: Times, least: float, generator) -> tuple[Tensor, Tensor]:
     """A time for each line and the density it was drawn with, float64 `(B,)`."""
     even = (
         torch.randperm(B, generator=generator) + torch.rand(1, generator=generator, dtype=torch.float64)

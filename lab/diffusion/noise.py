@@ -8,14 +8,16 @@ Letters: K colours, S states of a cell (K, or K and a blank), B lines, T tokens,
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
-SCHEDULES = ("linear", "cosine", "log-linear")
+from lab.config import AtLeast, validate
+
+Schedule = Literal["linear", "cosine", "log-linear"]
+Granularity = Literal["token", "cell"]  # what is lost at once
 FALL = 4.0  # the log-linear schedule loses a factor e^FALL before its last stretch brings it to 0
-GRANULARITIES = ("token", "cell")
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,10 @@ class Noise:
     Raises ValueError for fewer than 2 colours or an unknown schedule.
     """
 
-    num_colours: int = 3
-    schedule: str = "linear"
+    num_colours: Annotated[int, AtLeast(2)] = 3
+    schedule: Schedule = "linear"
 
-    def __post_init__(self):
-        if (
-            isinstance(self.num_colours, bool)
-            or not isinstance(self.num_colours, int)
-            or self.num_colours < 2
-        ):
-            raise ValueError(f"num_colours must be a whole number of at least 2, got {self.num_colours!r}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
+    __post_init__ = validate
 
     def alpha(self, t: Tensor | float) -> Tensor:
         """The chance that a cell has kept its colour until t, `(...)` -> float64 `(...)`.
@@ -89,8 +83,7 @@ class Noise:
 
     def _lost(self, cells: Tensor, t, generator, granularity: str, keep: Tensor | None) -> Tensor:
         """Which cells `(B, T, n)` lose their colour."""
-        if granularity not in GRANULARITIES:
-            raise ValueError(f"granularity must be one of {', '.join(GRANULARITIES)}; got {granularity!r}")
+        check_granularity(granularity, self.kind)
         shape = (*cells.shape[:2], 1 if granularity == "token" else cells.shape[2])
         drawn = torch.rand(shape, generator=generator, dtype=torch.float64).to(cells.device)
         alpha = self.alpha(t).to(cells.device)
@@ -133,8 +126,6 @@ class Uniform(Noise):
 
     def corrupt(self, cells: Tensor, t, generator=None, *, granularity="cell", keep=None) -> Tensor:
         """Cells `(B, T, n)` as they look at time t, `(B,)` or one number; tokens in `keep` `(B, T)` stay."""
-        if granularity == "token":
-            raise ValueError("uniform noise changes single cells: granularity must be 'cell', got 'token'")
         lost = self._lost(cells, t, generator, granularity, keep)
         other = torch.randint(self.num_colours, cells.shape, generator=generator).to(cells.device)
         return torch.where(lost, other, cells)
@@ -184,6 +175,16 @@ class Absorbing(Noise):
         Tokens in `keep` `(B, T)` stay as they are.
         """
         return cells.masked_fill(self._lost(cells, t, generator, granularity, keep), self.blank)
+
+
+def check_granularity(granularity: str, kind: str) -> None:
+    """ValueError unless this kind of noise can take so much at once."""
+    if granularity not in get_args(Granularity):
+        raise ValueError(
+            f"granularity must be one of {', '.join(get_args(Granularity))}; got {granularity!r}"
+        )
+    if kind == "uniform" and granularity == "token":
+        raise ValueError("uniform noise changes single cells: granularity must be 'cell', got 'token'")
 
 
 def _checked_time(t: Tensor | float) -> Tensor:

@@ -6,25 +6,25 @@ Letters: B lines, T tokens, N tokens picked from them, n cells a token, K colour
 """
 
 import copy
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lab.diffusion.bound import score_bound
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import SMALLEST, evidence
-from lab.diffusion.lines import LineLengths
 from lab.diffusion.noise import Absorbing
-from lab.diffusion.rewards import Judge, Reward, line_log_probabilities, n_grams
+from lab.diffusion.rewards import Judge, Reward, n_grams
 from lab.diffusion.sampler import BLANK, denoise
-from lab.diffusion.tuning import check_policy, policy_gradient, write_apart
+from lab.diffusion.tuning import check_policy, write_apart
+from lab.score import token_logprobs
 
-WAYS = ("independent", "projected", "joint", "best of 8")
+Way = Literal["independent", "projected", "joint", "best of 8"]
+WAYS = get_args(Way)
 CANDIDATES = 8
 
 
@@ -42,7 +42,7 @@ def write(
     model: Denoiser,
     noise: Absorbing,
     prompts: Sequence[Tensor],
-    way: str,
+    way: Way,
     *,
     steps: int,
     reward: Reward,
@@ -55,13 +55,11 @@ def write(
     joint        words drawn in proportion to the product of their cells, see `words_head`
     best of 8    eight independent lines, of which the one with the highest reward is kept
 
-    Raises ValueError for another way, a model that `tune` would refuse, steps below 1, and no prompts.
+    Raises ValueError for another way, a model that cannot be tuned, and steps below 1.
     """
-    check_policy(model, noise)
+    check_policy(model.config)
     if way not in WAYS:
         raise ValueError(f"way must be one of {', '.join(WAYS)}; got {way!r}")
-    if not len(prompts):
-        raise ValueError("no prompts to write for: pass at least one canvas")
     lines, found = [], []
     for board in prompts:
         board = board.to(model.patterns.device)
@@ -72,7 +70,7 @@ def write(
     return Written(lines, *torch.cat(found, dim=1).mean(1).tolist())
 
 
-def _written(model, noise, board: Tensor, way: str, steps: int, reward: Reward, generator) -> Tensor:
+def _written(model, noise, board: Tensor, way: Way, steps: int, reward: Reward, generator) -> Tensor:
     """The finished cells `(B, T, n)` of one canvas."""
     if way == "joint":
         path = denoise(words_head(model), noise, board, steps=steps, granularity="cell", generator=generator)
@@ -108,7 +106,7 @@ def words_head(model: Denoiser) -> Denoiser:
     words = copy.copy(model)
     words._modules = dict(model._modules)  # a shallow copy shares this dict with the original
     words.head = WordsOfCells(model.head)
-    words.config = dataclasses.replace(model.config, head="codebook")
+    words.config = replace(model.config, head="codebook")
     return words
 
 
@@ -140,8 +138,7 @@ def text_report(lines: Sequence[Sequence[int]], judge: Judge | None = None) -> T
         return TextReport(0, None if judge is None else math.nan, math.nan, math.nan, math.nan)
     nats = None
     if judge is not None:
-        told = line_log_probabilities(judge.model, [ids[:-1] for ids in lines])
-        nats = -float(torch.cat(told).sum()) / tokens
+        nats = -float(torch.cat(token_logprobs(judge.model, [ids[:-1] for ids in lines])).sum()) / tokens
     pairs = [pair for text in texts for pair in n_grams(text, 2)]
     fours = [n_grams(text, 4) for text in texts]
     return TextReport(
@@ -189,58 +186,3 @@ def compare(
                 row |= {"hit_rate": done.hit_rate, "distance": done.distance, "reward": done.reward}
                 rows.append(row | asdict(text_report(done.lines, reward.judge)))
     return rows
-
-
-def path_kl(
-    model: Denoiser,
-    reference: Denoiser,
-    noise: Absorbing,
-    prompts: Sequence[Tensor],
-    *,
-    steps: int,
-    generator: torch.Generator,
-) -> float:
-    """KL from `reference` of the whole way from blanks to lines in `steps`, in nats a written token.
-
-    The sum of the exact KL of each step, in states drawn from `model`: by the chain rule its mean is that of the paths.
-    """
-    total = tokens = 0
-    was_training, had = model.training, reference.training
-    model.eval()
-    reference.eval()
-    for board in prompts:
-        board = board.to(model.patterns.device)
-        path, given = write_apart(model, noise, board, steps=steps, generator=generator), board != BLANK
-        with torch.no_grad():
-            none = torch.zeros(len(board), dtype=torch.float64, device=board.device)
-            count = int((~given).sum())
-            total += count * policy_gradient(model, reference, noise, path, given, none, 0.0)
-        tokens += count
-    model.train(was_training)
-    reference.train(had)
-    return total / tokens
-
-
-def bound_change(
-    model: Denoiser,
-    reference: Denoiser,
-    tokenizer,
-    lines: Sequence[str],
-    noise: Absorbing,
-    lengths: LineLengths,
-    *,
-    draws: int = 16,
-    seed: int = 0,
-) -> dict[str, float]:
-    """The held-out bound in bits per character, cells noised one by one: before (`reference`), after, and the change.
-
-    Both are scored with the same noise, so that the change varies less than either.
-    """
-    before, after = (
-        score_bound(
-            scored, tokenizer, lines, noise, lengths, granularity="cell", draws=draws,
-            generator=torch.Generator().manual_seed(seed),
-        ).bits_per_char
-        for scored in (reference, model)
-    )  # fmt: skip
-    return {"before": before, "after": after, "change": after - before}

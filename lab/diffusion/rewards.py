@@ -6,12 +6,13 @@ Letters: B lines, T tokens, n cells a token.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lab.diffusion.codebook import Codebook
-from lab.score import scoring_windows
+from lab.score import token_logprobs
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,10 @@ class Judge:
     low: float
     high: float
 
-    def __post_init__(self):
-        if not self.low <= self.high:
-            raise ValueError(f"low must be at most high, got {self.low!r} and {self.high!r}")
-
     @classmethod
     def of(cls, model: nn.Module, lines: Sequence[Sequence[int]]) -> "Judge":
         """With the 5th and 95th percentile of these lines, `<s>` to `</s>`, one token at least between."""
-        told = line_log_probabilities(model, [ids[:-1] for ids in lines])
+        told = token_logprobs(model, [ids[:-1] for ids in lines])
         means = [log_p.mean() for log_p in told if len(log_p)]
         if not means:
             raise ValueError("no lines to judge by: pass some with a token between <s> and </s>")
@@ -45,43 +42,12 @@ class Judge:
 
         A line's first token has none before it and does not count; a line in which none counts gets 0.
         """
-        log_p = torch.stack(line_log_probabilities(self.model, ids.tolist())).to(ids.device)  # (B, T - 1)
+        log_p = torch.stack(token_logprobs(self.model, ids.tolist())).to(ids.device)  # (B, T - 1)
         counts = written[:, 1:]
         return (log_p * counts).sum(-1) / counts.sum(-1).clamp_min(1)
 
 
-@torch.inference_mode()
-def line_log_probabilities(model: nn.Module, lines: Sequence[Sequence[int]], rows: int = 64) -> list[Tensor]:
-    """log p of each token but the first, given those before it: float64 `(length - 1,)` for each line.
-
-    A line longer than the model's context is read in overlapping windows, as in `lab.score.score_lines`; `rows`
-    windows are read at once. The model is left in the mode it was in.
-    """
-    found = [torch.zeros(max(0, len(ids) - 1), dtype=torch.float64) for ids in lines]
-    windows = [
-        (n, *window)
-        for n, log_p in enumerate(found)
-        if len(log_p)
-        for window in scoring_windows(len(log_p), model.config.context)
-    ]
-    windows.sort(key=lambda window: window[2] - window[1])  # rows of like length: little padding
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    for i in range(0, len(windows), rows):
-        some = windows[i : i + rows]
-        longest = some[-1][2] - some[-1][1] + 1
-        texts = [list(lines[n][start : end + 1]) for n, start, end, _ in some]
-        ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=device)
-        logits = model(ids[:, :-1]).double()
-        log_p = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0].cpu()
-        for (n, start, end, first), row in zip(some, log_p, strict=True):
-            found[n][first:end] = row[first - start : end - start]
-    model.train(was_training)
-    return found
-
-
-@dataclass(frozen=True)
-class Rewards:
+class Rewards(NamedTuple):
     """What lines are worth, and the parts of it before their weights: each float64 `(B,)`."""
 
     total: Tensor

@@ -6,17 +6,20 @@ Letters: B lines, T tokens, N tokens that are still noised, V words, n cells a t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from lab.decode.search import Sampling
+from lab.decode import Sampling
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import leave_one_out
-from lab.diffusion.noise import GRANULARITIES, Absorbing, Uniform
+from lab.diffusion.noise import Absorbing, Granularity, Uniform, check_granularity
+from lab.nn import evaluating
 
 BLANK = -1  # in a canvas: a place to write at; in what comes out: a grid that is no word
-METHODS, REVEALS = ("ancestral", "confidence", "remasking"), ("joint", "independent")
+Method, Reveal = Literal["ancestral", "confidence", "remasking"], Literal["joint", "independent"]
+METHODS, REVEALS = get_args(Method), get_args(Reveal)
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,6 @@ class Trajectory:
     cells: Tensor
     ids: Tensor
     times: tuple[float, ...]
-
-    def lines(self, stop_id: int | None = None) -> list[list[int]]:
-        """The ids of each line, up to the first `stop_id` and without it."""
-        rows = self.ids.tolist()
-        return [row[: row.index(stop_id)] if stop_id in row else row for row in rows]
 
 
 def canvas(
@@ -75,9 +73,9 @@ def denoise(
     canvas: Tensor,
     *,
     steps: int,
-    method: str = "ancestral",
-    granularity: str = "token",
-    reveal: str = "joint",
+    method: Method = "ancestral",
+    granularity: Granularity = "token",
+    reveal: Reveal = "joint",
     sampling: Sampling | None = None,
     remask: float = 0.5,
     generator: torch.Generator | None = None,
@@ -100,18 +98,16 @@ def denoise(
     given, cells = _start(model, noise, canvas, steps, method, granularity, reveal, remask, generator)
     choose = _Choice(model, reveal, sampling or Sampling(), generator)
     times, stages = torch.linspace(1, 0, steps + 1, dtype=torch.float64), [cells]
-    was_training = model.training
-    model.eval()
-    for t, s in pairwise(times):
-        if noise.kind == "uniform":
-            cells = _step_back(choose, noise, cells, given, s, t)
-        elif method == "confidence":
-            cells = _show_surest(choose, noise, cells, given, s, t)
-        else:
-            again = remask * float(_most_remasked(noise, s, t)) if method == "remasking" else 0.0
-            cells = _show_by_chance(choose, noise, cells, given, s, t, granularity, again)
-        stages.append(cells)
-    model.train(was_training)
+    with evaluating(model):
+        for t, s in pairwise(times):
+            if noise.kind == "uniform":
+                cells = _step_back(choose, noise, cells, given, s, t)
+            elif method == "confidence":
+                cells = _show_surest(choose, noise, cells, given, s, t)
+            else:
+                again = remask * float(_most_remasked(noise, s, t)) if method == "remasking" else 0.0
+                cells = _show_by_chance(choose, noise, cells, given, s, t, granularity, again)
+            stages.append(cells)
     return Trajectory(torch.stack(stages), model.ids(cells), tuple(times.tolist()))
 
 
@@ -126,7 +122,7 @@ class _Choice:
     """What noised tokens would be, drawn from the model's answers."""
 
     model: Denoiser
-    reveal: str
+    reveal: Reveal
     sampling: Sampling
     generator: torch.Generator | None
 
@@ -164,9 +160,7 @@ def _show_by_chance(choose: _Choice, noise, cells, given, s, t, granularity: str
         stage[where] = torch.where(revealed[where], target, cells[where])
     if again:
         undone = ~given & (choose.chance(B, T) < again)
-        stage = stage.masked_fill(
-            undone[..., None] & ~blank, noise.blank
-        )  # all that the token showed until now
+        stage = stage.masked_fill(undone[..., None] & ~blank, noise.blank)  # all that it showed until now
     return stage
 
 
@@ -197,9 +191,8 @@ def _step_back(choose: _Choice, noise: Uniform, cells, given, s, t) -> Tensor:
         return cells
     logits, shown = choose.logits(cells, given, ~given, noise.alpha(t)), cells[~given]  # (N, ...), (N, n)
     if choose.reveal == "joint":
-        clean = choose.model.one_hot[
-            draw(choose.sampling.logits(logits), choose.generator)
-        ].double()  # (N, n, K)
+        words = draw(choose.sampling.logits(logits), choose.generator)
+        clean = choose.model.one_hot[words].double()  # (N, n, K)
     else:
         each = noise.alpha(t).to(shown.device).expand(len(shown))
         guess = leave_one_out(choose.model.cell_log_marginals(logits), shown, each)
@@ -214,14 +207,11 @@ def _start(
     model, noise, canvas, steps, method, granularity, reveal, remask, generator
 ) -> tuple[Tensor, Tensor]:
     """Which tokens are given, `(B, T)`, and the cells at time 1, all others being noise."""
-    for name, value, choices in (
-        ("method", method, METHODS),
-        ("granularity", granularity, GRANULARITIES),
-        ("reveal", reveal, REVEALS),
-    ):
+    for name, value, choices in (("method", method, METHODS), ("reveal", reveal, REVEALS)):
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+    check_granularity(granularity, "absorbing")  # uniform noise asks for none
+    if steps < 1:
         raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
     if not 0 <= remask <= 1:
         raise ValueError(f"remask is a share of the largest chance, between 0 and 1; got {remask!r}")

@@ -1,23 +1,24 @@
-"""All of a visual-token model in one module, as a bundle holds it: encoder, codebook, decoder, denoiser, noise.
+"""All of a visual-token model in one module, as a run holds it: encoder, codebook, decoder, denoiser, noise.
 
 Letters: B lines, T tokens, V words, n cells a token, K colours, C channels.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lab.config import AtLeast
 from lab.diffusion.codebook import Codebook
-from lab.diffusion.codes import collision_report
+from lab.diffusion.codes import check_sizes, collision_report
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
-from lab.diffusion.learned_codes import Autoencoder, AutoencoderConfig, FixedEncoder
+from lab.diffusion.learned_codes import Autoencoder, Code, FixedEncoder
 from lab.diffusion.lines import LineLengths
-from lab.diffusion.noise import GRANULARITIES, Absorbing, Uniform
-from lab.nn.config import check_whole
-
-NOISES = {"absorbing": Absorbing, "uniform": Uniform}
+from lab.diffusion.noise import Absorbing, Granularity, Schedule, Uniform, check_granularity
 
 
 @dataclass(frozen=True)
@@ -25,46 +26,28 @@ class VisualDiffusionConfig(DenoiserConfig):
     """A denoiser's sizes and parts, and beside them the code and the noise.
 
     code          how tokens are drawn: "linear", "random" (from `code_seed`), or "learned"
-    rows          of the grid; a row has num_cells / rows cells
     schedule      of the noise: "linear", "cosine" or "log-linear"
     granularity   what is lost at once: a whole "token" or a single "cell" (under uniform noise always a cell)
-    longest_line  tokens in the longest line of the text, of which the model knows how many have each length;
-                  `lab.runs.prepare` fills it in
+    longest_line  tokens in the longest line of the text, of which the model knows how many have each length; filled in
+                  when the text is known
 
     Raises ValueError for what cannot be built; the message names the field.
     """
 
-    code: str = "linear"
-    code_seed: int = 0
-    rows: int = 5
-    schedule: str = "linear"
-    granularity: str = "token"
-    longest_line: int = 0
+    code: Code = "linear"
+    code_seed: Annotated[int, AtLeast(0)] = 0
+    schedule: Schedule = "linear"
+    granularity: Granularity = "token"
+    longest_line: Annotated[int, AtLeast(0)] = 0
 
     def __post_init__(self):
         super().__post_init__()
-        for name, least in {"code_seed": 0, "rows": 1, "longest_line": 0}.items():
-            check_whole(name, getattr(self, name), least)
-        if self.num_cells % self.rows:
-            raise ValueError(f"num_cells {self.num_cells} do not make a grid of {self.rows} rows")
-        if self.granularity not in GRANULARITIES:
-            raise ValueError(
-                f"granularity must be one of {', '.join(GRANULARITIES)}; got {self.granularity!r}"
-            )
-        if self.noise == "uniform" and self.granularity == "token":
-            raise ValueError("uniform noise changes single cells: granularity must be 'cell', got 'token'")
-        self.autoencoder(), self.make_noise()  # each refuses what it cannot build
-
-    def autoencoder(self) -> AutoencoderConfig:
-        """Encoder and decoder, the first stage."""
-        columns = self.num_cells // self.rows
-        return AutoencoderConfig(
-            self.vocab_size, self.rows, columns, self.num_colours, self.code, self.code_seed
-        )
+        check_granularity(self.granularity, self.noise)
+        check_sizes(self.vocab_size, self.num_cells, self.num_colours)
 
     def make_noise(self) -> Absorbing | Uniform:
         """What the cells go through."""
-        return NOISES[self.noise](self.num_colours, self.schedule)
+        return {"absorbing": Absorbing, "uniform": Uniform}[self.noise](self.num_colours, self.schedule)
 
 
 class VisualDiffusion(nn.Module):
@@ -72,7 +55,9 @@ class VisualDiffusion(nn.Module):
 
     The code is that of the encoder's weights. After these have changed, `refresh` lets the denoiser draw with it.
 
-    >>> model = VisualDiffusion(VisualDiffusionConfig(50, width=8, num_heads=2, feed_forward=16))
+    >>> from lab.nn import TransformerConfig
+    >>> stack = TransformerConfig(50, width=8, num_heads=2, feed_forward=16)
+    >>> model = VisualDiffusion(VisualDiffusionConfig(stack))
     >>> cells = model.codebook().encode(torch.tensor([[7, 9, 3]]))
     >>> model(cells).argmax(-1).tolist()
     [[7, 9, 3]]
@@ -80,15 +65,15 @@ class VisualDiffusion(nn.Module):
 
     def __init__(self, config: VisualDiffusionConfig):
         super().__init__()
-        self.config, self.noise = config, config.make_noise()
-        self.autoencoder = Autoencoder(config.autoencoder())
-        try:
+        c, sizes = config, {"grid": config.grid, "num_colours": config.num_colours}
+        self.config, self.noise = c, c.make_noise()
+        self.autoencoder = Autoencoder(c.vocab_size, code=c.code, seed=c.code_seed, **sizes)
+        if collision_report(self.autoencoder.encoder.patterns()):  # of a learned code, before the first stage
+            book = Codebook.random(c.vocab_size, **sizes)
+        else:
             book = self.codebook()
-        except ValueError:  # before the first stage words of a learned code may share a pattern
-            grid = (config.rows, config.num_cells // config.rows)
-            book = Codebook.random(config.vocab_size, grid=grid, num_colours=config.num_colours)
-        self.denoiser = CodedDenoiser(config, book)
-        self.register_buffer("line_lengths", torch.zeros(config.longest_line + 1, dtype=torch.int64))
+        self.denoiser = CodedDenoiser(c, book)
+        self.register_buffer("line_lengths", torch.zeros(c.longest_line + 1, dtype=torch.int64))
 
     def forward(self, cells: Tensor, **seen) -> Tensor:
         """The denoiser's answer: see `Denoiser.forward`."""
@@ -103,9 +88,9 @@ class VisualDiffusion(nn.Module):
 
         Raises ValueError when a code that nobody learns is not what the config says, or the lengths are no counts.
         """
-        patterns, known = self.autoencoder.encoder.patterns(), self.denoiser.patterns
+        patterns = self.autoencoder.encoder.patterns()
         _ = self.lengths
-        if torch.equal(patterns, known):
+        if torch.equal(patterns, self.denoiser.patterns):
             return
         if isinstance(self.autoencoder.encoder, FixedEncoder):
             raise ValueError(
@@ -115,20 +100,33 @@ class VisualDiffusion(nn.Module):
             self.denoiser.set_codebook(self.codebook())
             self.denoiser.to(self.denoiser.from_cells.weight.dtype)  # its new tables too
 
+    @contextmanager
+    def learning_code(self) -> Iterator[None]:
+        """Within, a gradient of the denoiser's answers reaches a learned code, which is first made the denoiser's own.
+
+        Raises ValueError when words have come to share a pattern.
+        """
+        self.refresh()
+        encoder, denoiser = self.autoencoder.encoder, self.denoiser
+        if not torch.equal(encoder.patterns(), denoiser.patterns):
+            self.codebook()  # says which
+        if self.config.code == "learned":
+            denoiser.code = straight_through(
+                encoder.logits(torch.arange(self.config.vocab_size, device=denoiser.patterns.device))
+            )
+        try:
+            yield
+        finally:
+            denoiser.code = None
+
     @property
     def lengths(self) -> LineLengths:
         """How many tokens lines have, `<s>` and `</s>` not counted."""
         return LineLengths(tuple(self.line_lengths.tolist()))
 
-    def count_lines(self, lines: list[list[int]]) -> None:
-        """Take the lengths of encoded lines, `<s>` to `</s>`; ValueError where config.longest_line is another."""
-        counts = LineLengths.of(lines).counts
-        if len(counts) != len(self.line_lengths):
-            raise ValueError(
-                f"the longest of these lines has {len(counts) - 1} tokens, the config says longest_line "
-                f"{self.config.longest_line}"
-            )
-        self.line_lengths.copy_(torch.tensor(counts))
+    def count_lines(self, lines: Sequence[Sequence[int]]) -> None:
+        """Take the lengths of encoded lines, `<s>` to `</s>`, of which the longest must be the config's."""
+        self.line_lengths.copy_(torch.tensor(LineLengths.of(lines).counts))
 
     @torch.no_grad()
     def start_from(self, earlier: "VisualDiffusion", *, denoiser: bool = True) -> None:
@@ -136,22 +134,15 @@ class VisualDiffusion(nn.Module):
 
         Raises ValueError for a code or a denoiser of another config, and for a code in which words share a pattern.
         """
-        parts = [(self.autoencoder, earlier.autoencoder)] + [(self.denoiser, earlier.denoiser)] * denoiser
-        for mine, theirs in parts:
-            if mine.config != theirs.config:
-                raise ValueError(
-                    f"the earlier stage has {theirs.config}, this one {mine.config}: they must be equal"
-                )
+        code = lambda c: (c.vocab_size, c.grid, c.num_colours, c.code, c.code_seed)  # noqa: E731
+        theirs, mine = (c if denoiser else code(c) for c in (earlier.config, self.config))
+        if theirs != mine:
+            raise ValueError(f"the earlier stage has {theirs}, this one {mine}: they must be equal")
         earlier.codebook()
-        for mine, theirs in parts:
-            mine.load_state_dict(theirs.state_dict())
+        self.autoencoder.load_state_dict(earlier.autoencoder.state_dict())
+        if denoiser:
+            self.denoiser.load_state_dict(earlier.denoiser.state_dict())
         self.refresh()
-
-    def new_cache(self, batch: int, device=None):
-        """There is none; the error says what to do instead."""
-        raise ValueError(
-            "a denoiser writes all places of a line at once: use lab.diffusion.writing.write_line"
-        )
 
     @property
     def num_parameters(self) -> int:

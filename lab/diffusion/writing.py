@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lab.decode.search import Sampling
-from lab.diffusion.lines import LineLengths
-from lab.diffusion.sampler import Trajectory, canvas, denoise
+from lab.decode import Sampling
+from lab.diffusion.sampler import Method, Trajectory, canvas, denoise
 from lab.diffusion.visual import VisualDiffusion
 
 
@@ -28,7 +27,7 @@ def write_line(
     steps: int = 16,
     length: int | None = None,
     max_new_tokens: int | None = None,
-    method: str = "ancestral",
+    method: Method = "ancestral",
     sampling: Sampling | None = None,
     generator: torch.Generator | None = None,
 ) -> Line:
@@ -54,7 +53,9 @@ def write_line(
             f"</s>: shorten them, or ask for another length"
         )
     if length is None:
-        length = draw_length(model.lengths, given + 1, longest, generator)
+        lengths, chance = range(given + 1, longest + 1), model.lengths
+        weights = -torch.tensor([chance.nats(n) for n in lengths], dtype=torch.float64)
+        length = lengths[int(torch.multinomial(weights.softmax(0), 1, generator=generator))]
     book = model.codebook()
     ids = canvas(length + 2, prefix=[tokenizer.bos_id, *before], suffix=[*after, tokenizer.eos_id])
     trajectory = denoise(
@@ -69,13 +70,5 @@ def write_line(
         generator=generator,
     )
     written = trajectory.ids[0]
-    read = written.where(written >= 0, book.nearest(trajectory.cells[-1, 0], blank=book.blank).ids).tolist()
+    read = written.where(written >= 0, book.decode(trajectory.cells[-1, 0])).tolist()
     return Line(tokenizer.decode(read[1:-1]), read, trajectory)
-
-
-def draw_length(
-    lengths: LineLengths, least: int, longest: int, generator: torch.Generator | None = None
-) -> int:
-    """A length between `least` and `longest`, as likely as among lines of such lengths."""
-    weights = -torch.tensor([lengths.nats(n) for n in range(least, longest + 1)], dtype=torch.float64)
-    return least + int(torch.multinomial(weights.softmax(0), 1, generator=generator))

@@ -11,8 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lab.diffusion.codebook import Codebook
-from lab.diffusion.codes import one_hot
+from lab.diffusion import Codebook
 from lab.show.attention import label
 from lab.show.colours import BLUE, GREEN, GREY, INK, ORANGE, PAPER, PINK, SKY, VERMILION, YELLOW
 from lab.show.plots import figure
@@ -51,26 +50,13 @@ def cell_colours(num_colours: int) -> tuple[str, ...]:
     return CELLS[:num_colours]
 
 
-def word_distances(cells: Tensor, codebook: Codebook) -> Tensor:
-    """In how many visible cells each word differs: cells int64 `(..., n)`, blank = K -> int64 `(..., V)`.
-
-    >>> import torch
-    >>> book = Codebook(torch.tensor([[0, 1], [1, 1]]), num_colours=2)
-    >>> word_distances(torch.tensor([[0, 1], [2, 0]]), book).tolist()
-    [[0, 1], [1, 1]]
-    """
-    K, patterns = codebook.num_colours, codebook.patterns.to(cells.device)
-    agree = one_hot(cells, K).flatten(-2) @ one_hot(patterns, K).flatten(-2).T
-    return (cells != K).sum(-1, keepdim=True) - agree.long()
-
-
 def read_words(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:
     """What each of the grids `(T, n)` says.
 
     A word itself stands as it is. "word?" is the nearest to a grid that is unfinished or wrong, "12 fit" says that
     twelve words agree with all that is visible, "2 near" that two are equally near, and "_" that nothing is visible.
     """
-    distances = word_distances(cells, codebook)
+    distances = codebook.distances(cells)
     least, ids = distances.min(dim=-1)
     equals = (distances == least[:, None]).sum(-1)
     names = [written(name) for name in tokenizer.tokens(ids.tolist())]

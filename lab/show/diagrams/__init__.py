@@ -11,9 +11,7 @@ from pathlib import Path
 import torch
 
 from lab.chars import CharEncoder, CharEncoderConfig
-from lab.diffusion.codebook import Codebook
-from lab.diffusion.denoiser import Denoiser, DenoiserConfig
-from lab.diffusion.noise import Absorbing
+from lab.diffusion import Absorbing, Codebook, Denoiser, DenoiserConfig
 from lab.files import write_atomic
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
@@ -96,7 +94,8 @@ def _shapes_of_denoiser() -> str:
 
 
 def _denoiser(vocab_size: int) -> Denoiser:
-    return Denoiser(DenoiserConfig(vocab_size, reads="words", neighbours=2), Codebook.linear(vocab_size))
+    config = DenoiserConfig(TransformerConfig(vocab_size), reads="words", neighbours=2)
+    return Denoiser(config, Codebook.linear(vocab_size))
 
 
 def _shapes_of_char_encoder() -> str:

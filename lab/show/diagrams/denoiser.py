@@ -5,7 +5,7 @@ Letters: B lines, T tokens, n cells a token, S states of a cell (K colours, and 
 
 from torch import Tensor
 
-from lab.diffusion.denoiser import Denoiser, DenoiserConfig
+from lab.diffusion import Denoiser, DenoiserConfig
 from lab.show.diagrams.render import counted, lines
 from lab.show.diagrams.shapes import Shapes, watching, written
 from lab.show.diagrams.sketch import draw
@@ -34,11 +34,11 @@ def denoiser(model: Denoiser, cells: Tensor, alpha: Tensor | None = None) -> str
         answer="a score for every word" if by_words else "a score for every colour of every cell",
         ruled="the words that do not fit" if by_words else "the other colours of that cell",
     )
-    blocks = {f"encoder.blocks.{i}": "B T C" for i in range(c.num_layers)}
+    blocks = {f"encoder.blocks.{i}": "B T C" for i in range(c.stack.num_layers)}
     letters = {"cells": "B T n", "states": "B T nS", "from_cells": "B T C", "stream": "B T C", **blocks}
     letters |= {"encoder.norm": "B T C", "answer": "B T V" if by_words else "B T n K"}
     B, T, _ = cells.shape
-    numbers = {"B": B, "T": T, "n": c.num_cells, "K": c.num_colours, "C": c.width, "V": c.vocab_size}
+    numbers = {"B": B, "T": T, "n": c.num_cells, "K": c.num_colours, "C": c.stack.width, "V": c.vocab_size}
     numbers["nS"] = c.num_cells * _states(c)
     return draw(_dot(c, written(letters, _shapes(model, cells, alpha), numbers)), description)
 
@@ -59,8 +59,8 @@ def _shapes(model: Denoiser, cells: Tensor, alpha: Tensor | None) -> Shapes:
 
 def _dot(c: DenoiserConfig, said: dict[str, str]) -> str:
     stream = f'label=" {said["stream"]} "'
-    blocks = counted(c.num_layers, "block") + (", each" if c.num_layers > 1 else "")
-    heads = counted(c.num_heads, "head")
+    blocks = counted(c.stack.num_layers, "block") + (", each" if c.stack.num_layers > 1 else "")
+    heads, channels = counted(c.stack.num_heads, "head"), c.stack.feed_forward
     result = "a score for every word" if c.head == "codebook" else "a score for every colour of a cell"
     scores = f"{result.removesuffix(' of a cell')}\\nC → {'V' if c.head == 'codebook' else 'n K'}"
     return f"""
@@ -76,7 +76,7 @@ digraph denoiser {{
   states     [class=operation label="one-hot\\n{_states_named(c)}"]
   from_cells [class=parameters style=filled label="cells to a vector\\nn · S → C, each token alone"]
   node [class=parameters style=filled]
-  blocks     [label="{blocks}\\nattention to both sides, {heads}\\nfeed-forward, {c.feed_forward:,} channels" height=1]
+  blocks     [label="{blocks}\\nattention to both sides, {heads}\\nfeed-forward, {channels:,} channels" height=1]
   norm       [label="last norm"]
   scores     [label="{scores}"]
   add        [class=operation style="rounded,filled" shape=circle width=0.4 fixedsize=true label="+"]
@@ -145,6 +145,6 @@ def _states_named(c: DenoiserConfig) -> str:
 
 def _legend(c: DenoiserConfig) -> str:
     return (
-        f"B lines, T tokens, n = {c.num_cells} cells a token, C = {c.width:,} channels\\n"
+        f"B lines, T tokens, n = {c.num_cells} cells a token, C = {c.stack.width:,} channels\\n"
         f"K = {c.num_colours} colours, V = {c.vocab_size:,} words"
     )

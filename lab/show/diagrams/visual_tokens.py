@@ -12,9 +12,8 @@ from xml.etree import ElementTree
 import torch
 from torch import Tensor
 
-from lab.diffusion.denoiser import Denoiser
-from lab.diffusion.noise import Absorbing, Uniform
-from lab.diffusion.sampler import BLANK, denoise
+from lab.diffusion import Absorbing, Denoiser, Uniform, denoise
+from lab.diffusion.sampler import BLANK
 from lab.show.colours import PAPER
 from lab.show.diagrams.palette import INK
 from lab.show.diagrams.render import quoted, to_svg

@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lab.decode.search import Sampling
-from lab.diffusion.codebook import Codebook
-from lab.diffusion.denoiser import Denoiser
-from lab.diffusion.noise import Absorbing, Uniform
-from lab.diffusion.sampler import BLANK, METHODS, denoise
+from lab.diffusion import Absorbing, Codebook, Denoiser, Uniform, denoise
+from lab.diffusion.sampler import BLANK, METHODS
 from lab.show.colours import GREY
 from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
 from lab.show.widgets.debounce import Debounced
@@ -102,7 +100,7 @@ def write(
 
 def text_at(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
     """The text that the grids of one stage decode to; a grid that is no word yet stands as `_`."""
-    nearest = codebook.nearest(written.cells[stage], blank=codebook.blank)
+    nearest = codebook.nearest(written.cells[stage])
     whole = (written.cells[stage] != codebook.blank).all(-1) & (nearest.distances == 0)
     pieces, run = [], []
     for token, known in zip(nearest.ids.tolist(), whole.tolist(), strict=True):

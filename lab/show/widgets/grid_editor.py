@@ -9,10 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lab.diffusion.codebook import Codebook
+from lab.diffusion import Codebook
 from lab.show.colours import GREY, INK, PAPER
 from lab.show.diagrams.palette import contrast
-from lab.show.token_grids import TokenLine, cell_colours, lines_figure, lines_svg, word_distances, written
+from lab.show.token_grids import TokenLine, cell_colours, lines_figure, lines_svg, written
 from lab.show.widgets.parts import alert, in_row, named, page
 from lab.show.widgets.still import Still
 
@@ -36,7 +36,7 @@ class Found:
 
 def find(cells: Tensor, codebook: Codebook) -> Found:
     """All words by their distance to the grid `cells` `(n,)`, in which blank ones do not count."""
-    distances, ids = word_distances(cells, codebook).sort(stable=True)
+    distances, ids = codebook.distances(cells).sort(stable=True)
     return Found(tuple(ids.tolist()), tuple(distances.tolist()), int((cells != codebook.blank).sum()))
 
 
@@ -159,7 +159,7 @@ class GridEditor(Still, widgets.VBox):
             raise ValueError(
                 f"expected the cells of one grid, ({self.codebook.num_cells},), got {tuple(cells.shape)}"
             )
-        self.codebook.nearest(cells, blank=self.codebook.blank)
+        self.codebook.nearest(cells)
         self._cells = cells.clone()
         for i, colour in enumerate(cells.tolist()):
             self._dress(i, colour)
