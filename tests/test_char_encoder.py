@@ -14,9 +14,7 @@ from lab import checks
 from lab.chars import CharEncoder, CharEncoderConfig, NextCharacter, write_greedily
 from lab.chars.bottleneck import Bottleneck, text_lengths
 from lab.chars.model import HEADS
-from lab.config import from_json, to_json
 from lab.nn import Positions, TransformerConfig
-from lab.train.optim import make_optimizers
 
 V, T, PAD = 30, 12, 0
 STACK = dict(vocab_size=V, context=20, width=16, num_layers=2, num_heads=2, feed_forward=24, tied=True)
@@ -243,26 +241,6 @@ def test_every_first_loss_is_that_of_a_uniform_guess(stack):
         assert cross_entropy(each.flatten(0, 1), ids.flatten()).item() == pytest.approx(math.log(V), rel=1e-6)
 
 
-def test_plain_tied_heads_start_with_each_character_predicting_itself():
-    ids, model = text(), fresh({"width": 64}, head_maps=False)
-    encoding = model(torch.full_like(ids, 4))  # all masked
-    mlm = cross_entropy(encoding.mlm.flatten(0, 1), ids.flatten()).item()
-    copied = cross_entropy(model(ids).reconstruction.flatten(0, 1), ids.flatten()).item()
-    assert copied < math.log(V) < mlm < math.log(V) + 1
-    assert torch.equal(encoding.mlm, encoding.reconstruction), "one function, asked of other characters"
-    nn.init.normal_(model.embedding.token.weight)
-    far = model(torch.full_like(ids, 4)).mlm
-    assert cross_entropy(far.flatten(0, 1), ids.flatten()).item() > 10 * math.log(V)
-
-
-def test_tied_heads_share_the_embedding():
-    model = fresh()
-    for name in ("mlm", "reconstruction", "clm", "written"):
-        assert model.heads[name].output.weight is model.embedding.token.weight
-    maps, heads = 4 * 16 * 16, 4 * V * 16
-    assert fresh({"tied": False}).num_parameters - model.num_parameters == heads - maps
-
-
 @few_examples
 @given(latents=st.integers(1, 16), n=st.integers(1, 16))
 def test_every_character_has_a_place_in_a_latent(latents, n):
@@ -293,37 +271,6 @@ def test_writing_greedily_is_what_the_writer_says_is_likeliest():
     assert torch.equal(written, likeliest.masked_fill(ids == PAD, PAD))
     for row, n in enumerate((T, 7, 1)):
         assert torch.equal(write_greedily(model, latents[row : row + 1], 2)[0], written[row, :n])
-
-
-def train_to_write(latent_width: int) -> float:
-    """The share of unseen random texts that come back exactly after a short training."""
-    torch.manual_seed(0)
-    stack = TransformerConfig(13, context=8, width=32, num_layers=1, num_heads=2, feed_forward=64, tied=True)
-    model = CharEncoder(CharEncoderConfig(stack, latents=4, latent_width=latent_width))
-    optimizers = make_optimizers(model, matrix_lr=0.02, other_lr=6e-3)
-    for _ in range(100):
-        ids = torch.randint(5, 13, (48, 8))
-        logits = model.write(model.compress(ids), shifted(ids))
-        cross_entropy(logits.flatten(0, 1), ids.flatten()).backward()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-    ids = torch.randint(5, 13, (200, 8))
-    return (write_greedily(model.eval(), model.compress(ids), 2) == ids).all(dim=1).float().mean().item()
-
-
-@pytest.mark.slow
-def test_a_text_comes_back_exactly_where_the_latents_are_wide_enough():
-    wide, narrow = train_to_write(8), train_to_write(2)
-    assert wide > 0.9 and narrow < wide / 2, (wide, narrow)
-
-
-def test_settings_and_weights_come_back():
-    changed = config({"dropout": 0.1}, cross_attention="memory", head_maps=False)
-    assert from_json(CharEncoderConfig, to_json(changed)) == changed
-    model, other = random_weights(), fresh().double().eval()
-    other.load_state_dict(model.state_dict())
-    assert torch.equal(model(text()).clm, other(text()).clm)
 
 
 @pytest.mark.parametrize(
