@@ -1,15 +1,5 @@
-"""Configs: small frozen dataclasses that check themselves against their annotations, and go to JSON and back.
+"""Configs: small frozen dataclasses that check themselves against their annotations, and go to JSON and back."""
 
-@dataclass(frozen=True)
-class Sizes:
-    width: Annotated[int, AtLeast(1)] = 64
-    dropout: Annotated[float, AtLeast(0), Below(1)] = 0.0
-    norm: Literal["rms", "layer"] = "rms"
-
-    __post_init__ = validate
-"""
-
-import hashlib
 import inspect
 import math
 import operator
@@ -18,6 +8,8 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from lab.outside import class_name, find_outside, source_hash
 
 
 @dataclass(frozen=True)
@@ -48,6 +40,8 @@ def validate(config) -> None:
     >>> @dataclass(frozen=True)
     ... class Sizes:
     ...     width: Annotated[int, AtLeast(1)] = 64
+    ...     dropout: Annotated[float, AtLeast(0), Below(1)] = 0.0
+    ...     norm: Literal["rms", "layer"] = "rms"
     ...     __post_init__ = validate
     >>> Sizes(width=0)
     Traceback (most recent call last):
@@ -93,11 +87,6 @@ def from_json(cls, values: Mapping, outside: Sequence[type] = ()):
     return config
 
 
-def is_outside(cls: type) -> bool:
-    """Whether a class is somebody's own."""
-    return cls.__module__.partition(".")[0] != "lab"
-
-
 def from_outside(thing) -> dict:
     """How a class or an object that is not lab's is named in a run: its class, its settings, the hash of its source."""
     cls, settings = type(thing), {}
@@ -108,30 +97,6 @@ def from_outside(thing) -> dict:
     elif is_dataclass(thing):
         settings = to_json(thing)
     return {"class": class_name(cls), "settings": settings, "source": source_hash(cls)}
-
-
-def class_name(cls: type) -> str:
-    """`"module:Class"`."""
-    return f"{cls.__module__}:{cls.__qualname__}"
-
-
-@cache
-def source_hash(cls: type) -> str:
-    """The SHA-256 of the source of a class."""
-    try:
-        return hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
-    except (OSError, TypeError) as error:
-        raise ValueError(f"the source of {class_name(cls)} cannot be read: put it into a file") from error
-
-
-def find_outside(named: Mapping, outside: Sequence[type]) -> type:
-    """The class of `outside` that `from_outside` named; ValueError where it is not among them."""
-    for cls in outside:
-        if class_name(cls).partition(":")[2] == named["class"].partition(":")[2]:
-            return cls
-    raise ValueError(
-        f"{named['class']} is not part of lab: hand over that class, outside=[...], to load this"
-    )
 
 
 @cache

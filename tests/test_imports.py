@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "lab"
 # From the ground up. A room is a module or a folder of `lab`.
 ROOMS = [
     "files",
+    "outside",
     "config",
     "machine",
     "text",

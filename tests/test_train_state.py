@@ -306,7 +306,7 @@ def test_a_state_goes_on_under_a_changed_config():
 def damaged(tensors, values):
     name = "embedding.token.weight/exp_avg"
     yield tensors | {"nobody/momentum": torch.zeros(2)}, values, "nobody/momentum"
-    yield {k: v for k, v in tensors.items() if k != name}, values, name
+    yield {k: v for k, v in tensors.items() if k != name}, values, "embedding.token.weight"
     yield tensors | {name: tensors[name][:1]}, values, name
     yield tensors, values | {"step": None}, "step"
     yield tensors, values | {"tokens": 1.5}, "tokens"
@@ -323,7 +323,7 @@ def test_a_state_refuses_what_does_not_fit_and_stays_as_it_was():
         with pytest.raises(ValueError, match=said):
             new.load(tensors, values)
         assert not new.tensors() and new.step == 0
-    with pytest.raises(ValueError, match="momentum"):
+    with pytest.raises(ValueError, match="exp_avg"):
         TrainingState(model, TrainConfig(steps=2, optimizer="adamw")).load(state.tensors(), state.values())
 
 

@@ -5,7 +5,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from lab.config import is_outside
+from lab.outside import is_outside
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CORE = (

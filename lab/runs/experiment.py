@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from lab.config import AtLeast, find_outside, from_json, from_outside, to_json, validate
+from lab.config import AtLeast, from_json, from_outside, to_json, validate
+from lab.outside import find_outside
 from lab.runs.objectives import objective_from_json, objective_to_json
 from lab.text import NAMES, Corpus, CorpusError
 from lab.train import NextToken, TrainConfig

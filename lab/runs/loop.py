@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 import torch
 from tqdm import tqdm
 
-from lab.config import is_outside
 from lab.files import write_atomic
+from lab.outside import is_outside
 from lab.runs.checkpoint import Run, load, resume, save
 from lab.runs.code import code_version
 from lab.runs.experiment import Experiment, prepare
@@ -219,7 +219,7 @@ def _outside(experiment: Experiment) -> list[type]:
     """The classes that are not lab's in an experiment that is at hand."""
     parts = (experiment.objective, experiment.data.tokenizer, *_settings(experiment.model))
     classes = [part if isinstance(part, type) else type(part) for part in parts]
-    return [one for one in classes if is_outside(one) and one.__module__ != "builtins"]
+    return [one for one in classes if is_outside(one)]
 
 
 def _settings(config) -> Iterator:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from importlib import import_module
 
-from lab.config import class_name, find_outside, from_json, from_outside, is_outside, to_json
+from lab.config import from_json, from_outside, to_json
+from lab.outside import find_outside, is_outside
 
 OBJECTIVES = {
     "next-token": "lab.train.next_token:NextToken",
@@ -39,6 +40,3 @@ def objective_from_json(values: dict, outside: Sequence[type] = ()):
         return from_json(cls, values["settings"], outside)
     settings = {key: value for key, value in values.items() if key != "name"}
     return from_json(objective_class(values.get("name")), settings, outside)
-
-
-__all__ = ["OBJECTIVES", "class_name", "objective_class", "objective_from_json", "objective_to_json"]

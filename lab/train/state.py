@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor, nn
 
 from lab.config import Above, AtLeast, validate
-from lab.train.optim import make_optimizers
+from lab.train.optim import Muon, make_optimizers
 
 Count = Annotated[int, AtLeast(0)]
 Rate = Annotated[float, Above(0)]
@@ -149,30 +148,23 @@ class TrainingState:
             setattr(self, name, value)
 
     def _memories(self, tensors: dict[str, Tensor]) -> list[dict[Tensor, dict[str, Tensor]]]:
-        """`tensors` dealt out to the optimizers and their parameters."""
-        names = {p: name for name, p in self.model.named_parameters()}
-        left, memories = dict(tensors), []
-        for optimizer in self.optimizers:
-            adamw = isinstance(optimizer, torch.optim.AdamW)
-            memories.append({})
-            for p in (p for group in optimizer.param_groups for p in group["params"]):
-                shapes = (
-                    {"exp_avg": p.shape, "exp_avg_sq": p.shape, "step": ()}
-                    if adamw
-                    else {"momentum": p.shape}
+        """`tensors` dealt out to the optimizers and their parameters; one that never had a gradient has none."""
+        parameters = dict(self.model.named_parameters())
+        kept_by = {p: n for n, o in enumerate(self.optimizers) for g in o.param_groups for p in g["params"]}
+        memories = [{} for _ in self.optimizers]
+        for place, tensor in tensors.items():
+            name, _, what = place.rpartition("/")
+            p = parameters.get(name)
+            if p is None or tensor.shape != (() if what == "step" else p.shape):
+                raise ValueError(f"{place} is no memory of these weights: its shape is {tuple(tensor.shape)}")
+            # AdamW counts its steps on the CPU.
+            copied = tensor.clone() if what == "step" else tensor.to(p.device, p.dtype, copy=True)
+            memories[kept_by[p]].setdefault(p, {})[what] = copied
+        for optimizer, memory in zip(self.optimizers, memories, strict=True):
+            kinds = {"momentum"} if isinstance(optimizer, Muon) else {"step", "exp_avg", "exp_avg_sq"}
+            if wrong := [p for p, kept in memory.items() if kept.keys() != kinds]:
+                names = [name for name, p in parameters.items() if p is wrong[0]]
+                raise ValueError(
+                    f"{names[0]} has {sorted(memory[wrong[0]])}, this optimizer keeps {sorted(kinds)}"
                 )
-                found = {what: left.pop(f"{names[p]}/{what}", None) for what in shapes}
-                if all(tensor is None for tensor in found.values()):
-                    continue  # it never had a gradient
-                for what, shape in shapes.items():
-                    if found[what] is None or found[what].shape != shape:
-                        given = None if found[what] is None else tuple(found[what].shape)
-                        raise ValueError(f"{names[p]}/{what} must be {tuple(shape)}, got {given}")
-                # AdamW counts its steps in float32, on the CPU.
-                memories[-1][p] = {
-                    what: tensor.float() if what == "step" else tensor.to(p.device, p.dtype, copy=True)
-                    for what, tensor in found.items()
-                }
-        if left:
-            raise ValueError(f"these belong to no parameter or another optimizer: {sorted(left)[:3]}")
         return memories

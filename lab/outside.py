@@ -1,0 +1,72 @@
+"""What is not part of lab: objectives, positions, tokenizers of somebody's own. A run names them, and imports nothing."""
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from types import CodeType, FunctionType
+
+
+def is_outside(cls: type) -> bool:
+    """Whether a class is somebody's own."""
+    return cls.__module__.partition(".")[0] not in ("lab", "builtins")
+
+
+def class_name(cls: type) -> str:
+    """`"module:Class"`."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def find_outside(named: Mapping, outside: Sequence[type]) -> type:
+    """The class of `outside` that goes by the name `named["class"]`, wherever it stands now.
+
+    Raises ValueError where it is not among them.
+    """
+    for cls in outside:
+        if cls.__qualname__ == named["class"].partition(":")[2]:
+            return cls
+    raise ValueError(f"{named['class']} is not part of lab: hand over that class to load this, outside=[...]")
+
+
+@cache
+def source_hash(cls: type) -> str:
+    """The SHA-256 of the source of a class, and of the functions and classes of its module that it uses.
+
+    Raises ValueError where the source cannot be read.
+    """
+    found, ahead = {}, [cls]
+    while ahead:
+        thing = ahead.pop()
+        if thing.__qualname__ not in found:
+            found[thing.__qualname__] = _source(thing)
+            ahead += _used(thing)
+    return hashlib.sha256("\n".join(found[name] for name in sorted(found)).encode()).hexdigest()
+
+
+def _source(thing: type | FunctionType) -> str:
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):  # of a class in a notebook Python knows no source, but of its methods
+        methods = [function for function in vars(thing).values() if isinstance(function, FunctionType)]
+        if not methods:
+            raise ValueError(
+                f"the source of {class_name(thing)} cannot be read: put it into a file"
+            ) from None
+        return "\n".join(map(inspect.getsource, methods))
+
+
+def _used(thing: type | FunctionType) -> list:
+    """The functions and classes of its own module that a class or function names, bases among them."""
+    parts = [*vars(thing).values(), *thing.__bases__] if isinstance(thing, type) else [thing]
+    parts = [getattr(part, "__func__", part) for part in parts]  # of class methods
+    functions = [part for part in parts if isinstance(part, FunctionType)]
+    named = [f.__globals__.get(name) for f in functions for name in _names(f.__code__)]
+    own = [part for part in (*parts, *named) if isinstance(part, type | FunctionType)]
+    return [part for part in own if part.__module__ == thing.__module__ and part.__qualname__.isidentifier()]
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
