@@ -5,8 +5,7 @@ import torch
 
 from lab.chars import CharEncoder, CharEncoderConfig, guess, put_back
 from lab.nn import TransformerConfig
-from lab.show.fill_in import holes
-from lab.show.widgets.fill_in import FillIn
+from lab.show.widgets.fill_in import FillIn, holes
 from lab.text import CharTokenizer
 
 LINE = "and God said, Let there be light."

@@ -4,13 +4,9 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
-
 from lab.decode.hypotheses import BeamStep, Candidate
 from lab.show.attention import label
 from lab.show.colours import BLUE, FAINT, GREEN, GREY, INK, PAPER
-from lab.show.plots import figure
 
 WIDE, HIGH, ACROSS, DOWN = 104, 34, 148, 42  # pixels: of a box, and from one to the next
 ROOT_WIDE, MARGIN = 60, 14
@@ -80,15 +76,18 @@ def told(node: Node, tokenizer) -> str:
     )
 
 
-def beam_svg(nodes: Sequence[Node], tokenizer) -> str:
-    """The tree as SVG, to be reached with the tab key; each box has the token, and the log-probability so far."""
-    drawing = _Drawing(nodes)
+def beam_svg(nodes: Sequence[Node], tokenizer, title: str = "") -> str:
+    """The tree as SVG, to be reached with the tab key; each box has the token, and the log-probability so far.
+
+    With a title it is a picture by itself, with a key to the looks at its foot.
+    """
+    place, head, foot = _Places(nodes), 30 if title else 0, 24 if title else 0
     edges, boxes = "", ""
     # What is given up is drawn first, and so lies below.
     for node in sorted(nodes, key=lambda node: list(FATES).index(node.fate), reverse=True):
         fill, edge, width, dashes, ink = LOOKS[node.fate]
-        x, y = drawing.corner(node)
-        (from_x, from_y), (to_x, to_y) = drawing.edge(node)
+        x, y = place.corner(node)
+        (from_x, from_y), (to_x, to_y) = place.edge(node)
         bend = (to_x - from_x) / 2
         dashed = f" stroke-dasharray='{dashes}'" if dashes else ""
         edges += (
@@ -104,48 +103,35 @@ def beam_svg(nodes: Sequence[Node], tokenizer) -> str:
             f"font-family='ui-monospace,monospace'>{name}</text><text x='{x + 8:g}' y='{y + 28:g}' fill='{ink}' "
             f"font-size='11'>{node.candidate.total:.2f}</text></g>"
         )
-    x, y = drawing.root
+    x, y = place.root
     root = (
         f"<rect x='{x:g}' y='{y - HIGH / 2:g}' width='{ROOT_WIDE}' height='{HIGH}' rx='5' fill='{FAINT}'/>"
         f"<text x='{x + ROOT_WIDE / 2:g}' y='{y + 4:g}' text-anchor='middle'>prompt</text>"
     )
-    wide, high = drawing.wide, drawing.high
+    wide, high = max(place.wide, 560) if title else place.wide, place.high + head + foot
     return (
-        f"<svg xmlns='http://www.w3.org/2000/svg' class='lab-beams' role='group' aria-label='tree of a beam search' "
+        f"<svg xmlns='http://www.w3.org/2000/svg' class='lab-beams' role='group' "
+        f"aria-label='{html.escape(title or 'tree of a beam search', quote=True)}' "
         f"width='{wide:g}' height='{high:g}' viewBox='0 0 {wide:g} {high:g}' font-family='system-ui,sans-serif' "
         f"font-size='12' fill='{INK}'><style>.lab-beams .node:focus {{ outline:2px solid {INK}; }}</style>"
-        f"<rect width='100%' height='100%' fill='{PAPER}'/>{edges}{root}{boxes}</svg>"
+        f"<rect width='100%' height='100%' fill='{PAPER}'/>{_frame(title, wide, high) if title else ''}"
+        f"<g transform='translate(0 {head})'>{edges}{root}{boxes}</g></svg>"
     )
 
 
-def beam_figure(nodes: Sequence[Node], tokenizer, title: str) -> Figure:
-    """The same picture as `beam_svg`, as a figure with a title and a key."""
-    drawing = _Drawing(nodes)
-    wide, high = max(drawing.wide, 560), drawing.high + 20
-    made, ax = figure(title, "", "", size=(wide / 100, high / 100 + 0.35))
-    points = 72 / 100  # a pixel
-    for node in sorted(nodes, key=lambda node: list(FATES).index(node.fate), reverse=True):
-        fill, edge, width, dashes, ink = LOOKS[node.fate]
-        x, y = drawing.corner(node)
-        style = "--" if dashes else "-"
-        ax.plot(*zip(*drawing.edge(node), strict=True), color=edge, linewidth=width * points, linestyle=style)
-        ax.add_patch(_box(x, y, WIDE, fill, edge, width * points, style))
-        name = label(tokenizer.tokens([node.candidate.token])[0], 11)
-        ax.text(
-            x + 8, y + 12, name, size=8.5, color=ink, va="center", family="DejaVu Sans Mono", parse_math=False
+def _frame(title: str, wide: float, high: float) -> str:
+    """The title above a tree, and the key below it."""
+    drawn = f"<text x='{MARGIN}' y='22' font-size='15' font-weight='bold'>{html.escape(title)}</text>"
+    for n, (fate, (fill, edge, width, dashes, _)) in enumerate(LOOKS.items()):
+        x, dashed = (
+            MARGIN + n * (wide - 2 * MARGIN) / len(LOOKS),
+            f" stroke-dasharray='{dashes}'" if dashes else "",
         )
-        ax.text(x + 8, y + 25, f"{node.candidate.total:.2f}", size=7.5, color=ink, va="center")
-    x, y = drawing.root
-    ax.add_patch(_box(x, y - HIGH / 2, ROOT_WIDE, FAINT, FAINT, 1, "-"))
-    ax.text(x + ROOT_WIDE / 2, y, "prompt", size=8.5, ha="center", va="center")
-    for n, fate in enumerate(FATES):
-        fill, edge, width, dashes, _ = LOOKS[fate]
-        left = MARGIN + n * (wide - 2 * MARGIN) / len(FATES)
-        ax.add_patch(_box(left, high - 18, 16, fill, edge, width * points, "--" if dashes else "-", 10))
-        ax.text(left + 22, high - 13, fate, size=8, va="center")
-    ax.set(xlim=(0, wide), ylim=(high, 0), aspect="equal")
-    ax.axis("off")
-    return made
+        drawn += (
+            f"<rect x='{x:g}' y='{high - 20:g}' width='16' height='10' rx='3' fill='{fill}' stroke='{edge}' "
+            f"stroke-width='{width}'{dashed}/><text x='{x + 22:g}' y='{high - 11:g}'>{fate}</text>"
+        )
+    return drawn
 
 
 def key() -> str:
@@ -159,7 +145,7 @@ def key() -> str:
     return f"<div style='color:{GREY}'>{signs}</div>"
 
 
-class _Drawing:
+class _Places:
     """Where everything stands, in pixels: a column a step, the prompt at the left."""
 
     def __init__(self, nodes: Sequence[Node]):
@@ -183,8 +169,3 @@ class _Drawing:
             return (self.root[0] + ROOT_WIDE, self.root[1]), (x, y + HIGH / 2)
         from_x, from_y = self.corner(self.nodes[node.parent])
         return (from_x + WIDE, from_y + HIGH / 2), (x, y + HIGH / 2)
-
-
-def _box(x: float, y: float, wide: float, fill: str, edge: str, width: float, style: str, high: float = HIGH):
-    shape = {"boxstyle": "round,pad=0,rounding_size=4", "facecolor": fill, "edgecolor": edge}
-    return FancyBboxPatch((x, y), wide, high, linewidth=width, linestyle=style, **shape)

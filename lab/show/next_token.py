@@ -4,19 +4,17 @@ Letters: V the vocabulary, T tokens of the text so far.
 """
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from torch import Tensor, nn
 
 from lab.decode.filters import kept_mass
 from lab.decode.search import Sampling
+from lab.nn import evaluating
 from lab.show.attention import label
 from lab.show.colours import BLUE, FAINT, GREY, INK, SKY
-from lab.show.plots import figure, legend
 
 SHOWN = 10  # of the likeliest tokens
 BAR = 260  # pixels of the longest bar
@@ -45,14 +43,9 @@ class NextToken:
 
 def next_token(model: nn.Module, ids: Sequence[int], sampling: Sampling) -> NextToken:
     """What a model says of the token after `ids`, and what `sampling` makes of it; of a long text the end is read."""
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            read = torch.tensor([list(ids)[-model.config.context :]], device=device)
-            logits = model(read)[0, -1].double().cpu()
-    finally:
-        model.train(was_training)
+    read = torch.tensor([list(ids)[-model.config.context :]], device=next(model.parameters()).device)
+    with torch.inference_mode(), evaluating(model):
+        logits = model(read)[0, -1].double().cpu()
     return filtered(logits, ids, sampling)
 
 
@@ -109,30 +102,3 @@ def _row(step: NextToken, i: int, name: str, pixels: float) -> str:
         f"<tr><td style='font-family:monospace;padding-right:10px'>{html.escape(label(name, 24))}</td>"
         f"<td style='min-width:{BAR}px'>{bars}</td><td style='padding-left:8px'>{own:.1%} &rarr; {then}</td></tr>"
     )
-
-
-def next_figure(steps: Mapping[str, NextToken], tokenizers, title: str, *, count: int = SHOWN) -> Figure:
-    """The same as a figure, one panel a step: the likeliest tokens before and after the filters.
-
-    `tokenizers` is one for all steps, or one for each by its name.
-    """
-    made, axes = figure(
-        title, "probability", "", panels=len(steps), size=(4.2 * len(steps) + 2.2, 0.28 * count + 1.4)
-    )
-    panels = [axes] if len(steps) == 1 else list(axes)
-    for ax, (name, step) in zip(panels, steps.items(), strict=True):
-        ids = step.likeliest(count)
-        places = torch.arange(len(ids)).numpy()
-        ax.barh(places - 0.2, step.own[ids].numpy(), height=0.38, color=GREY, label="the model's own")
-        ax.barh(places + 0.2, step.drawn_from[ids].numpy(), height=0.38, color=BLUE, label="drawn from")
-        tokenizer = tokenizers[name] if isinstance(tokenizers, Mapping) else tokenizers
-        names = [label(text, 14) for text in tokenizer.tokens(ids)]
-        ax.set_yticks(places, names, family="monospace", parse_math=False)
-        ax.invert_yaxis()
-        ax.grid(axis="y", visible=False)
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
-        said = f"{step.kept:,} of {len(step.own):,} kept, {step.kept_mass:.1%} of the probability"
-        ax.set_title(f"{name}\n{said}" if name else said, loc="left", fontsize=9, weight="normal")
-    made.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
-    legend(panels[-1])
-    return made

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 import ipywidgets as widgets
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from lab.show.attention import LONGEST, attention_html, heads_figure, settle_maps
-from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.parts import alert, in_row, named, wide
-from lab.show.widgets.still import Still
+from lab.nn import evaluating
+from lab.show.attention import LONGEST, attention_html, settle_maps
+from lab.show.widgets.parts import Explorer, alert, in_row, wide
 
 SENTENCE = "In the beginning God created the heaven and the earth."
 
@@ -61,15 +59,12 @@ def _maps(model, ids: list[int]) -> list[Tensor]:
     """The model's maps without dropout; a model that is being trained goes on being trained."""
     if not isinstance(model, torch.nn.Module):
         return model.attention_maps(torch.tensor([ids]))
-    was_training = model.training
-    model.eval()
+    device = next(model.parameters(), torch.empty(0)).device
     try:
-        parameter = next(model.parameters(), torch.empty(0))
-        return model.attention_maps(torch.tensor([ids], device=parameter.device))
+        with evaluating(model):
+            return model.attention_maps(torch.tensor([ids], device=device))
     except (IndexError, RuntimeError) as error:  # a reader's own model may not count its tokens
         raise ValueError(f"the model could not read these {len(ids)} tokens: {error}") from error
-    finally:
-        model.train(was_training)
 
 
 def chosen(reading: Reading, state: AttentionState) -> Tensor:
@@ -90,7 +85,7 @@ def render(reading: Reading, state: AttentionState) -> str:
     return (alert(reading.notice) if reading.notice else "") + picture
 
 
-class MapsExplorer(Still, widgets.VBox):
+class MapsExplorer(Explorer):
     """Sliders over given attention maps of one sentence: layer, head, and the token that attends (the query).
 
     >>> MapsExplorer(my_attention_maps, ["the", "cat", "sat"])  # doctest: +SKIP
@@ -102,49 +97,34 @@ class MapsExplorer(Still, widgets.VBox):
     def __init__(self, maps, tokens: Sequence[str]):
         self._build()
         self._take(Reading(tuple(tokens), tuple(settle_maps(maps, tokens))))
+        self.redraw()
 
-    def _build(self) -> None:
+    def _build(self, *above: widgets.Widget) -> None:
         self.reading: Reading | None = None
-        self.problem = ""
         self.layer = widgets.IntSlider(0, min=0, max=0, description="layer")
         self.head = widgets.IntSlider(0, min=0, max=0, description="head")
         self.mean = widgets.Checkbox(False, description="mean of the heads", indent=False)
         self.query = widgets.IntSlider(0, min=0, max=0, description="token")
         self.view = widgets.HTML()
-        show = Debounced(self._show, seconds=0.05)
-        named(self, vars(AttentionState()))
-        for name in vars(AttentionState()):
-            getattr(self, name).observe(show, "value")
-        super().__init__([in_row(self.layer, self.head, self.mean), self.query, self.view])
+        self.named("layer", "head", "mean", "query")
+        self.watch(["layer", "head", "mean", "query"], self.redraw, seconds=0.05)
+        super().__init__([*above, in_row(self.layer, self.head, self.mean), self.query, self.view])
 
     @property
     def state(self) -> AttentionState:
-        return AttentionState(**{name: getattr(self, name).value for name in vars(AttentionState())})
+        return self.held(AttentionState)
 
-    def figure(self, title: str = "") -> Figure:
-        """Every head of every layer while reading the sentence: the picture where nothing can be moved.
-
-        Raises ValueError where there is nothing to show, with the reason.
-        """
-        if self.reading is None:
-            raise ValueError(f"nothing was read: {self.problem}")
-        return heads_figure(self.reading.maps, self.reading.tokens, title or "What each token attends to")
+    def drawn(self) -> str:
+        self.head.max = len(self.reading.maps[self.layer.value]) - 1
+        self.head.disabled = self.mean.value
+        return render(self.reading, self.state)
 
     def _take(self, reading: Reading) -> None:
         """Look at another reading, from the places where the sliders stand, as far as it has them."""
-        first, self.reading, self.problem = self.reading is None, reading, ""
+        first, self.reading = self.reading is None, reading
         self.layer.max, self.query.max = len(reading.maps) - 1, len(reading.tokens) - 1
         if first:
             self.query.value = self.query.max
-        self._show()
-
-    def _show(self) -> None:
-        if self.problem:
-            self.view.value = alert(self.problem)
-            return
-        self.head.max = len(self.reading.maps[self.layer.value]) - 1
-        self.head.disabled = self.mean.value
-        self.view.value = render(self.reading, self.state)
 
 
 class AttentionExplorer(MapsExplorer):
@@ -161,11 +141,10 @@ class AttentionExplorer(MapsExplorer):
         self, model, tokenizer, sentence: str = SENTENCE, *, encode: Callable[[str], list[int]] | None = None
     ):
         self.model, self.tokenizer, self.encode = model, tokenizer, encode
-        self._build()
         self.sentence = widgets.Text(sentence, description="sentence", layout=wide())
-        named(self, ["sentence"])
-        self.sentence.observe(Debounced(self._read), "value")
-        self.children = (self.sentence, *self.children)
+        self._build(self.sentence)
+        self.named("sentence")
+        self.watch(["sentence"], self._read)
         self._read()
 
     @staticmethod
@@ -174,8 +153,5 @@ class AttentionExplorer(MapsExplorer):
         return MapsExplorer(maps, tokens)
 
     def _read(self) -> None:
-        try:
-            self._take(read(self.model, self.tokenizer, self.sentence.value, self.encode))
-        except ValueError as error:
-            self.problem = str(error)  # the sliders keep their places for the next good sentence
-            self._show()
+        """Read the sentence; of a bad one the sliders keep their places for the next good one."""
+        self.redraw(lambda: self._take(read(self.model, self.tokenizer, self.sentence.value, self.encode)))

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ipywidgets as widgets
-from matplotlib.figure import Figure
+from IPython.display import SVG
 from torch import nn
 
 from lab.decode.beam import beam_search
 from lab.decode.hypotheses import BeamStep
 from lab.decode.strategies import BeamSearch
-from lab.show.beams import beam_figure, beam_svg, beam_tree, key
-from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.parts import MONO, alert, in_row, named, page, wide
-from lab.show.widgets.still import Still
+from lab.show.beams import beam_svg, beam_tree, key
+from lab.show.widgets.parts import MONO, Explorer, in_row, page, wide
 from lab.show.widgets.writing import Settings, prompt_ids
 
 MOST_BEAMS, LONGEST = 6, 16
@@ -69,7 +67,7 @@ def _lines(step: BeamStep, tokenizer) -> str:
     return f"<div role='status'>{what}, the best score first:</div><table>{heads}{rows}</table>"
 
 
-class BeamViewer(Still, widgets.VBox):
+class BeamViewer(Explorer):
     """A prompt, how many beams are kept, and a slider over the steps of the search.
 
     >>> viewer = BeamViewer(model, tokenizer, "And God", beams=3)  # doctest: +SKIP
@@ -90,7 +88,6 @@ class BeamViewer(Still, widgets.VBox):
     ):
         self.model, self.tokenizer = model, tokenizer
         self.steps: list[BeamStep] = []
-        self.problem = ""
         self.prompt = widgets.Text(prompt, description="prompt", layout=wide())
         self.beams = widgets.IntSlider(beams, min=1, max=max(beams, MOST_BEAMS), description="beams")
         self.length = widgets.IntSlider(length, min=1, max=max(length, LONGEST), description="tokens")
@@ -100,28 +97,23 @@ class BeamViewer(Still, widgets.VBox):
         self.step = widgets.IntSlider(1, min=1, max=1, description="after step")
         self.play = widgets.Play(min=1, max=1, interval=900)
         self.view = widgets.HTML(layout=widgets.Layout(width="auto"))
-        settings = vars(BeamSettings())
-        named(self, [*settings, "step", "play", "view"])
-        look = Debounced(self._search)
-        for name in settings:
-            getattr(self, name).observe(look, "value")
+        settings = list(vars(BeamSettings()))
+        self.named(*settings, "step", "play", "view")
+        self.watch(settings, lambda: self.redraw(self._search))
+        self.watch(["step"], self.redraw, seconds=0.03)
         widgets.link((self.play, "value"), (self.step, "value"))
-        self.step.observe(Debounced(self._show, seconds=0.03), "value")
-        self._search()
-        super().__init__(
-            [
-                self.prompt,
-                in_row(self.beams, self.length, self.length_penalty),
-                in_row(self.step, self.play),
-                self.view,
-            ]
-        )
+        self.redraw(self._search)
+        asked = in_row(self.beams, self.length, self.length_penalty)
+        super().__init__([self.prompt, asked, in_row(self.step, self.play), self.view])
 
     @property
     def settings(self) -> BeamSettings:
-        return BeamSettings(**{name: getattr(self, name).value for name in vars(BeamSettings())})
+        return self.held(BeamSettings)
 
-    def figure(self, upto: int | None = None, title: str = "") -> Figure:
+    def drawn(self) -> str:
+        return render(self.steps, self.tokenizer, self.step.value)
+
+    def figure(self, upto: int | None = None) -> SVG:
         """The tree after `upto` steps, by default all: the picture where nothing can be moved.
 
         Raises ValueError where nothing could be searched, and for a step that was not made.
@@ -129,24 +121,11 @@ class BeamViewer(Still, widgets.VBox):
         if self.problem:
             raise ValueError(f"nothing was searched: {self.problem}")
         s = self.settings
-        title = title or f"Beam search with {s.beams} beams after “{s.prompt[-40:]}”"
-        return beam_figure(beam_tree(self.steps, upto), self.tokenizer, title)
+        title = f"Beam search with {s.beams} beams after “{s.prompt[-40:]}”"
+        return SVG(beam_svg(beam_tree(self.steps, upto), self.tokenizer, title))
 
     def _search(self) -> None:
         """Search anew, and look at the end of it."""
-        try:
-            self.steps, self.problem = search(self.model, self.tokenizer, self.settings), ""
-        except ValueError as error:
-            self.problem = str(error)
-            self._show()
-            return
-        last = len(self.steps)
-        self.step.max = self.play.max = last
-        self.step.value = last
-        self._show()
-
-    def _show(self) -> None:
-        if self.problem:
-            self.view.value = alert(self.problem)
-            return
-        self.view.value = render(self.steps, self.tokenizer, self.step.value)
+        self.steps = search(self.model, self.tokenizer, self.settings)
+        self.step.max = self.play.max = len(self.steps)
+        self.step.value = len(self.steps)

@@ -15,9 +15,7 @@ from lab.diffusion import Absorbing, Codebook, Denoiser, Uniform, denoise
 from lab.diffusion.sampler import BLANK, METHODS
 from lab.show.colours import GREY
 from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
-from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.parts import LETTERS, alert, in_row, named, page, wide
-from lab.show.widgets.still import Still
+from lab.show.widgets.parts import LETTERS, Explorer, in_row, page, wide
 from lab.text.protocol import REPLACEMENT
 
 ONE, MANY = "_", "*"  # in the text: one token to write, and as many as `gap` says
@@ -136,7 +134,7 @@ def _key(codebook: Codebook) -> str:
     )
 
 
-class DenoisingViewer(Still, widgets.VBox):
+class DenoisingViewer(Explorer):
     """A text with places to write, a button that writes them, and a slider over the steps in which it was done.
 
     In the text `_` is one token to write and `*` as many as `gap`; a space before either belongs to what is written.
@@ -167,7 +165,6 @@ class DenoisingViewer(Still, widgets.VBox):
         self.codebook = Codebook(model.patterns.cpu(), model.config.num_colours, grid=grid)
         self.codebook.require_vocab_size(tokenizer.vocab_size)
         self.written: Written | None = None
-        self.problem = ""
         methods = METHODS if noise.kind == "absorbing" else METHODS[:1]
         self.text = widgets.Text(text, description="text", layout=wide())
         self.gap = widgets.BoundedIntText(gap, min=1, max=model.config.context, description="* stands for")
@@ -179,16 +176,16 @@ class DenoisingViewer(Still, widgets.VBox):
         self.stage = widgets.IntSlider(0, min=0, max=steps, description="after step")
         self.play = widgets.Play(min=0, max=steps, interval=400)
         self.view = widgets.HTML(layout=wide())
-        named(self, [*vars(DenoisingSettings()), "stage", "play"])
+        self.named(*vars(DenoisingSettings()), "stage", "play")
         for name in ("gap", "seed"):
             getattr(self, name).layout.width = "12rem"
         self.stage.layout.width = "30rem"
         self.view.add_class("lab-grids-view")
         self.button.add_class("lab-write")
-        self.button.on_click(lambda _: self._write())
+        self.button.on_click(lambda _: self.redraw(self._write))
         widgets.link((self.play, "value"), (self.stage, "value"))
-        self.stage.observe(Debounced(self._show, seconds=0.03), "value")
-        self._write()
+        self.watch(["stage"], self.redraw, seconds=0.03)
+        self.redraw(self._write)
         super().__init__(
             [
                 self.text,
@@ -201,7 +198,7 @@ class DenoisingViewer(Still, widgets.VBox):
 
     @property
     def settings(self) -> DenoisingSettings:
-        return DenoisingSettings(**{name: getattr(self, name).value for name in vars(DenoisingSettings())})
+        return self.held(DenoisingSettings)
 
     def figure(self, at: Sequence[int] | None = None, *, width: float = 900) -> Figure:
         """Some steps of the line, one above the other: the picture where nothing can be moved.
@@ -230,22 +227,12 @@ class DenoisingViewer(Still, widgets.VBox):
     def _text(self, stage: int) -> str:
         return text_at(self.written, self.codebook, self.tokenizer, stage)
 
+    def drawn(self) -> str:
+        return render(self.written, self.codebook, self.tokenizer, self.stage.value)
+
     def _write(self) -> None:
         """Write anew, and look at the end of it."""
-        try:
-            self.written = write(self.model, self.tokenizer, self.noise, self.settings, self.granularity)
-            self.problem = ""
-        except ValueError as error:
-            self.problem = str(error)
-            self._show()
-            return
+        self.written = write(self.model, self.tokenizer, self.noise, self.settings, self.granularity)
         last = len(self.written.cells) - 1
         self.stage.max = self.play.max = last
         self.stage.value = last
-        self._show()
-
-    def _show(self) -> None:
-        if self.problem:
-            self.view.value = alert(self.problem)
-            return
-        self.view.value = render(self.written, self.codebook, self.tokenizer, self.stage.value)

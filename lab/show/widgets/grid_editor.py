@@ -13,8 +13,7 @@ from lab.diffusion import Codebook
 from lab.show.colours import GREY, INK, PAPER
 from lab.show.diagrams.palette import contrast
 from lab.show.token_grids import TokenLine, cell_colours, lines_figure, lines_svg, written
-from lab.show.widgets.parts import alert, in_row, named, page
-from lab.show.widgets.still import Still
+from lab.show.widgets.parts import Explorer, in_row, page
 
 MOST_CELLS = 144
 CELL = 40  # pixels, of a cell to click at
@@ -97,7 +96,7 @@ def render(cells: Tensor, codebook: Codebook, tokenizer) -> str:
     )
 
 
-class GridEditor(Still, widgets.VBox):
+class GridEditor(Explorer):
     """A grid to paint: a click on a cell goes on to the next colour, and after the last one the cell is blank.
 
     Load a word's own grid, recolour some cells at random or erase them, and see when it is read as another word.
@@ -129,7 +128,7 @@ class GridEditor(Still, widgets.VBox):
         for name, action in (("load", self._load), ("recolour", self._recolour), ("erase", self._erase)):
             getattr(self, name).on_click(lambda _, action=action: action())
             getattr(self, name).layout.width = "8rem"
-        named(self, ["word", "count", "load", "recolour", "erase"], label_width="4rem")
+        self.named("word", "count", "load", "recolour", "erase", label_width="4rem")
         self.view = widgets.HTML()
         self.view.add_class("lab-nearest")
         grid = widgets.GridBox(
@@ -163,7 +162,8 @@ class GridEditor(Still, widgets.VBox):
         self._cells = cells.clone()
         for i, colour in enumerate(cells.tolist()):
             self._dress(i, colour)
-        self._show()
+        self.problem = ""
+        self.redraw()
 
     def figure(self) -> Figure:
         """What is painted beside the nearest word and the runner-up: the picture where nothing can be clicked."""
@@ -199,10 +199,8 @@ class GridEditor(Still, widgets.VBox):
         self.paint(cells)
 
     def _load(self) -> None:
-        try:
-            self.paint(self.codebook.patterns[find_word(self.tokenizer, self.word.value)].cpu())
-        except ValueError as error:
-            self.view.value = alert(str(error))
+        word = self.word.value
+        self.redraw(lambda: self.paint(self.codebook.patterns[find_word(self.tokenizer, word)].cpu()))
 
     def _recolour(self) -> None:
         """Give some cells another colour each."""
@@ -222,8 +220,8 @@ class GridEditor(Still, widgets.VBox):
         """As many cells as the slider says, drawn anew."""
         return torch.randperm(self.codebook.num_cells, generator=self._generator)[: self.count.value]
 
-    def _show(self) -> None:
-        self.view.value = render(self._cells, self.codebook, self.tokenizer)
+    def drawn(self) -> str:
+        return render(self._cells, self.codebook, self.tokenizer)
 
 
 def _named(tokenizer, ids: Sequence[int]) -> list[tuple[int, str]]:

@@ -1,17 +1,14 @@
 """Type document lengths, combine kinds of mask, and see what each token may attend to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ipywidgets as widgets
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from lab.data import masks
-from lab.show.grids import mask_html, masks_figure
-from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.parts import alert, in_row, named, page
-from lab.show.widgets.still import Still
+from lab.show.grids import mask_html
+from lab.show.widgets.parts import Explorer, in_row, page
 
 LONGEST = 24  # tokens; more cells than that cannot be read
 
@@ -75,7 +72,7 @@ def render(state: MaskState, row: int) -> str:
     return page(mask_html(build(state), labels(state), row))
 
 
-class MaskExplorer(Still, widgets.VBox):
+class MaskExplorer(Explorer):
     """Lengths, kinds of mask, and the row whose allowed set is shown (by slider; pointing outlines a row too).
 
     >>> MaskExplorer()  # doctest: +SKIP
@@ -92,46 +89,22 @@ class MaskExplorer(Still, widgets.VBox):
         self.prefix = widgets.IntSlider(start.prefix, min=0, max=LONGEST, description="prefix")
         self.row = widgets.IntSlider(5, min=0, max=start.T - 1, description="row")
         self.view = widgets.HTML()
-        names = ("lengths", "T", "causal", "documents", "padding", "sliding", "prefix", "row")
-        named(self, [*names, "view"])
-        show = Debounced(self._show)
-        for name in names:
-            getattr(self, name).observe(show, "value")
-        self._show()
-        super().__init__(
-            [
-                in_row(self.lengths, self.T),
-                in_row(self.causal, self.documents, self.padding),
-                in_row(self.sliding, self.prefix),
-                self.row,
-                self.view,
-            ]
+        names = [*vars(start), "row"]
+        self.named(*names, "view")
+        self.watch(names, self.redraw)
+        self.redraw()
+        rows = (
+            in_row(self.lengths, self.T),
+            in_row(self.causal, self.documents, self.padding),
+            in_row(self.sliding, self.prefix),
         )
+        super().__init__([*rows, self.row, self.view])
 
     @property
     def state(self) -> MaskState:
-        return MaskState(
-            lengths=parse_lengths(self.lengths.value),
-            T=self.T.value,
-            causal=self.causal.value,
-            documents=self.documents.value,
-            padding=self.padding.value,
-            sliding=self.sliding.value,
-            prefix=min(self.prefix.value, self.T.value),
-        )
+        held = self.held(MaskState)
+        return replace(held, lengths=parse_lengths(held.lengths), prefix=min(held.prefix, held.T))
 
-    def figure(self, title: str = "Who may attend to whom") -> Figure:
-        """The mask that is combined: the picture where nothing can be moved. Raises ValueError as `build` does."""
-        state = self.state
-        parts = [
-            name for name in ("causal", "documents", "padding", "sliding", "prefix") if getattr(state, name)
-        ]
-        name = " and ".join(parts) or "everything"
-        return masks_figure({name: build(state)}, title, labels(state))
-
-    def _show(self) -> None:
+    def drawn(self) -> str:
         self.row.max = self.T.value - 1
-        try:
-            self.view.value = render(self.state, self.row.value)
-        except ValueError as error:
-            self.view.value = alert(str(error))
+        return render(self.state, self.row.value)

@@ -1,19 +1,15 @@
 """Watch BPE build its tokens: a slider over the merges recolours the text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import ipywidgets as widgets
-from matplotlib.figure import Figure
 
-from lab.show.tokens import in_turn, tokens_figure, tokens_html
-from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.parts import alert, named, wide
-from lab.show.widgets.still import Still
+from lab.show.tokens import in_turn, tokens_html
+from lab.show.widgets.parts import Explorer, wide
 
 
-@dataclass(frozen=True)
-class MergeStep:
+class MergeStep(NamedTuple):
     """The text after the first `merges` merges; 0 is before any."""
 
     merges: int
@@ -22,12 +18,7 @@ class MergeStep:
 
 def merge_steps(tokenizer, text: str) -> list[MergeStep]:
     """Every state of `text` that some merge changed, from single bytes to the final tokens."""
-    return [MergeStep(merges, ids) for merges, ids in tokenizer.steps(text)]
-
-
-def render(tokenizer, step: MergeStep, number: int, total: int) -> str:
-    """HTML of one state: the tokens in colours, and which merge made it."""
-    return tokens_html(in_turn(tokenizer.tokens(step.ids)), told(tokenizer, step, number, total))
+    return [MergeStep(*step) for step in tokenizer.steps(text)]
 
 
 def told(tokenizer, step: MergeStep, number: int, total: int) -> str:
@@ -40,7 +31,7 @@ def told(tokenizer, step: MergeStep, number: int, total: int) -> str:
     return f"step {number} of {total}: {what}; {len(step.ids)} tokens"
 
 
-class MergeStepper(Still, widgets.VBox):
+class MergeStepper(Explorer):
     """A text box and a slider over the merges that change it.
 
     >>> MergeStepper(tokenizer, "In the beginning God created the heaven and the earth.")  # doctest: +SKIP
@@ -52,46 +43,19 @@ class MergeStepper(Still, widgets.VBox):
         self.slider = widgets.IntSlider(0, min=0, max=0, description="merges", layout=wide())
         self.view = widgets.HTML(layout=wide())
         self.steps: Sequence[MergeStep] = ()
-        self.problem = ""
-        named(self, ["text", "slider", "view"])
+        self.named("text", "slider", "view")
         self.slider.add_class("lab-merges")
-        self.text.observe(Debounced(self._read), "value")
-        self.slider.observe(Debounced(self._show, seconds=0.03), "value")
-        self._read()
+        self.watch(["text"], lambda: self.redraw(self._cut))
+        self.watch(["slider"], self.redraw, seconds=0.03)
+        self.redraw(self._cut)
         super().__init__([self.text, self.slider, self.view])
 
-    def figure(
-        self, at: Sequence[int] | None = None, title: str = "A text while its tokens are merged"
-    ) -> Figure:
-        """Some states of the text, one below the other: the picture where nothing can be moved.
-
-        `at` are places of the slider, by default the first, the last and two between. Raises ValueError for others.
-        """
-        if self.problem:
-            raise ValueError(f"nothing was cut: {self.problem}")
-        last = len(self.steps) - 1
-        at = sorted({round(last * part / 3) for part in range(4)}) if at is None else list(at)
-        if not at or not all(0 <= number <= last for number in at):
-            raise ValueError(f"there are the steps 0 .. {last}, got {at}")
-        rows = {}
-        for number in at:
-            step = self.steps[number]
-            rows[told(self.tokenizer, step, number, last)] = in_turn(self.tokenizer.tokens(step.ids))
-        return tokens_figure(rows, title)
-
-    def _read(self) -> None:
-        try:
-            self.steps, self.problem = merge_steps(self.tokenizer, self.text.value), ""
-        except ValueError as error:
-            self.problem = str(error)
-            self._show()
-            return
-        self.slider.max = len(self.steps) - 1
-        self._show()
-
-    def _show(self) -> None:
-        if self.problem:
-            self.view.value = alert(self.problem)
-            return
+    def drawn(self) -> str:
         number = self.slider.value
-        self.view.value = render(self.tokenizer, self.steps[number], number, self.slider.max)
+        step = self.steps[number]
+        said = told(self.tokenizer, step, number, self.slider.max)
+        return tokens_html(in_turn(self.tokenizer.tokens(step.ids)), said)
+
+    def _cut(self) -> None:
+        self.steps = merge_steps(self.tokenizer, self.text.value)
+        self.slider.max = len(self.steps) - 1

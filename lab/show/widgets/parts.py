@@ -1,10 +1,12 @@
 """What all widgets share: how controls are named and laid out, the paper that answers stand on, what went wrong."""
 
+import asyncio
 import html
 import io
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
@@ -26,15 +28,92 @@ def class_name(name: str) -> str:
     return "lab-" + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).replace("_", "-").lower()
 
 
-def named(owner, names: Iterable[str], label_width: str = LABEL_WIDTH) -> None:
-    """Give each control `owner.name` the class of its name, and all labels one width."""
-    for name in names:
-        control = getattr(owner, name)
-        control.add_class(class_name(name))
-        if hasattr(control, "indent"):  # a box to tick, whose label stands behind it
-            control.layout.width, control.layout.margin = "auto", "2px 16px 2px 12px"
-        elif hasattr(getattr(control, "style", None), "description_width"):
-            control.style.description_width = label_width
+class Debounced:
+    """Calls `fn` once, `seconds` after the last time it was asked to: a slider that is dragged asks for one redraw.
+
+    Without a running event loop (a plain script, a test) there is nothing to wait in: `fn` runs at once.
+    """
+
+    def __init__(self, fn: Callable[[], None], seconds: float = 0.15):
+        self.fn, self.seconds = fn, seconds
+        self._waiting: asyncio.TimerHandle | None = None
+
+    def __call__(self, *_) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.fn()
+            return
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._waiting = loop.call_later(self.seconds, self.fn)
+
+
+class Controls(widgets.VBox):
+    """Controls by name: `self.top_p` has the class `lab-top-p`."""
+
+    def named(self, *names: str, label_width: str = LABEL_WIDTH) -> None:
+        """Give each control `self.name` the class of its name, and all labels one width."""
+        for name in names:
+            control = getattr(self, name)
+            control.add_class(class_name(name))
+            if hasattr(control, "indent"):  # a box to tick, whose label stands behind it
+                control.layout.width, control.layout.margin = "auto", "2px 16px 2px 12px"
+            elif hasattr(getattr(control, "style", None), "description_width"):
+                control.style.description_width = label_width
+
+    def watch(self, names: Iterable[str], fn: Callable[[], None], seconds: float = 0.15) -> None:
+        """Call `fn` when the hand is still after one of these controls was moved."""
+        moved = Debounced(fn, seconds)
+        for name in names:
+            getattr(self, name).observe(moved, "value")
+
+    def held(self, cls: type):
+        """The dataclass of this class whose fields are what the controls of their names hold."""
+        return cls(**{field.name: getattr(self, field.name).value for field in fields(cls)})
+
+
+class Explorer(Controls):
+    """A widget: controls, and a `view` in which what cannot be shown is told in its place.
+
+    On a page it has the class `lab-widget` and that of its own name, such as `lab-attention-explorer`; where nothing
+    runs it says what it is in a sentence.
+    """
+
+    problem = ""
+
+    def __init__(self, children: Iterable[widgets.Widget]):
+        super().__init__(list(children))
+        self.add_class("lab-widget")
+        self.add_class(class_name(type(self).__name__))
+
+    def __repr__(self) -> str:
+        return f"[{type(self).__name__}: controls that need a running notebook; a still picture stands beside it]"
+
+    def drawn(self) -> str:
+        """HTML of what the controls ask for. Raises ValueError where it cannot be."""
+        raise NotImplementedError
+
+    def redraw(self, work: Callable[[], None] | None = None) -> None:
+        """Show what the controls ask for, after some work where there is any.
+
+        Work that fails leaves all as it was; why it failed stands in the view until other work is done.
+        """
+        if work is not None:
+            self.problem = refusal(work)
+        if self.problem:
+            self.view.value = alert(self.problem)
+        elif why := refusal(lambda: setattr(self.view, "value", self.drawn())):
+            self.view.value = alert(why)
+
+
+def refusal(work: Callable[[], object]) -> str:
+    """Do some work; returns why it could not be done, or nothing."""
+    try:
+        work()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def wide() -> widgets.Layout:
@@ -59,7 +138,7 @@ def alert(message: str) -> str:
     return page(f"<div role='alert' style='{look}'>{html.escape(message)}</div>")
 
 
-def picture(made: Figure, described: str) -> str:
+def embedded(made: Figure, described: str) -> str:
     """A figure as HTML that needs no file beside it; `described` is for those who do not see it."""
     data = io.BytesIO()
     made.savefig(data, format="svg")

@@ -4,13 +4,10 @@ import html
 from collections.abc import Mapping
 
 import ipywidgets as widgets
-from matplotlib.figure import Figure
 
 from lab.show.colours import GREY
-from lab.show.tokens import in_turn, tokens_figure, tokens_html
-from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.parts import LETTERS, alert, named, page, wide
-from lab.show.widgets.still import Still
+from lab.show.tokens import in_turn, tokens_html
+from lab.show.widgets.parts import LETTERS, Explorer, alert, page, wide
 
 
 def render(tokenizers: Mapping[str, object], text: str, show_ids: bool) -> str:
@@ -40,7 +37,7 @@ def _heading(name: str, about: str = "") -> str:
     return f"<div style='margin-top:6px'><b>{html.escape(name)}</b> <span style='color:{GREY}'>{about}</span></div>"
 
 
-class TokenizerPlayground(Still, widgets.VBox):
+class TokenizerPlayground(Explorer):
     """A text box over any number of tokenizers.
 
     >>> TokenizerPlayground({"characters": chars, "BPE": bpe}, "Egg, egg")  # doctest: +SKIP
@@ -51,23 +48,10 @@ class TokenizerPlayground(Still, widgets.VBox):
         self.text = widgets.Textarea(text, description="text", rows=3, layout=wide())
         self.ids = widgets.Checkbox(False, description="show ids", indent=False)
         self.view = widgets.HTML(layout=wide())
-        named(self, ["text", "ids", "view"])
-        show = Debounced(self._show)
-        for control in (self.text, self.ids):
-            control.observe(show, "value")
-        self._show()
+        self.named("text", "ids", "view")
+        self.watch(["text", "ids"], self.redraw)
+        self.redraw()
         super().__init__([self.text, self.ids, self.view])
 
-    def figure(self, title: str = "One text, cut by several tokenizers") -> Figure:
-        """The text as each tokenizer cuts it: the picture where nothing can be typed.
-
-        Raises ValueError where a tokenizer cannot read the text.
-        """
-        text, rows = self.text.value, {}
-        for name, tokenizer in self.tokenizers.items():
-            ids = tokenizer.encode(text)
-            rows[f"{name}, {told(tokenizer, text, ids)}"] = in_turn(tokenizer.tokens(ids))
-        return tokens_figure(rows, title)
-
-    def _show(self) -> None:
-        self.view.value = render(self.tokenizers, self.text.value, self.ids.value)
+    def drawn(self) -> str:
+        return render(self.tokenizers, self.text.value, self.ids.value)

@@ -5,16 +5,13 @@ import os
 from collections.abc import Iterator, Mapping
 
 import ipywidgets as widgets
-from matplotlib.figure import Figure
 
 from lab.decode.search import Drawn
 from lab.runs import CheckpointError, Run, default_folder, open_runs, score, steps
 from lab.show.colours import INK
 from lab.show.runs import XLABELS, compare, labelled
 from lab.show.tokens import tokens_html
-from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.parts import alert, in_row, named, page, picture, wide
-from lab.show.widgets.still import Still
+from lab.show.widgets.parts import Explorer, alert, embedded, in_row, page, wide
 from lab.show.widgets.stream import Stream
 from lab.show.widgets.token_strip import drawn_tokens
 from lab.show.widgets.writing import Settings, draw
@@ -44,7 +41,7 @@ def render(runs: Mapping[str, Run], prompt: str, drawn: Mapping[str, list[Drawn]
     return page(columns, f"<div style='padding:6px 12px 0'>{CAPTION}</div>")
 
 
-class RunsExplorer(Still, widgets.VBox):
+class RunsExplorer(Explorer):
     """The runs of a folder (by default `runs/`): their curves, and a text from each for one prompt and one seed.
 
     >>> RunsExplorer("runs", prompt="And God said")  # doctest: +SKIP
@@ -74,10 +71,8 @@ class RunsExplorer(Still, widgets.VBox):
         self.curves, self.texts = widgets.HTML(), widgets.HTML(layout=widgets.Layout(max_width="80rem"))
         self.stream = Stream(self._show_texts)
         self._writing: tuple = ()
-        named(self, ["runs", "x", "prompt", "temperature", "seed", "curves", "texts"])
-        show = Debounced(self._show_curves)
-        for control in (self.runs, self.x):
-            control.observe(show, "value")
+        self.named("runs", "x", "prompt", "temperature", "seed", "curves", "texts")
+        self.watch(["runs", "x"], self._show_curves)
         self.button.add_class("lab-generate")
         self.button.on_click(self._start)
         damaged = {name: str(error) for name, error in opened.items() if isinstance(error, CheckpointError)}
@@ -108,13 +103,7 @@ class RunsExplorer(Still, widgets.VBox):
             self.curves.value = alert("pick a run; with Ctrl or Shift several") if self.opened else ""
             return
         described = f"Training curves of {'; '.join(self.chosen)}, over {XLABELS[self.x.value]}"
-        self.curves.value = picture(compare(self.chosen, x=self.x.value), described)
-
-    def figure(self) -> Figure:
-        """The curves of the chosen runs: the picture where nothing can be picked. Raises ValueError for none."""
-        if not self.chosen:
-            raise ValueError("there is no curve to draw: pick a run")
-        return compare(self.chosen, x=self.x.value)
+        self.curves.value = embedded(compare(self.chosen, x=self.x.value), described)
 
     def _start(self, _button) -> None:
         """Write anew, one run after the other."""

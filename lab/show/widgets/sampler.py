@@ -9,13 +9,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from lab.runs import Run
-from lab.show.next_token import next_figure, next_html, next_token
+from lab.show.next_token import next_html, next_token
 from lab.show.tokens import tokens_figure
-from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.parts import alert, in_row, named, page, wide
+from lab.show.widgets.parts import Debounced, Explorer, alert, in_row, page, wide
 from lab.show.widgets.sampler_controls import SettingsControls, copy_button
 from lab.show.widgets.sessions import Session, load, restore, save, saved
-from lab.show.widgets.still import Still
 from lab.show.widgets.stream import Stream
 from lab.show.widgets.token_choice import TokenChoice
 from lab.show.widgets.token_strip import CAPTION, TokenStrip, drawn_tokens
@@ -26,7 +24,7 @@ __all__ = ["Sampler", "Settings", "draw", "drawn_tokens"]
 COLUMNS = "repeat(auto-fit, minmax(20rem, 1fr))"
 
 
-class Sampler(Still, widgets.VBox):
+class Sampler(Explorer):
     """Controls around one model or several, which write side by side.
 
     Generate writes anew, Stop and Continue do what they say. A token is chosen by a click, or with the slider
@@ -78,7 +76,7 @@ class Sampler(Still, widgets.VBox):
         self.caption = widgets.HTML(
             f"<div style='padding:0 12px;line-height:1.5'>{CAPTION}</div>", layout=wide()
         )
-        named(self, ["models", "path", "notice", "next_token", "texts"])
+        self.named("models", "path", "notice", "next_token", "texts")
         self.models.observe(lambda _: self._show(), "value")
         self._show()
         super().__init__(
@@ -159,15 +157,6 @@ class Sampler(Still, widgets.VBox):
             how = f"{draft.settings.strategy}, seed {draft.settings.seed}"
             rows[f"{voice}: {how}"] = drawn_tokens(draft.tokenizer, draft.settings.prompt, draft.drawn)
         return tokens_figure(rows, title)
-
-    def next_figure(self, title: str = "What the filters keep, and what they remove") -> Figure:
-        """The bars of each model as they stand. Raises ValueError where nothing can be drawn."""
-        steps, tokenizers = {}, {}
-        for voice, draft in self.drafts.items():
-            step, place = self._next(draft)
-            label = f"{voice}, {self._where(place)}"
-            steps[label], tokenizers[label] = step, draft.tokenizer
-        return next_figure(steps, tokenizers, title)
 
     def _button(self, text: str, icon: str, action: Callable[[], object]) -> widgets.Button:
         """A button whose failures are told in place."""

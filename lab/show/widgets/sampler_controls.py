@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from lab.show.widgets.parts import in_row, named, wide
+from lab.show.widgets.parts import Controls, in_row, wide
 from lab.show.widgets.writing import STRATEGIES, Settings
 
 SLIDERS = widgets.IntSlider, widgets.FloatSlider
@@ -17,7 +17,7 @@ USED = {
 }
 
 
-class SettingsControls(widgets.VBox):
+class SettingsControls(Controls):
     """One control a setting, by its name; `changed` is called when any is moved. Those without effect are disabled."""
 
     def __init__(self, settings: Settings, changed: Callable[[], None]):
@@ -40,7 +40,7 @@ class SettingsControls(widgets.VBox):
         self.length = widgets.IntSlider(s.length, min=1, max=500, description="tokens")
         self.seed = widgets.IntText(s.seed, description="seed")
         names = list(vars(s))
-        named(self, names)
+        self.named(*names)
         for name in names:
             control = getattr(self, name)
             if isinstance(control, SLIDERS):
@@ -57,7 +57,7 @@ class SettingsControls(widgets.VBox):
 
     @property
     def settings(self) -> Settings:
-        return Settings(**{name: getattr(self, name).value for name in vars(Settings())})
+        return self.held(Settings)
 
     @settings.setter
     def settings(self, settings: Settings) -> None:

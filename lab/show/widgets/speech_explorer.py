@@ -7,8 +7,7 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 
 from lab.show.listening import Listened, listened, listening_figure
-from lab.show.widgets.parts import alert, in_row, named, page, picture, wide
-from lab.show.widgets.still import Still
+from lab.show.widgets.parts import Explorer, embedded, in_row, page, wide
 from lab.speech import espeak, voices
 from lab.speech.audio import Audio, read_audio, wav_bytes
 from lab.speech.model import SpeechTransformer
@@ -32,7 +31,7 @@ def speakers() -> dict[str, Callable[[str], Audio]]:
     }
 
 
-class SpeechExplorer(Still, widgets.VBox):
+class SpeechExplorer(Explorer):
     """Controls around a recogniser: a sentence and a voice, or a file; the sound, its picture, the transcripts.
 
     >>> SpeechExplorer(model, tokenizer, text="three one four")  # doctest: +SKIP
@@ -45,7 +44,7 @@ class SpeechExplorer(Still, widgets.VBox):
         self.speak = widgets.Button(description="Speak", button_style="primary", icon="volume-up")
         self.file = widgets.FileUpload(accept=".wav,.flac", multiple=False, description="load WAV")
         self.sound, self.view = widgets.HTML(layout=wide()), widgets.HTML(layout=wide())
-        named(self, ("sentence", "voice", "speak", "file", "sound", "view"))
+        self.named("sentence", "voice", "speak", "file", "sound", "view")
         self.found: Listened | None = None
         self.said = ""
         self.speak.on_click(lambda _: self.say())
@@ -56,26 +55,15 @@ class SpeechExplorer(Still, widgets.VBox):
 
     def say(self) -> None:
         """Let the chosen voice say the sentence, and listen."""
-        try:
-            audio = self.speakers[self.voice.value](self.sentence.value)
-        except ValueError as error:
-            self._refuse(error)
-            return
-        self.hear(audio, self.sentence.value)
+        self._hear(lambda: self.speakers[self.voice.value](self.sentence.value), self.sentence.value)
 
     def hear(self, audio: Audio, said: str = "") -> None:
         """Listen to a sound; `said` is what was said, where that is known."""
-        try:
-            self.found = listened(self.model, self.tokenizer, audio)
-        except ValueError as error:
-            self._refuse(error)
-            return
-        self.said = said
-        data = base64.b64encode(wav_bytes(audio)).decode()
-        self.sound.value = f"<audio controls src='data:audio/wav;base64,{data}'></audio>"
-        made = listening_figure(self.found, said)
+        self._hear(lambda: audio, said)
+
+    def drawn(self) -> str:
         described = f"The sound's picture; by CTC: {self.found.ctc}; by attention: {self.found.attention}"
-        self.view.value = page(picture(made, described))
+        return page(embedded(listening_figure(self.found, self.said), described))
 
     def figure(self) -> Figure:
         """The picture of what was heard last; ValueError where there was nothing to hear."""
@@ -83,14 +71,17 @@ class SpeechExplorer(Still, widgets.VBox):
             raise ValueError("nothing was heard yet: press Speak, or call hear(audio)")
         return listening_figure(self.found, self.said)
 
+    def _hear(self, sound: Callable[[], Audio], said: str = "") -> None:
+        self.sound.value = ""
+
+        def listen() -> None:
+            audio = sound()
+            self.found, self.said = listened(self.model, self.tokenizer, audio), said
+            data = base64.b64encode(wav_bytes(audio)).decode()
+            self.sound.value = f"<audio controls src='data:audio/wav;base64,{data}'></audio>"
+
+        self.redraw(listen)
+
     def _load(self, change) -> None:
         if change["new"]:
-            try:
-                audio = read_audio(bytes(change["new"][0]["content"]))
-            except ValueError as error:
-                self._refuse(error)
-                return
-            self.hear(audio)
-
-    def _refuse(self, error: ValueError) -> None:
-        self.sound.value, self.view.value = "", alert(str(error))
+            self._hear(lambda: read_audio(bytes(change["new"][0]["content"])))

@@ -14,9 +14,7 @@ from lab.nn.transformer import TransformerConfig
 from lab.show.bench import on_log_scales, predicted
 from lab.show.colours import BLUE, GREY, INK, PAPER, VERMILION
 from lab.show.plots import figure, legend
-from lab.show.widgets.debounce import Debounced
-from lab.show.widgets.parts import in_row, named, page, picture
-from lab.show.widgets.still import Still
+from lab.show.widgets.parts import Explorer, embedded, in_row, page
 
 WIDTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768)
 
@@ -83,10 +81,10 @@ def render(times: StepTimes, state: StepState) -> str:
     """HTML of the prediction in words and as a picture. Pure."""
     lines = told(times, state)
     words = "<br>".join(html.escape(line) for line in lines)
-    return page(f"<div role='status'>{words}</div>", picture(time_figure(times, state), lines[0]))
+    return page(f"<div role='status'>{words}</div>", embedded(time_figure(times, state), lines[0]))
 
 
-class StepTimeExplorer(Still, widgets.VBox):
+class StepTimeExplorer(Explorer):
     """Sliders over batch size, width and context: the predicted time of a training step beside the measured one.
 
     `measured` has rows of `lab.bench` for each device, such as `load_result(path).select("grid")`.
@@ -109,28 +107,22 @@ class StepTimeExplorer(Still, widgets.VBox):
         )
         self.view = widgets.HTML()
         self.view.add_class("lab-step-time")
-        named(self, ["device", *SIZES, "view"])
-        show = Debounced(self._show)
-        for name in ("device", *SIZES):
-            getattr(self, name).observe(show, "value")
-        self._show()
+        self.named("device", *SIZES, "view")
+        self.watch(("device", *SIZES), self.redraw)
+        self.redraw()
         super().__init__([self.device, in_row(self.batch, self.width, self.context), self.view])
 
     @property
     def state(self) -> StepState:
-        return StepState(self.device.value, *(getattr(self, name).value for name in SIZES))
+        return self.held(StepState)
+
+    def drawn(self) -> str:
+        return render(self.times[self.device.value], self.state)
 
     def still(self) -> Figure:
         """Measured against predicted for all rows and devices: the picture where nothing can be moved."""
         rows = {name: times.rows for name, times in self.times.items()}
         return predicted(rows, {name: times.law for name, times in self.times.items()})
-
-    def figure(self) -> Figure:
-        """What the controls ask for: the predicted time over the batch size, with what was measured."""
-        return time_figure(self.times[self.state.device], self.state)
-
-    def _show(self) -> None:
-        self.view.value = render(self.times[self.device.value], self.state)
 
 
 def _ms(seconds: float) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 import ipywidgets as widgets
 
 from lab.show.attention import label
-from lab.show.widgets.parts import in_row, named, wide
+from lab.show.widgets.parts import Controls, in_row, wide
 from lab.show.widgets.writing import Draft
 
 
-class TokenChoice(widgets.VBox):
+class TokenChoice(Controls):
     """A slider over the tokens of a text, and a list of the alternatives at the one that is chosen.
 
     `moved()` is called when another token is chosen, `taken(voice, place, token)` when its alternative is. Places
@@ -27,7 +27,7 @@ class TokenChoice(widgets.VBox):
         self.take = widgets.Button(description="Take it and go on", icon="arrow-right")
         self.take.layout.width = "12rem"
         self.told = widgets.HTML()
-        named(self, ["voice", "token", "instead", "take", "told"])
+        self.named("voice", "token", "instead", "take", "told")
         self.voice.observe(lambda _: self._changed(), "value")
         self.token.observe(lambda _: self._changed(), "value")
         self.take.on_click(lambda _: self._take())
