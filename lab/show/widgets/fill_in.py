@@ -107,7 +107,9 @@ class FillIn(Explorer):
         line, (guesses, without, restored) = self.line.value, self._asked()
         rows = {
             "hidden": _plain(holes(line, self.hidden)),
-            f"guessed, {sum(one.right for one in guesses)} of {len(guesses)} right": guessed_tokens(line, guesses),
+            f"guessed, {sum(one.right for one in guesses)} of {len(guesses)} right": guessed_tokens(
+                line, guesses
+            ),
             f"stripped of {self.removed.value}": _plain(without),
             "put back": restored_tokens(restored),
         }
