@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.decode.hypotheses import BeamStep, Candidate
+from lab.decode import BeamStep, Candidate
 from lab.show.attention import label
 from lab.show.colours import BLUE, FAINT, GREEN, GREY, INK, PAPER
 

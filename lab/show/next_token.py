@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lab.decode import Sampling
 from lab.decode.filters import kept_mass
-from lab.decode.search import Sampling
 from lab.nn import evaluating
 from lab.show.attention import label
 from lab.show.colours import BLUE, FAINT, GREY, INK, SKY

@@ -8,9 +8,7 @@ import ipywidgets as widgets
 from IPython.display import SVG
 from torch import nn
 
-from lab.decode.beam import beam_search
-from lab.decode.hypotheses import BeamStep
-from lab.decode.strategies import BeamSearch
+from lab.decode import BeamSearch, BeamStep, beam_search
 from lab.show.beams import beam_svg, beam_tree, key
 from lab.show.widgets.parts import MONO, Explorer, in_row, page, wide
 from lab.show.widgets.writing import Settings, prompt_ids

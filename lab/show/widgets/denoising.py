@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lab.decode.search import Sampling
+from lab.decode import Sampling
 from lab.diffusion import Absorbing, Codebook, Denoiser, Uniform, denoise
 from lab.diffusion.sampler import BLANK, METHODS
 from lab.show.colours import GREY

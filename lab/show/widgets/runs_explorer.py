@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import ipywidgets as widgets
 
-from lab.decode.search import Drawn
+from lab.decode import Drawn
 from lab.runs import CheckpointError, Run, default_folder, open_runs, score, steps
 from lab.show.colours import INK
 from lab.show.runs import XLABELS, compare, labelled

@@ -8,8 +8,10 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from torch import nn
 
+from lab.decode import Sampling
+from lab.decode.strategies import Filter
 from lab.runs import Run
-from lab.show.next_token import next_html, next_token
+from lab.show.next_token import NextToken, next_html, next_token
 from lab.show.tokens import tokens_figure
 from lab.show.widgets.parts import Debounced, Explorer, alert, in_row, page, wide
 from lab.show.widgets.sampler_controls import SettingsControls, copy_button
@@ -31,7 +33,8 @@ class Sampler(Explorer):
     "token"; its alternatives are listed below, and the text goes on from the one that is taken. The bars show what the
     filters keep and remove at that place, or after the prompt where no token is chosen.
 
-    `runs` is a folder of runs, or runs by name; without a model it is the default folder.
+    `runs` is a folder of runs, or runs by name; without a model it is the default folder. `filters` are functions by
+    name, as `lab.decode.Sampling(filters=...)` takes them; a list lets the reader choose among them.
 
     >>> Sampler(model, tokenizer, prompt="And God said")  # doctest: +SKIP
     >>> Sampler(runs="runs")  # doctest: +SKIP
@@ -47,8 +50,9 @@ class Sampler(Explorer):
         seed: int = 0,
         *,
         runs: str | os.PathLike | Mapping[str, Run] | None = None,
+        filters: Mapping[str, Filter] | None = None,
     ):
-        self.voices = Voices(model, tokenizer, runs)
+        self.voices = Voices(model, tokenizer, runs, filters)
         self.strips: dict[str, TokenStrip] = {}
         self.problem = ""
         self.stream = Stream(self._show)
@@ -61,7 +65,9 @@ class Sampler(Explorer):
             description="models",
             layout=wide(),
         )
-        self.controls = SettingsControls(Settings(prompt, seed=seed), self._show_bars_soon)
+        self.controls = SettingsControls(
+            Settings(prompt, seed=seed), self._show_bars_soon, self.voices.filters
+        )
         self.choice = TokenChoice(self._chosen, self.choose)
         self.button = self._button("Generate", "play", self.generate)
         self.button.button_style = "primary"
@@ -140,6 +146,9 @@ class Sampler(Explorer):
         """Go on with what was saved. Raises ValueError for a file that is no session, or one of other models."""
         self.stop()
         session = load(path or self.path.value)
+        session.settings.decoding(
+            self.voices.filters
+        )  # which refuses one that chose filters that are not here
         for text in session.texts:
             restore(self.voices.draft(text.name), text)
         self.controls.settings = session.settings
@@ -151,7 +160,7 @@ class Sampler(Explorer):
         rows = {}
         for voice, draft in self.drafts.items():
             if not draft.drawn:
-                draft = Draft(draft.model, draft.tokenizer)
+                draft = Draft(draft.model, draft.tokenizer, draft.filters)
                 for _ in draft.begin(self.settings):
                     pass
             how = f"{draft.settings.strategy}, seed {draft.settings.seed}"
@@ -231,12 +240,13 @@ class Sampler(Explorer):
         if shown != self.texts.children:
             self.texts.children = shown
 
-    def _next(self, draft: Draft):
+    def _next(self, draft: Draft) -> tuple[NextToken, int | None]:
         """The distribution at the chosen place of a text, or after the prompt, and where that is."""
-        settings, place = self.settings, self.choice.place
-        if draft is self.choice.draft and place is not None:
-            return next_token(draft.model, [*draft.prompt, *draft.tokens[:place]], settings.sampling), place
-        return next_token(draft.model, prompt_ids(draft.tokenizer, settings.prompt), settings.sampling), None
+        settings, place = self.settings, self.choice.place if draft is self.choice.draft else None
+        decoding = settings.decoding(draft.filters)
+        sampling = decoding if isinstance(decoding, Sampling) else Sampling()  # beam search filters nothing
+        prompt = prompt_ids(draft.tokenizer, settings.prompt) if place is None else draft.prompt
+        return next_token(draft.model, [*prompt, *draft.tokens[: place or 0]], sampling), place
 
     def _where(self, place: int | None) -> str:
         return "next token after the prompt" if place is None else f"token {place + 1}"

@@ -1,57 +1,53 @@
 """The sampler's controls for its settings, and the button that copies a text."""
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import ipywidgets as widgets
 
 from lab.show.widgets.parts import Controls, in_row, wide
 from lab.show.widgets.writing import STRATEGIES, Settings
 
-SLIDERS = widgets.IntSlider, widgets.FloatSlider
 # Which controls each strategy takes notice of, besides prompt, strategy and length.
 USED = {
-    "sample": {"temperature", "top_k", "top_p", "min_p", "penalty", "seed"},
-    "greedy": {"penalty"},
+    "sample": {"temperature", "top_k", "top_p", "min_p", "penalty", "seed", "filters"},
+    "greedy": {"penalty", "filters"},
     "beam": {"beams", "length_penalty"},
 }
 
 
 class SettingsControls(Controls):
-    """One control a setting, by its name; `changed` is called when any is moved. Those without effect are disabled."""
+    """One control a setting, by its name; `changed` is called when any is moved. Those without effect are disabled.
 
-    def __init__(self, settings: Settings, changed: Callable[[], None]):
+    `filters` are the names of filters from outside; where there are none, nor is there a list to choose from.
+    """
+
+    def __init__(self, settings: Settings, changed: Callable[[], None], filters: Iterable[str] = ()):
         s = settings
         self.prompt = widgets.Text(s.prompt, description="prompt", layout=wide())
         self.strategy = widgets.Dropdown(options=STRATEGIES, value=s.strategy, description="strategy")
-        self.temperature = widgets.FloatSlider(
-            s.temperature, min=0, max=2, step=0.05, description="temperature"
-        )
+        self.temperature = _slider(s.temperature, 0, 2, 0.05, "temperature")
         self.top_k = widgets.IntSlider(s.top_k, min=0, max=100, description="top-k (0: all)")
-        self.top_p = widgets.FloatSlider(s.top_p, min=0.05, max=1, step=0.05, description="top-p")
-        self.min_p = widgets.FloatSlider(s.min_p, min=0, max=0.5, step=0.01, description="min-p")
-        self.penalty = widgets.FloatSlider(s.penalty, min=1, max=2, step=0.05, description="repetition")
-        self.penalty.tooltip = "repetition penalty; 1 is none"
+        self.top_p = _slider(s.top_p, 0.05, 1, 0.05, "top-p")
+        self.min_p = _slider(s.min_p, 0, 0.5, 0.01, "min-p")
+        self.penalty = _slider(s.penalty, 1, 2, 0.05, "repetition", "repetition penalty; 1 is none")
         self.beams = widgets.IntSlider(s.beams, min=1, max=16, description="beams")
-        self.length_penalty = widgets.FloatSlider(
-            s.length_penalty, min=-1, max=3, step=0.1, description="length penalty"
-        )
-        self.length_penalty.tooltip = "length penalty of beam search; above 0 favours long texts"
+        told = "length penalty of beam search; above 0 favours long texts"
+        self.length_penalty = _slider(s.length_penalty, -1, 3, 0.1, "length penalty", told)
         self.length = widgets.IntSlider(s.length, min=1, max=500, description="tokens")
         self.seed = widgets.IntText(s.seed, description="seed")
-        names = list(vars(s))
-        self.named(*names)
-        for name in names:
-            control = getattr(self, name)
-            if isinstance(control, SLIDERS):
-                control.layout.width = "23rem"
-            control.observe(lambda _: changed(), "value")
-        self.strategy.layout.width = self.seed.layout.width = "23rem"
+        names = tuple(filters)
+        self.filters = widgets.SelectMultiple(options=names, rows=max(1, len(names)), description="filters")
+        self.named(*vars(s))
+        for name in vars(s):
+            getattr(self, name).observe(lambda _: changed(), "value")
+            if name != "prompt":
+                getattr(self, name).layout.width = "23rem"
         self.strategy.observe(lambda _: self._enable(), "value")
         self._enable()
         pairs = [
             (self.strategy, self.seed), (self.temperature, self.top_k), (self.top_p, self.min_p),
-            (self.penalty, self.length), (self.beams, self.length_penalty),
+            (self.penalty, self.length), (self.beams, self.length_penalty), *([(self.filters,)] if names else []),
         ]  # fmt: skip
         super().__init__([self.prompt, *(in_row(*pair) for pair in pairs)])
 
@@ -67,6 +63,14 @@ class SettingsControls(Controls):
     def _enable(self) -> None:
         for name in set().union(*USED.values()):
             getattr(self, name).disabled = name not in USED[self.strategy.value]
+
+
+def _slider(
+    value: float, least: float, most: float, step: float, name: str, told: str = ""
+) -> widgets.FloatSlider:
+    made = widgets.FloatSlider(value, min=least, max=most, step=step, description=name)
+    made.tooltip = told or None
+    return made
 
 
 def copy_button(text: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.config import from_json, to_json
-from lab.decode.search import Drawn
+from lab.decode import Drawn
 from lab.files import sha256_bytes, write_atomic
 from lab.show.widgets.writing import Draft, Settings
 

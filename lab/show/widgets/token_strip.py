@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import ipywidgets as widgets
 
-from lab.decode.search import Drawn
+from lab.decode import Drawn
 from lab.show.colours import FAINT, INK, PAPER, VERMILION
 from lab.show.tokens import Token, by_probability, visible
 from lab.show.widgets.parts import MONO, WIDEST

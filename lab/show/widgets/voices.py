@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from lab.decode.strategies import Filter
 from lab.runs import Run, default_folder, load, run_folders
 from lab.show.widgets.writing import Draft
 
@@ -18,11 +19,16 @@ class Voices:
     """
 
     def __init__(
-        self, model: nn.Module | None, tokenizer, runs: str | os.PathLike | Mapping[str, Run] | None
+        self,
+        model: nn.Module | None,
+        tokenizer,
+        runs: str | os.PathLike | Mapping[str, Run] | None,
+        filters: Mapping[str, Filter] | None = None,
     ):
         if (model is None) != (tokenizer is None):
             raise ValueError("a model needs its tokenizer, and a tokenizer its model: give both, or neither")
-        self.drafts = {} if model is None else {GIVEN: Draft(model, tokenizer)}
+        self.filters = dict(filters or {})
+        self.drafts = {} if model is None else {GIVEN: Draft(model, tokenizer, self.filters)}
         self.folder = None
         self._runs: dict = {}
         if isinstance(runs, Mapping):
@@ -51,5 +57,5 @@ class Voices:
                     f"{name} was trained for {objective.name}, which does not write from left to right: choose a "
                     "language model (DenoisingViewer shows how visual diffusion writes)"
                 )
-            self.drafts[name] = Draft(objective.language_model(run.model), run.tokenizer)
+            self.drafts[name] = Draft(objective.language_model(run.model), run.tokenizer, self.filters)
         return self.drafts[name]

@@ -2,14 +2,16 @@
 
 import math
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import nn
 
-from lab.decode.beam import beam_search
-from lab.decode.search import BeamSearch, Drawn, Sampling, generate
+from lab.config import validate
+from lab.decode import BeamSearch, Drawn, Sampling, beam_search, generate
+from lab.decode.strategies import Filter
 
 STRATEGIES = ("sample", "greedy", "beam")
 ALTERNATIVES = 12  # tokens that are kept to choose from, at each place
@@ -17,9 +19,10 @@ ALTERNATIVES = 12  # tokens that are kept to choose from, at each place
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the controls hold; `top_k` 0 means all tokens.
+    """Everything the controls hold; `top_k` 0 means all tokens, `filters` are the names of those from outside.
 
-    Greedy takes no notice of temperature, top-k, top-p and min-p; beam search of these and of the penalty and the seed.
+    Greedy takes no notice of temperature, top-k, top-p and min-p; beam search of these, of the penalty, the filters and
+    the seed.
     """
 
     prompt: str = "In the beginning"
@@ -28,26 +31,28 @@ class Settings:
     top_p: float = 0.95
     seed: int = 0
     length: int = 120
-    strategy: str = "sample"
+    strategy: Literal["sample", "greedy", "beam"] = "sample"
     min_p: float = 0.0
     penalty: float = 1.0
     beams: int = 4
     length_penalty: float = 1.0
+    filters: tuple[str, ...] = ()
 
-    @property
-    def sampling(self) -> Sampling:
-        """What is done to each distribution, by beam search nothing; raises ValueError for what cannot be."""
+    __post_init__ = validate
+
+    def decoding(self, filters: Mapping[str, Filter] | None = None) -> Sampling | BeamSearch:
+        """The strategy of `lab.decode`, with those of the `filters` that are chosen; ValueError for what cannot be."""
         if self.strategy == "beam":
-            return Sampling()
+            return BeamSearch(self.beams, self.length_penalty)
+        filters = filters or {}
+        if missing := [name for name in self.filters if name not in filters]:
+            raise ValueError(
+                f"there are the filters {list(filters)}, not {', '.join(missing)}: give them to Sampler"
+            )
+        chosen = tuple(filters[name] for name in self.filters)
         if self.strategy == "greedy":
-            return Sampling(0.0, repetition_penalty=self.penalty)
-        return Sampling(self.temperature, self.top_k or None, self.top_p, self.min_p, self.penalty)
-
-    @property
-    def decoding(self) -> Sampling | BeamSearch:
-        if self.strategy not in STRATEGIES:
-            raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}; got {self.strategy!r}")
-        return BeamSearch(self.beams, self.length_penalty) if self.strategy == "beam" else self.sampling
+            return Sampling(0.0, repetition_penalty=self.penalty, filters=chosen)
+        return Sampling(self.temperature, self.top_k or None, self.top_p, self.min_p, self.penalty, chosen)
 
 
 def prompt_ids(tokenizer, prompt: str) -> list[int]:
@@ -60,13 +65,19 @@ def draw(model: nn.Module, tokenizer, settings: Settings) -> Iterator[Drawn]:
     return generate(
         model,
         prompt_ids(tokenizer, settings.prompt),
-        settings.decoding,
-        max_new_tokens=settings.length,
+        settings.decoding(),
         generator=torch.Generator().manual_seed(settings.seed),
-        stop_id=tokenizer.eos_id,
-        num_alternatives=ALTERNATIVES,
-        cut_prompt=True,
+        **_options(tokenizer, settings),
     )
+
+
+def _options(tokenizer, settings: Settings) -> dict:
+    return {
+        "max_new_tokens": settings.length,
+        "stop_id": tokenizer.eos_id,
+        "num_alternatives": ALTERNATIVES,
+        "cut_prompt": True,
+    }
 
 
 class Draft:
@@ -82,8 +93,8 @@ class Draft:
     whole text: stopped and gone on with, it is the same text. After a choice the generator starts from the seed again.
     """
 
-    def __init__(self, model: nn.Module, tokenizer):
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: nn.Module, tokenizer, filters: Mapping[str, Filter] | None = None):
+        self.model, self.tokenizer, self.filters = model, tokenizer, filters
         self.settings = Settings("")
         self.prompt: list[int] = []
         self.drawn: list[Drawn] = []
@@ -163,19 +174,13 @@ class Draft:
 
     def _write(self, settings: Settings) -> Iterator[None]:
         begun, ids = len(self.drawn), [*self.prompt, *self.tokens]
-        common = {
-            "max_new_tokens": settings.length,
-            "stop_id": self.tokenizer.eos_id,
-            "num_alternatives": ALTERNATIVES,
-            "cut_prompt": True,
-        }
-        decoding = settings.decoding
+        decoding, options = settings.decoding(self.filters), _options(self.tokenizer, settings)
         if isinstance(decoding, BeamSearch):
-            for line in leading(beam_search(self.model, [ids], decoding, **common)):
+            for line in leading(beam_search(self.model, [ids], decoding, **options)):
                 self.drawn[begun:] = line
                 yield
             return
-        for step in generate(self.model, ids, decoding, generator=self.generator, **common):
+        for step in generate(self.model, ids, decoding, generator=self.generator, **options):
             self.drawn.append(step)
             yield
 
