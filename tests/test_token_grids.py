@@ -1,6 +1,5 @@
 """Token grids as pictures: every cell where it belongs in its colour, the words true, the colours told apart."""
 
-import doctest
 import html
 import re
 from collections import Counter
@@ -14,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.diffusion.codebook import Codebook
-from lab.show import token_grids
 from lab.show.colours import GREY, PAPER
 from lab.show.token_grids import (
     BLANK_EDGE,
@@ -22,12 +20,10 @@ from lab.show.token_grids import (
     PITCH,
     TokenLine,
     cell_colours,
-    lines_figure,
     lines_svg,
     read_words,
     stages,
     token_lines,
-    written,
 )
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -83,21 +79,6 @@ def test_the_picture_can_be_read_back(rows, columns, num_colours, T, seed):
     assert torch.equal(read, cells)
 
 
-def test_the_figure_shows_what_the_svg_shows(book):
-    cells = book.encode(torch.tensor([[3, 9, 11]]))
-    cells[0, 1, :7] = book.blank
-    lines = token_lines(cells, book, Names(), ["half"], given=[True, False, False])
-    svg, made = lines_svg(lines, book), lines_figure(lines, book, "A title")
-    (ax,) = made.axes
-    drawn = Counter()
-    for collection in ax.collections:
-        r, g, b, _ = collection.get_facecolor()[0]
-        drawn["#" + bytes(round(255 * float(c)) for c in (r, g, b)).hex()] += len(collection.get_paths())
-    assert drawn == Counter(colour.lower() for _, _, colour in squares(svg))
-    assert [text.get_text() for text in ax.texts] == texts(svg) == ["half", "w3", "w9?", "w11"]
-    assert ax.get_title(loc="left") == "A title"
-
-
 def test_a_blank_cell_is_paper_with_an_edge(book):
     cells = book.encode(torch.tensor([[3]]))
     cells[0, 0, :2] = book.blank
@@ -124,12 +105,6 @@ def test_words_say_how_far_a_grid_can_be_read(book):
     assert said == ["w5", "w5?", "w5?", "_", f"{fitting}\N{NO-BREAK SPACE}fit"]
     two = Codebook(torch.tensor([[0, 0, 0], [1, 1, 0]]), 2)
     assert read_words(torch.tensor([[0, 1, 1]]), two, Names()) == ["2\N{NO-BREAK SPACE}near"]
-
-
-def test_what_a_word_hides_is_made_visible():
-    assert [written(name) for name in (" the", "\n", "\x1a", "\x1c", "", "incomprehensible")] == [
-        "␣the", "⏎", "\\x1a", "\\x1c", "∅", "incomprehen…"
-    ]  # fmt: skip
 
 
 def test_tokens_stand_under_each_other_from_line_to_line(book):
@@ -188,66 +163,17 @@ def test_stages_are_chosen_and_named(book):
             stages(cells, book, Names(), at=at)
 
 
-def test_what_cannot_be_drawn_is_refused(book):
-    cells = book.encode(torch.tensor([1, 2]))
-    for line, message in {
-        TokenLine: "there is no line to draw",
-        "words": r"1 words need cells \(1, 25\), one token at least; got \(2, 25\)",
-        "none": "one token at least",
-        "colours": "cells hold the colours 0 .. 2, or 3 for blank; got 4 to 4",
-        "given": "given needs a bool for each of the 2 tokens, got 1",
-    }.items():
-        lines = {
-            TokenLine: [],
-            "words": [TokenLine(cells, ["a"])],
-            "none": [TokenLine(cells[:0], [])],
-            "colours": [TokenLine(torch.full((2, 25), 4), ["a", "b"])],
-            "given": [TokenLine(cells, ["a", "b"], given=[True])],
-        }[line]
-        with pytest.raises(ValueError, match=message):
-            lines_svg(lines, book)
-    with pytest.raises(ValueError, match=r"expected cells \(S, T, 25\) and S labels, got \(2, 25\) and 1"):
-        token_lines(cells, book, Names(), ["one"])
-    with pytest.raises(ValueError, match="8 colours can be told apart on a page, got num_colours 9"):
+def test_more_colours_than_can_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match="num_colours 9"):
         cell_colours(9)
 
 
 # Machado, Oliveira and Fernandes (2009): what dichromats see, as maps of linear RGB.
 SEEN = {
     "all three cones": [1, 0, 0, 0, 1, 0, 0, 0, 1],
-    "no long ones": [
-        0.152286,
-        1.052583,
-        -0.204868,
-        0.114503,
-        0.786281,
-        0.099216,
-        -0.003882,
-        -0.048116,
-        1.051998,
-    ],
-    "no middle ones": [
-        0.367322,
-        0.860646,
-        -0.227968,
-        0.280085,
-        0.672501,
-        0.047413,
-        -0.011820,
-        0.042940,
-        0.968881,
-    ],
-    "no short ones": [
-        1.255528,
-        -0.076749,
-        -0.178779,
-        -0.078411,
-        0.930809,
-        0.147602,
-        0.004733,
-        0.691367,
-        0.303900,
-    ],
+    "no long ones": [0.1523, 1.0526, -0.2049, 0.1145, 0.7863, 0.0992, -0.0039, -0.0481, 1.0520],
+    "no middle ones": [0.3673, 0.8606, -0.2280, 0.2801, 0.6725, 0.0474, -0.0118, 0.0429, 0.9689],
+    "no short ones": [1.2555, -0.0767, -0.1788, -0.0784, 0.9308, 0.1476, 0.0047, 0.6914, 0.3039],
 }
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
@@ -268,7 +194,3 @@ def test_colours_are_told_apart_with_every_colour_vision(seen):
     apart = {pair: np.linalg.norm(places[pair[0]] - places[pair[1]]) for pair in combinations(range(9), 2)}
     assert min(apart.values()) > 15
     assert min(d for pair, d in apart.items() if max(pair) < 3 or pair in ((0, 8), (1, 8), (2, 8))) > 40
-
-
-def test_examples_in_docstrings():
-    assert doctest.testmod(token_grids).failed == 0

@@ -1,6 +1,7 @@
 """The denoising viewer, without a browser: what is asked for is written, and each stage shows what was there."""
 
 import html
+import re
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from lab.decode.search import Sampling
 from lab.diffusion import Absorbing, Codebook, Denoiser, Uniform, denoise
 from lab.show.token_grids import read_words
 from lab.show.widgets import DenoisingViewer
-from lab.show.widgets.denoising import DenoisingSettings, line_to_write, render, text_at, write
+from lab.show.widgets.denoising import DenoisingSettings, line_to_write, render, text_at
 from lab.text import BPETokenizer, CharTokenizer
 
 LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
@@ -54,14 +55,6 @@ def test_the_places_to_write_are_those_of_the_text(tokenizer):
     assert line_to_write(tokenizer, "__", 3) == [2, -1, -1, 3]
     with pytest.raises(ValueError, match="nothing to write: put _ into the text for one token"):
         line_to_write(tokenizer, "the earth", 3)
-
-
-def test_a_space_before_a_place_belongs_to_what_is_written(model, tokenizer):
-    ids = [
-        write(model, tokenizer, Absorbing(), DenoisingSettings(t, 2, 2)).ids.tolist()
-        for t in ("the _ earth", "the_ earth")
-    ]
-    assert ids[0] == ids[1] and len(ids[0]) == 3 + len(tokenizer.encode("the earth"))
 
 
 def test_write_does_what_the_sampler_does(viewer, model, tokenizer):
@@ -155,37 +148,17 @@ def test_bad_input_is_told_in_place_and_can_be_mended(viewer):
         assert viewer.view.value == good
 
 
-def test_a_bad_first_text_can_be_mended(model, tokenizer):
-    viewer = DenoisingViewer(model, tokenizer, Absorbing(), "nothing", steps=2)
-    assert "role='alert'" in viewer.view.value
-    with pytest.raises(ValueError, match="nothing was written: there is nothing to write"):
-        viewer.figure()
-    viewer.text.value = "the _"
-    viewer.button.click()
-    assert "<svg" in viewer.view.value and viewer.figure().axes
-
-
 def test_the_figure_is_the_trajectory(viewer):
-    made = viewer.figure()
-    said = [text.get_text() for text in made.axes[0].texts]
-    labels = [text for text in said if text.startswith(("at the start", "after step"))]
-    assert labels == [
+    still = viewer.figure().data
+    for label in (
         "at the start, t = 1.00",
         *(f"after step {k} of 6, t = {1 - k / 6:.2f}" for k in (2, 3, 4, 6)),
-    ]
-    assert "absorbing noise, 6 steps: the heaven" in made.axes[0].get_title(loc="left")
-    assert (
-        sum(text.startswith("after") for text in (t.get_text() for t in viewer.figure([1, 6]).axes[0].texts))
-        == 2
-    )
-    with pytest.raises(ValueError, match=r"there are the steps 0 .. 6"):
+    ):
+        assert f">{label}<" in still
+    assert "absorbing noise, 6 steps: the heaven" in still
+    assert len(re.findall(">after step", viewer.figure([1, 6]).data)) == 2
+    with pytest.raises(ValueError, match="steps"):
         viewer.figure([7])
-    narrow, usual = viewer.figure(width=400), viewer.figure()
-    assert (
-        narrow.get_figwidth() <= 4.0 < usual.get_figwidth() and narrow.get_figheight() > usual.get_figheight()
-    )
-    with pytest.raises(ValueError, match="160 pixels or more, got 100"):
-        viewer.figure(width=100)
 
 
 def test_uniform_noise_and_factorised_heads(tokenizer):
@@ -201,24 +174,9 @@ def test_uniform_noise_and_factorised_heads(tokenizer):
     )
 
 
-def test_a_model_in_training_goes_on_in_training_and_any_grid_is_drawn(tokenizer):
-    book = Codebook.random(tokenizer.vocab_size, grid=(3, 4), num_colours=5)
-    model = small(tokenizer, codebook=book, dropout=0.5).train()
-    viewer = DenoisingViewer(model, tokenizer, Absorbing(5), "the _ earth", steps=2, grid=(3, 4))
-    assert model.training and viewer.codebook == book
-    first = viewer.view.value
-    viewer.button.click()
-    assert viewer.view.value == first, "no dropout while writing: the same seed gives the same line"
-
-
 def test_a_tokenizer_of_another_vocabulary_is_refused(model):
     with pytest.raises(ValueError, match="of a vocabulary of 280, not of"):
         DenoisingViewer(model, CharTokenizer.train(LINES), Absorbing())
-
-
-def test_texts_are_escaped(tokenizer, model):
-    viewer = DenoisingViewer(model, tokenizer, Absorbing(), "is <b> & _", steps=1)
-    assert "<b>" not in viewer.view.value and "is <b> &" in shown(viewer)
 
 
 def test_controls_have_names_and_nothing_was_forgotten(viewer):

@@ -1,7 +1,6 @@
 """The grid editor, without a browser: cells are clicked, words loaded and damaged, and what is read is true."""
 
 import html
-import re
 
 import pytest
 import torch
@@ -67,15 +66,6 @@ def test_cells_look_like_what_they_hold(editor, book):
     assert not any("lab-blank" in button._dom_classes for button in editor.buttons)
 
 
-def test_a_word_is_loaded_as_its_own_pattern(editor, book, tokenizer):
-    for word, name in {"heaven": " heaven", " was": " was", "<s>": "<s>"}.items():
-        editor.word.value = word
-        editor.load.click()
-        (i,) = [i for i in range(tokenizer.vocab_size) if tokenizer.tokens([i]) == [name]][:1]
-        assert torch.equal(editor.cells, book.patterns[i])
-        assert f"(id {i}), which fits all 25 visible cells" in said(editor)
-
-
 def test_the_nearest_word_and_the_runner_up_are_those_of_brute_force(editor, book, tokenizer):
     chance = torch.Generator().manual_seed(5)
     for _ in range(10):
@@ -96,20 +86,6 @@ def test_the_nearest_word_and_the_runner_up_are_those_of_brute_force(editor, boo
             assert f"{as_near} words are as near" in words and "Runner-up" not in words
         else:
             assert f"(id {order[1]}), which differs in {distances[order[1]]} of" in words
-
-
-def test_the_worst_cells_are_as_few_as_is_said(editor, book):
-    """Changing the cells that the runner-up has otherwise, as many as said, makes it as near; one fewer does not."""
-    cells = editor.cells
-    worst = int(re.search(r"After another (\d+) wrong", said(editor))[1])
-    first, second = find(cells, book).ids[:2]
-    places = (book.patterns[first] != book.patterns[second]).nonzero()[:, 0].tolist()
-    for count, as_near in ((worst - 1, False), (worst, True)):
-        damaged = cells.clone()
-        damaged[places[:count]] = book.patterns[second][places[:count]]
-        found = find(damaged, book)
-        by_id = dict(zip(found.ids, found.distances, strict=True))
-        assert (by_id[second] <= by_id[first]) == as_near
 
 
 def test_damage_is_random_seeded_and_as_much_as_asked_for(editor, book, tokenizer):
@@ -148,7 +124,7 @@ def test_the_picture_has_dots_where_a_word_differs(editor, book, tokenizer):
     assert not line.marked[:, 1].any(), "a blank cell differs from nothing"
     editor.paint(cells)
     assert editor.view.value == render(cells, book, tokenizer)
-    assert [text.get_text() for text in editor.figure().axes[0].texts] == list(line.words)
+    assert all(f">{word}<" in editor.figure().data for word in line.words)
 
 
 def test_a_text_that_is_no_token_is_told_in_place(editor):
@@ -164,16 +140,6 @@ def test_a_text_that_is_no_token_is_told_in_place(editor):
         assert torch.equal(editor.cells, before)
     editor.buttons[0].click()
     assert "role='alert'" not in editor.view.value
-
-
-def test_any_grid_and_the_last_word_by_default(tokenizer):
-    book = Codebook.random(tokenizer.vocab_size, grid=(3, 4), num_colours=8)
-    editor = GridEditor(book, tokenizer)
-    assert torch.equal(editor.cells, book.patterns[-1]) and len(editor.buttons) == 12
-    assert "lab-cell-2-3" in editor.buttons[-1]._dom_classes
-    assert editor.word.value == tokenizer.tokens([tokenizer.vocab_size - 1])[0]
-    (grid,) = [child for child in editor.children[1].children if "lab-grid" in child._dom_classes]
-    assert grid.layout.grid_template_columns.startswith("repeat(4,")
 
 
 def test_what_cannot_be_edited_is_refused(editor, book, tokenizer):

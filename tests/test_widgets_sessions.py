@@ -13,7 +13,6 @@ from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.runs import Data, Experiment
 from lab.show.widgets import Sampler
 from lab.show.widgets.sampler import draw
-from lab.show.widgets.sessions import Session, load, save
 from lab.show.widgets.voices import GIVEN, Voices
 from lab.text import BPETokenizer
 from lab.train import TrainConfig
@@ -101,13 +100,6 @@ def test_a_file_that_is_no_session_changes_nothing(sampler, tmp_path):
     assert "none.json cannot be read" in problem(sampler)
 
 
-def test_an_empty_session_can_be_saved(model, tokenizer, tmp_path):
-    path = Sampler(model, tokenizer).save(tmp_path / "s.json")
-    session = load(path)
-    assert session.texts[0].drawn == () and save(path, session) == path and load(path) == session
-    assert isinstance(session, Session)
-
-
 def test_runs_are_chosen_and_write_side_by_side(folder):
     sampler = Sampler(runs=folder, prompt="line ", seed=1)
     sampler.controls.length.value = 12
@@ -141,13 +133,6 @@ def test_a_session_of_several_runs_is_loaded_by_another_sampler(folder, tmp_path
     assert other.models.value == ("decoder", "gru")
     assert tokens(other, "gru") == tokens(sampler, "gru")
     assert [text for text in drawn_in(other.figure()) if text.startswith("gru: sample")]
-
-
-def test_a_model_and_runs_together(model, tokenizer, folder):
-    sampler = Sampler(model, tokenizer, runs=folder)
-    assert sampler.models.options == (GIVEN, "decoder", "gru") and sampler.models in sampler.children
-    alone = Sampler(model, tokenizer)
-    assert alone.models not in alone.children and alone.models.value == (GIVEN,)
 
 
 def test_runs_that_cannot_write_are_told_in_place(folder, tmp_path):

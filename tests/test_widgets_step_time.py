@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 from test_widgets import controls_of, text_of
 
-from lab.bench import STEP_PARTS, Operation, Row, Timing, fit_cost, fit_linear, operations, step_total
+from lab.bench import (
+    STEP_PARTS,
+    Operation,
+    Row,
+    StepTimes,
+    Timing,
+    fit_cost,
+    operations,
+    step_total,
+)
 from lab.nn.transformer import TransformerConfig
-from lab.show.bench import PART_COLOURS, cost, predicted, roofline, step_parts
+from lab.show.bench import PART_COLOURS, cost, roofline, step_parts
 from lab.show.widgets import StepTimeExplorer
-from lab.show.widgets.step_time import SIZES, StepState, StepTimes, render, time_figure, told
+from lab.show.widgets.step_time import SIZES, StepState, render, time_figure, told
 
 A, FLOP, BYTE = 2e-3, 1e-10, 1e-9  # seconds an iteration, an operation and a byte
 
@@ -180,19 +189,8 @@ def test_the_bars_of_a_step_are_its_shares():
     assert legend_of(made) == list(STEP_PARTS) and len(set(PART_COLOURS.values())) == len(STEP_PARTS)
 
 
-def test_the_prediction_picture_names_the_largest_miss():
-    rows = [Row({"batch": B}, (1.0 * B,)) for B in (1, 2, 4)]
-    fit = fit_linear({"sample": [1, 2, 4]}, [1.0, 2.0, 4.0])
-    assert legend_of(predicted({"a device": rows}, {"a device": fit}))[-1] == "a device: off by up to 0%"
-
-
 def test_the_still_picture_has_all_devices(explorer):
     labels = legend_of(explorer.still())
     assert any(label.startswith("a fast <device>") for label in labels)
     assert any(label.startswith("a slow one") for label in labels)
     assert set(SIZES) <= set(vars(StepState("d")))
-
-
-def test_the_figure_is_what_the_controls_ask_for(explorer):
-    explorer.device.value, explorer.width.value = "a slow one", 64
-    assert explorer.figure().axes[0].get_title(loc="left").startswith("a slow one: width 64")

@@ -7,14 +7,12 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure
+from IPython.display import SVG
 from torch import Tensor
 
 from lab.diffusion import Codebook
 from lab.show.attention import label
 from lab.show.colours import BLUE, GREEN, GREY, INK, ORANGE, PAPER, PINK, SKY, VERMILION, YELLOW
-from lab.show.plots import figure
 
 # In this order the first few are as far apart as they can be, whatever a person's colour vision.
 CELLS = (BLUE, ORANGE, INK, SKY, VERMILION, PINK, YELLOW, GREEN)
@@ -22,7 +20,6 @@ BLANK_EDGE = "#AEB4BF"  # a blank cell is paper with an edge
 SIDE, PITCH = 8.0, 9.0  # pixels: of a cell, and from one cell to the next
 LETTER, TEXT = 6.7, 11.0  # pixels: the advance and the size of the words beneath
 BETWEEN, LEADING = 9.0, 12.0  # pixels: between two grids, and below the words
-DOTS_AN_INCH = 100.0  # of the pixels above, in a figure
 
 
 @dataclass(frozen=True)
@@ -88,14 +85,8 @@ def token_lines(
     given: Sequence[bool] | None = None,
 ) -> list[TokenLine]:
     """Lines to draw from cells int64 `(S, T, n)`: a label each, words read from the grids, the same tokens given."""
-    if cells.dim() != 3 or cells.shape[-1] != codebook.num_cells or len(labels) != len(cells):
-        raise ValueError(
-            f"expected cells (S, T, {codebook.num_cells}) and S labels, got {tuple(cells.shape)} and {len(labels)}"
-        )
-    return [
-        TokenLine(line, read_words(line, codebook, tokenizer), words, given)
-        for line, words in zip(cells, labels, strict=True)
-    ]
+    both = zip(cells, labels, strict=True)
+    return [TokenLine(line, read_words(line, codebook, tokenizer), words, given) for line, words in both]
 
 
 def stages(
@@ -124,58 +115,43 @@ def stages(
     return token_lines(cells[at], codebook, tokenizer, labels, given=given)
 
 
-def lines_svg(lines: Sequence[TokenLine], codebook: Codebook, *, width: float = 900) -> str:
+def lines_svg(lines: Sequence[TokenLine], codebook: Codebook, *, width: float = 900, title: str = "") -> str:
     """The lines as one SVG on paper of its own, at most `width` pixels wide: longer lines go on below.
 
     The same token stands in the same column of every line. A screen reader hears the labels and the words.
     """
-    drawing = _Drawing(lines, codebook, width)
-    parts = []
+    drawing, head = _Drawing(lines, codebook, width), 28 if title else 0
+    parts = (
+        [f"<text x='12' y='20' font-size='15' font-weight='bold'>{html.escape(title)}</text>"]
+        if title
+        else []
+    )
+    parts.append(f"<g transform='translate(0 {head})'>")
     for colour, squares in drawing.by_colour().items():
         d = "".join(f"M{x:g} {y:g}h{SIDE:g}v{SIDE:g}h-{SIDE:g}z" for x, y in squares)
         edge = f" stroke='{BLANK_EDGE}' stroke-width='1'" if colour == PAPER else ""
         parts.append(f"<path d='{d}' fill='{colour}'{edge}/>")
-    for x, y in drawing.dots:
-        parts.append(
-            f"<circle cx='{x:g}' cy='{y:g}' r='2.2' fill='{PAPER}' stroke='{INK}' stroke-width='0.8'/>"
-        )
+    look = f"r='2.2' fill='{PAPER}' stroke='{INK}' stroke-width='0.8'"
+    parts += [f"<circle cx='{x:g}' cy='{y:g}' {look}/>" for x, y in drawing.dots]
     for x, y, length in drawing.underlines:
         parts.append(f"<path d='M{x - length / 2:g} {y:g}h{length:g}' stroke='{GREY}' stroke-width='1.5'/>")
+    looks = {True: "font-weight='bold'", False: "text-anchor='middle' font-family='ui-monospace,monospace'"}
     for x, y, words, is_label in drawing.texts:
-        look = (
-            "font-weight='bold'" if is_label else "text-anchor='middle' font-family='ui-monospace,monospace'"
-        )
-        parts.append(f"<text x='{x:g}' y='{y:g}' {look} xml:space='preserve'>{html.escape(words)}</text>")
-    told = "; ".join(f"{line.label}: {' '.join(line.words)}" for line in lines)
-    wide, high = drawing.width, drawing.height
+        text = html.escape(words)
+        parts.append(f"<text x='{x:g}' y='{y:g}' {looks[is_label]} xml:space='preserve'>{text}</text>")
+    told = html.escape("; ".join(f"{line.label}: {' '.join(line.words)}" for line in lines), quote=True)
+    wide, high = max(drawing.width, 24 + 8.5 * len(title)), drawing.height + head
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' class='lab-grids' width='{wide:.0f}' height='{high:.0f}' "
         f"viewBox='0 0 {wide:.0f} {high:.0f}' style='max-width:100%;height:auto;background:{PAPER}' role='img' "
-        f"aria-label='{html.escape(told, quote=True)}' font-family='system-ui,sans-serif' font-size='{TEXT:g}' "
-        f"fill='{INK}'><rect width='100%' height='100%' fill='{PAPER}'/>{''.join(parts)}</svg>"
+        f"aria-label='{told}' font-family='system-ui,sans-serif' font-size='{TEXT:g}' fill='{INK}'>"
+        f"<rect width='100%' height='100%' fill='{PAPER}'/>{''.join(parts)}</g></svg>"
     )
 
 
-def lines_figure(lines: Sequence[TokenLine], codebook: Codebook, title: str, *, width: float = 900) -> Figure:
-    """The same picture as `lines_svg`, as a figure with a title."""
-    drawing = _Drawing(lines, codebook, width)
-    wide, high = max(drawing.width, 24 + 10.5 * len(title)), drawing.height
-    made, ax = figure(title, "", "", size=(wide / DOTS_AN_INCH, high / DOTS_AN_INCH + 0.35))
-    for colour, squares in drawing.by_colour().items():
-        corners = [[(x, y), (x + SIDE, y), (x + SIDE, y + SIDE), (x, y + SIDE)] for x, y in squares]
-        edge = {"edgecolors": BLANK_EDGE, "linewidths": 0.7} if colour == PAPER else {"linewidths": 0}
-        ax.add_collection(PolyCollection(corners, facecolors=colour, **edge))
-    points = 72 / DOTS_AN_INCH  # a pixel
-    for x, y in drawing.dots:
-        ax.plot(x, y, "o", color=PAPER, markeredgecolor=INK, markersize=4 * points, markeredgewidth=0.6)
-    for x, y, length in drawing.underlines:
-        ax.plot([x - length / 2, x + length / 2], [y, y], color=GREY, linewidth=1.2 * points)
-    for x, y, words, is_label in drawing.texts:
-        look = {"weight": "bold"} if is_label else {"ha": "center", "family": "DejaVu Sans Mono"}
-        ax.text(x, y, words, size=TEXT * points * (1 if is_label else 0.95), parse_math=False, **look)
-    ax.set(xlim=(0, wide), ylim=(high, 0), aspect="equal")
-    ax.axis("off")
-    return made
+def lines_figure(lines: Sequence[TokenLine], codebook: Codebook, title: str, *, width: float = 900) -> SVG:
+    """The same with a title, as a picture for a notebook."""
+    return SVG(lines_svg(lines, codebook, width=width, title=title))
 
 
 class _Drawing:
@@ -183,10 +159,6 @@ class _Drawing:
 
     def __init__(self, lines: Sequence[TokenLine], codebook: Codebook, width: float):
         self.colours = (*cell_colours(codebook.num_colours), PAPER)
-        if not lines:
-            raise ValueError("there is no line to draw: give one at least")
-        for line in lines:
-            _check(line, codebook)
         self.rows, self.columns = codebook.grid
         self.squares: list[tuple[float, float, int]] = []  # left, top, colour
         self.dots: list[tuple[float, float]] = []
@@ -240,18 +212,3 @@ class _Drawing:
                 row, x = row + 1, 12.0
             yield row, x, place
             x += slots[place]
-
-
-def _check(line: TokenLine, codebook: Codebook) -> None:
-    T, n, K = len(line.words), codebook.num_cells, codebook.num_colours
-    if not T or tuple(line.cells.shape) != (T, n):
-        raise ValueError(
-            f"{T} words need cells ({T}, {n}), one token at least; got {tuple(line.cells.shape)}"
-        )
-    if line.cells.min() < 0 or line.cells.max() > K:
-        raise ValueError(
-            f"cells hold the colours 0 .. {K - 1}, or {K} for blank; got "
-            f"{int(line.cells.min())} to {int(line.cells.max())}"
-        )
-    if line.given is not None and len(line.given) != T:
-        raise ValueError(f"given needs a bool for each of the {T} tokens, got {len(line.given)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import ipywidgets as widgets
 import torch
-from matplotlib.figure import Figure
+from IPython.display import SVG
 from torch import Tensor
 
 from lab.decode import Sampling
@@ -200,32 +200,20 @@ class DenoisingViewer(Explorer):
     def settings(self) -> DenoisingSettings:
         return self.held(DenoisingSettings)
 
-    def figure(self, at: Sequence[int] | None = None, *, width: float = 900) -> Figure:
+    def figure(self, at: Sequence[int] | None = None, *, width: float = 900) -> SVG:
         """Some steps of the line, one above the other: the picture where nothing can be moved.
 
-        `at` are the steps, by default the first, the last and three between; `width` is at most so many pixels (at 100
-        an inch), longer lines go on below. Raises ValueError when nothing was
-        written, or a step was not made.
+        `at` are the steps, by default the first, the last and three between; `width` is at most so many pixels, longer
+        lines go on below. Raises ValueError when nothing was written, or a step was not made.
         """
-        if width < 160:
-            raise ValueError(f"a line of grids needs a width of 160 pixels or more, got {width}")
         if self.written is None:
             raise ValueError(f"nothing was written: {self.problem}")
-        title = f"{self.model.config.noise} noise, {len(self.written.cells) - 1} steps: {self._text(-1)}"
-        lines = stages(
-            self.written.cells,
-            self.codebook,
-            self.tokenizer,
-            at=at,
-            times=self.written.times,
-            given=self.written.given,
-        )
-        fitting = min(80, int(width / 10.5) - 3)  # letters; a longer title would widen the figure
+        made, last = self.written, len(self.written.cells) - 1
+        title = f"{self.model.config.noise} noise, {last} steps: {text_at(made, self.codebook, self.tokenizer, last)}"
+        fitting = min(80, int(width / 10.5) - 3)  # letters; a longer title would widen the picture
         title = title if len(title) < fitting else f"{title[: fitting - 2]}…"
+        lines = stages(made.cells, self.codebook, self.tokenizer, at=at, times=made.times, given=made.given)
         return lines_figure(lines, self.codebook, title, width=width)
-
-    def _text(self, stage: int) -> str:
-        return text_at(self.written, self.codebook, self.tokenizer, stage)
 
     def drawn(self) -> str:
         return render(self.written, self.codebook, self.tokenizer, self.stage.value)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import ipywidgets as widgets
 import torch
-from matplotlib.figure import Figure
+from IPython.display import SVG
 from torch import Tensor
 
 from lab.diffusion import Codebook
@@ -165,13 +165,10 @@ class GridEditor(Explorer):
         self.problem = ""
         self.redraw()
 
-    def figure(self) -> Figure:
+    def figure(self) -> SVG:
         """What is painted beside the nearest word and the runner-up: the picture where nothing can be clicked."""
-        return lines_figure(
-            compared(self._cells, self.codebook, self.tokenizer),
-            self.codebook,
-            "A grid, and the nearest words",
-        )
+        lines = compared(self._cells, self.codebook, self.tokenizer)
+        return lines_figure(lines, self.codebook, "A grid, and the nearest words")
 
     def _button(self, i: int) -> widgets.Button:
         row, column = divmod(i, self.codebook.grid[1])

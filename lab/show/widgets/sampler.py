@@ -23,6 +23,13 @@ from lab.show.widgets.voices import Voices
 from lab.show.widgets.writing import Draft, Settings, draw, prompt_ids
 
 __all__ = ["Sampler", "Settings", "draw", "drawn_tokens"]
+TOLD = (
+    ValueError,
+    OSError,
+    IndexError,
+    RuntimeError,
+    TypeError,
+)  # the last three are those of a filter from outside
 COLUMNS = "repeat(auto-fit, minmax(20rem, 1fr))"
 
 
@@ -177,7 +184,7 @@ class Sampler(Explorer):
             self.problem = self.saying.value = ""
             try:
                 action()
-            except (ValueError, OSError) as error:
+            except TOLD as error:
                 self.problem = str(error)
                 self._show()
 
@@ -201,7 +208,7 @@ class Sampler(Explorer):
                     next(one)
                 except StopIteration:
                     writing.remove(one)
-                except ValueError as error:
+                except TOLD as error:
                     self.problem = str(error)
                     return
                 yield
@@ -259,6 +266,6 @@ class Sampler(Explorer):
                 heading = self._where(place).capitalize() + ":"
                 heading = f"{voice}. {heading}" if len(self.voices.names) > 1 else heading
                 parts.append(next_html(step, draft.tokenizer, heading))
-        except ValueError as error:
+        except TOLD as error:
             parts.append(alert(str(error)))
         self.next_token.value = page(*parts)
