@@ -25,19 +25,23 @@ import tyro
 
 import lab.text
 from lab.bench import machine
-from lab.data import join_lines, random_windows
-from lab.data.batch import Batch
-from lab.diffusion.bound import score_bound
-from lab.diffusion.codebook import Codebook
-from lab.diffusion.denoiser import Denoiser, DenoiserConfig
-from lab.diffusion.lines import LineLengths, line_batches
-from lab.diffusion.losses import diffusion_loss
-from lab.diffusion.noise import Absorbing, Uniform
+from lab.data import Batch, join_lines, random_windows
+from lab.diffusion import (
+    Absorbing,
+    Codebook,
+    Denoiser,
+    DenoiserConfig,
+    LineLengths,
+    Uniform,
+    diffusion_loss,
+    line_batches,
+    score_bound,
+)
 from lab.files import write_atomic
-from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.score import Score, next_token_loss, score_lines
+from lab.nn import DecoderOnlyTransformer, TransformerConfig
+from lab.score import Score, score_lines
 from lab.text import BPETokenizer
-from lab.train import TrainConfig, train
+from lab.train import Loss, Step, TrainConfig, next_token_loss, train
 
 RESULTS = Path(__file__).parent / "results"
 SIDES = ("autoregressive", "token", "cell", "uniform")
@@ -91,16 +95,16 @@ def autoregressive(text: Text, s: Settings) -> tuple[torch.nn.Module, Iterator[B
 
 
 def denoiser(side: str, text: Text, s: Settings) -> tuple[Denoiser, Iterator[Batch]]:
+    stack = TransformerConfig(
+        text.tokenizer.vocab_size, 192, s.width, s.layers, num_heads=4, feed_forward=4 * s.width
+    )
+    uniform = side == "uniform"
     config = DenoiserConfig(
-        text.tokenizer.vocab_size,
-        noise="uniform" if side == "uniform" else "absorbing",
+        stack,
+        noise="uniform" if uniform else "absorbing",
         reads="words",
-        time_input=side == "uniform",
+        time_input=uniform,
         neighbours=s.neighbours,
-        context=192,
-        width=s.width,
-        num_layers=s.layers,
-        feed_forward=4 * s.width,
     )
     generator = torch.Generator().manual_seed(s.seed)
     model = Denoiser(config, Codebook.linear(text.tokenizer.vocab_size))
@@ -119,11 +123,13 @@ def run(side: str, text: Text, s: Settings) -> dict:
         noise = Uniform() if side == "uniform" else Absorbing()
         granularity = "token" if side == "token" else "cell"
         times = "uniform" if side == "token" else "informative"
-        chance = torch.Generator().manual_seed(s.seed + 1)
-        loss = diffusion_loss(noise, chance, granularity=granularity, times=times)
+
+        def loss(model: Denoiser, batch: Batch, step: Step) -> Loss:
+            return diffusion_loss(model, batch, noise, step.rng, granularity=granularity, times=times)
+
     read: list[int] = []
     began = time.process_time()
-    for step in train(model, counted(batches, read), loss, training):
+    for step in train(model, counted(batches, read), loss, training, seed=s.seed):
         if step.step % max(1, s.steps // 20) == 0:
             print(
                 f"  {side:15} step {step.step:5}, {step.seconds:6.0f} s, loss {step.loss:.3f} nats",
