@@ -1,7 +1,5 @@
 """The hand-written layers against torch's autograd, in float64, over drawn shapes and every kind of mask."""
 
-import doctest
-import importlib
 import math
 import subprocess
 import sys
@@ -15,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab import scratch
 from lab.data import masks
 from lab.scratch import Linear, MultiHeadAttention, ScaledDotProductAttention, Softmax
 
@@ -149,15 +146,6 @@ def test_attention_is_torchs(leading, L, S, E, Ev, seed, data):
     assert not gradients[1][unseen].any() and not gradients[2][unseen].any()
 
 
-def test_attention_takes_the_masks_of_the_house():
-    rng = np.random.default_rng(0)
-    q, k, v = rng.standard_normal((3, 2, 3, 6, 4))  # N, H, T, E
-    ids = torch.tensor([[0, 0, 1, 1, 1, -1], [-1, 0, 0, 0, 0, 0]])
-    for mask in (masks.causal(6), masks.padding([6, 2], 6), masks.documents(ids), masks.sliding(6, 2)):
-        expected = torch_attention(*map(torch.tensor, (q, k, v)), mask.numpy())
-        assert_same(ScaledDotProductAttention().forward(q, k, v, mask.numpy()), expected)
-
-
 def test_float32_stays_float32():
     q = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
     layer = ScaledDotProductAttention()
@@ -266,26 +254,6 @@ def test_multi_head_is_torchs_module(num_heads, kind):
         assert_same(found[f"output.{kind_of}"], getattr(theirs.out_proj, kind_of).grad)
 
 
-def test_dimensions_between_share_the_rows_mask():
-    rng = np.random.default_rng(0)
-    layer = MultiHeadAttention(4, 2, rng)
-    x = rng.standard_normal((2, 3, 5, 4))
-    how = {"key_padding_mask": rng.random((2, 5)) < 0.7, "attention_mask": rng.random((2, 5, 5)) < 0.7}
-    together = layer.forward(x, x, x, **how)
-    for m in range(3):
-        assert_same(together[:, m], layer.forward(x[:, m], x[:, m], x[:, m], **how))
-
-
-def test_heads_are_slices_of_the_channels():
-    layer = MultiHeadAttention(6, 3, np.random.default_rng(0))
-    x = np.arange(2.0 * 5 * 4 * 6).reshape(2, 5, 4, 6)
-    split = layer._split_heads(x)
-    assert split.shape == (2, 5, 3, 4, 2)
-    for head in range(3):
-        assert np.array_equal(split[:, :, head], x[..., 2 * head : 2 * head + 2])
-    assert np.array_equal(layer._concat_heads(split), x)
-
-
 def test_who_sees_nothing_gets_the_bias_of_the_output():
     layer = MultiHeadAttention(4, 2, np.random.default_rng(0))
     x = np.ones((2, 3, 4))
@@ -352,51 +320,45 @@ def attention(query=(2, 3, 4), key=(2, 5, 4), value=(2, 5, 6), mask=None):
     return ScaledDotProductAttention().forward(ones(query), ones(key), ones(value), mask)
 
 
-@pytest.mark.parametrize(
-    "call, said",
-    [
-        (lambda: Linear(0, 2, rng), "in_features .* at least 1, got 0"),
-        (lambda: Linear(2, 2.5, rng), "out_features .* at least 1, got 2.5"),
-        (lambda: Linear(2, 2, 0), r"rng must be a generator such as np.random.default_rng\(0\), got 0"),
-        (lambda: Linear(2, 2, rng).forward(ones((4, 3))), r"\(4, 3\), expected \(\.\.\., 2\)"),
-        (lambda: Linear(2, 2, rng).forward(np.ones((4, 2), int)), "x must be .* floating point .* got int64"),
-        (lambda: Linear(2, 2, rng).forward([[1.0, 2.0]]), r"got list: np.asarray\(x"),
-        (lambda: Softmax().forward(torch.ones(2)), "got Tensor"),
-        (lambda: Softmax(2).forward(ones((4, 3))), r"dim = 2 .* shape \(4, 3\): choose -2 .. 1"),
-        (lambda: Softmax().forward(ones((3, 3)), np.tri(3)), "mask must be .* bool, .*; got float64"),
-        (lambda: Softmax().forward(ones((3, 3)), masks.causal(3)), r"got Tensor: .* `mask.numpy\(\)`"),
-        (lambda: Softmax().forward(ones((3,)), eye), r"\(3, 3\) does not broadcast to .* = \(3,\)"),
-        (lambda: attention(query=(3,)), r"query \(3,\), key \(2, 5, 4\), .* at least two dimensions"),
-        (lambda: attention(query=(3, 3, 4)), r"query \(3, 3, 4\), key \(2, 5, 4\), .* N, ..., H differ"),
-        (lambda: attention(query=(2, 3, 5)), r"query \(2, 3, 5\), key \(2, 5, 4\).* E must be one width"),
-        (lambda: attention(query=(2, 3, 0), key=(2, 5, 0)), "E must be one width, at least 1"),
-        (lambda: attention(value=(2, 4, 6)), r"value \(2, 4, 6\): .* each of the S keys needs its value"),
-        (lambda: attention(mask=eye), r"\(3, 3\) does not broadcast to \(N, ..., H, L, S\) = \(2, 3, 5\)"),
-        (lambda: attention(mask=ones((3, 5))), "mask must be .* bool, .*; got float64"),
-        (lambda: attention(mask=np.ones((4, 1, 3, 5), bool)), r"\(4, 1, 3, 5\) does not broadcast"),
-        (lambda: ScaledDotProductAttention().weights, "no weights yet: call forward first"),
-        (lambda: MultiHeadAttention(5, 2, rng), r"embed_dim = 5 .* num_heads = 2 .*: try embed_dim = 6"),
-        (lambda: MultiHeadAttention(4, 0, rng), "num_heads .* at least 1, got 0"),
-        (lambda: multi_head(query=(3, 4)), r"query \(3, 4\), .* x\[None\] gives it one"),
-        (lambda: multi_head(query=(2, 3, 6)), r"\(2, 3, 6\).* expected query \(N, ..., L, 4\).* embed_dim"),
-        (lambda: multi_head(query=(1, 3, 4)), r"query \(1, 3, 4\), key \(2, 5, 4\).* N, ... differ"),
-        (lambda: multi_head(value=(2, 3, 4)), r"value \(2, 3, 4\): .* each of the S keys needs its value"),
-        (
-            lambda: multi_head(key_padding_mask=np.ones((3, 5), bool)),
-            r"key_padding_mask has shape \(3, 5\), expected \(N, S\) = \(2, 5\)",
-        ),
-        (lambda: multi_head(key_padding_mask=ones((2, 5))), "key_padding_mask must be .* bool.* got float64"),
-        (
-            lambda: multi_head(attention_mask=np.ones((2, 1, 3, 5), bool)),
-            r"\(2, 1, 3, 5\), expected \(L, S\) = \(3, 5\) or \(N, L, S\) = \(2, 3, 5\): .* mask\[:, 0\]",
-        ),
-        (lambda: multi_head(attention_mask=np.ones((5, 3), bool)), r"attention_mask has shape \(5, 3\)"),
-        (lambda: multi_head(attention_mask=np.ones((3, 5), int)), "attention_mask must be .* got int64"),
-    ],
-)
-def test_bad_input_is_named(call, said):
-    with pytest.raises(ValueError, match=said):
-        call()
+REFUSALS = {
+    "in_features": lambda: Linear(0, 2, rng),
+    "out_features": lambda: Linear(2, 2.5, rng),
+    "rng": lambda: Linear(2, 2, 0),
+    r"\(4, 3\)": lambda: Linear(2, 2, rng).forward(ones((4, 3))),
+    "x .* int64": lambda: Linear(2, 2, rng).forward(np.ones((4, 2), int)),
+    "x .* list": lambda: Linear(2, 2, rng).forward([[1.0, 2.0]]),
+    "x .* Tensor": lambda: Softmax().forward(torch.ones(2)),
+    "dim = 2": lambda: Softmax(2).forward(ones((4, 3))),
+    "mask .* float64": lambda: Softmax().forward(ones((3, 3)), np.tri(3)),
+    "mask .* Tensor": lambda: Softmax().forward(ones((3, 3)), masks.causal(3)),
+    r"mask .* \(3, 3\) .* \(3,\)": lambda: Softmax().forward(ones((3,)), eye),
+    r"query \(3,\)": lambda: attention(query=(3,)),
+    r"query \(3, 3, 4\)": lambda: attention(query=(3, 3, 4)),
+    r"query \(2, 3, 5\)": lambda: attention(query=(2, 3, 5)),
+    r"query \(2, 3, 0\)": lambda: attention(query=(2, 3, 0), key=(2, 5, 0)),
+    r"value \(2, 4, 6\)": lambda: attention(value=(2, 4, 6)),
+    r"mask .* \(3, 3\) .* \(2, 3, 5\)": lambda: attention(mask=eye),
+    r"mask .*float64": lambda: attention(mask=ones((3, 5))),
+    r"mask .* \(4, 1, 3, 5\)": lambda: attention(mask=np.ones((4, 1, 3, 5), bool)),
+    "weights": lambda: ScaledDotProductAttention().weights,
+    "embed_dim = 5": lambda: MultiHeadAttention(5, 2, rng),
+    "num_heads": lambda: MultiHeadAttention(4, 0, rng),
+    r"query \(3, 4\)": lambda: multi_head(query=(3, 4)),
+    r"query \(2, 3, 6\)": lambda: multi_head(query=(2, 3, 6)),
+    r"query \(1, 3, 4\)": lambda: multi_head(query=(1, 3, 4)),
+    r"value \(2, 3, 4\)": lambda: multi_head(value=(2, 3, 4)),
+    r"key_padding_mask .* \(3, 5\)": lambda: multi_head(key_padding_mask=np.ones((3, 5), bool)),
+    "key_padding_mask .* float64": lambda: multi_head(key_padding_mask=ones((2, 5))),
+    r"attention_mask .* \(2, 1, 3, 5\)": lambda: multi_head(attention_mask=np.ones((2, 1, 3, 5), bool)),
+    r"attention_mask .* \(5, 3\)": lambda: multi_head(attention_mask=np.ones((5, 3), bool)),
+    "attention_mask .* int64": lambda: multi_head(attention_mask=np.ones((3, 5), int)),
+}
+
+
+@pytest.mark.parametrize("about", REFUSALS)
+def test_refusals(about):
+    with pytest.raises(ValueError, match=about):
+        REFUSALS[about]()
 
 
 @pytest.mark.parametrize(
@@ -410,28 +372,17 @@ def test_bad_input_is_named(call, said):
     ids=lambda value: type(value).__name__,
 )
 def test_backward_needs_a_forward_and_a_gradient_that_fits(layer, inputs):
-    name = type(layer).__name__
-    with pytest.raises(ValueError, match=f"{name}.backward .* call forward first"):
+    with pytest.raises(ValueError, match="forward first"):
         layer.backward(ones((2, 3, 4)))
     layer.forward(*[ones((2, 3, 4))] * inputs)
-    with pytest.raises(ValueError, match=rf"\(3, 4\), the latest output of {name} has \(2, 3, 4\)"):
-        layer.backward(ones((3, 4)))
-    with pytest.raises(ValueError, match=r"grad_output must be .* floating point .* got int64"):
-        layer.backward(np.ones((2, 3, 4), int))
+    for wrong in (ones((3, 4)), np.ones((2, 3, 4), int)):
+        with pytest.raises(ValueError, match="grad_output"):
+            layer.backward(wrong)
 
 
 def test_no_torch_is_needed():
     script = "import sys, lab.scratch; assert 'torch' not in sys.modules, 'torch is imported'"
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-@pytest.mark.parametrize(
-    "name", ["layer", "linear", "softmax", "attention", "multi_head", "gradient_check", None]
-)
-def test_the_examples_in_the_docstrings_hold(name):
-    module = importlib.import_module(f"lab.scratch.{name}") if name else scratch
-    failed, attempted = doctest.testmod(module)
-    assert failed == 0 and (attempted > 0 or name == "layer")
 
 
 def test_one_query_by_plain_arithmetic():
