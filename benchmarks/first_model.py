@@ -18,12 +18,11 @@ from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.score import (
     COMPRESSORS,
     compressed_bits_per_char,
-    next_token_loss,
     score_lines,
     unigram_bits_per_char,
 )
 from lab.text import BPETokenizer
-from lab.train import TrainConfig, train
+from lab.train import TrainConfig, next_token_loss, train
 
 RESULT = Path(__file__).parent / "results" / "first_model.json"
 

@@ -40,9 +40,9 @@ from lab.data.batch import Batch
 from lab.files import write_atomic
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.score import next_token_loss, score_lines
+from lab.score import score_lines
 from lab.text import BPETokenizer
-from lab.train import TrainConfig, train
+from lab.train import TrainConfig, next_token_loss, train
 
 RESULT = Path(__file__).parent / "results" / "training.json"
 

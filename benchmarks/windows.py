@@ -92,7 +92,7 @@ def measure_memory(lines: list[list[int]]) -> dict[str, float]:
     return {
         "held": held,
         "peak_while_batching": peak,
-        "limit": 1.2 * windows.ids.nbytes + 16 * windows.num_lines,
+        "limit": 1.2 * windows.ids.nbytes + 16 * (len(windows.offsets) - 1),
         "ids": windows.ids.nbytes,
         "every_window_stored": len(windows) * CONTEXT * 2 * 8,
     }

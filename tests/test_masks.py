@@ -71,7 +71,7 @@ def test_combine_is_logical_and(data):
 
 def test_masks_are_built_once_and_combine_gives_a_new_one():
     assert masks.causal(9) is masks.causal(9, "cpu") is masks.causal(9, torch.device("cpu"))
-    assert masks.sliding(9, 3) is masks.sliding(9, 3) and masks.prefix(9, 3) is masks.prefix(9, 3)
+    assert masks.sliding(9, 3) is masks.sliding(9, 3)
     assert masks.sliding(9, 50) is masks.causal(9), "wider than the row is plainly causal"
     masks.combine(masks.causal(9)).zero_()
     assert torch.equal(masks.causal(9), torch.ones(9, 9).tril().bool())
@@ -79,7 +79,7 @@ def test_masks_are_built_once_and_combine_gives_a_new_one():
 
 def test_a_mask_first_asked_for_while_decoding_can_be_trained_with():
     with torch.inference_mode():
-        made = masks.causal(13), masks.prefix(13, 2), masks.sliding(13, 4)
+        made = masks.causal(13), masks.sliding(13, 4)
     q = torch.randn(1, 2, 13, 4, requires_grad=True)
     for mask in made:
         attend(q, q, q, mask).sum().backward()

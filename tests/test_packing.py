@@ -115,7 +115,7 @@ def test_best_fit_leaves_hardly_any_padding_in_rows_of_the_king_james_text():
 
 
 def test_the_loader_yields_every_row_and_keeps_documents_apart_when_asked_to():
-    packed = pack(LINES, 9, split_long=False)
+    packed = pack(LINES, 9)
     batches = list(packed.loader(2, isolate=True))
     assert [len(batch.ids) for batch in batches] == [2, 1]
     for name in ("ids", "targets", "document_ids", "positions"):
@@ -129,7 +129,6 @@ def test_the_loader_yields_every_row_and_keeps_documents_apart_when_asked_to():
     "change, about",
     [
         ({"row_length": 0}, "row_length"),
-        ({"row_length": 8, "split_long": False}, "document 2 .* 9 tokens"),
         ({"strategy": "worst_fit"}, "strategy"),
         ({"pad_id": -1}, "pad_id"),
         ({"lines": []}, "lines"),

@@ -50,7 +50,7 @@ def model(request):
 
 @pytest.fixture(params=["in_order", "best_fit"])
 def packed(request):
-    return pack(LINES, CONTEXT, request.param, split_long=False)
+    return pack(LINES, CONTEXT, request.param)
 
 
 def logits_and_gradients(model, rows):

@@ -77,10 +77,6 @@ class LineWindows(Dataset):
         """All that is held, in bytes: the ids once, and two numbers a line."""
         return self.ids.nbytes + self.offsets.nbytes + self._windows_until.nbytes
 
-    @property
-    def num_lines(self) -> int:
-        return len(self.offsets) - 1
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """One window: `x` and `y`, int64 `(T,)`. Negative indices count from the end."""
         x, y = self._pairs(np.array([index + len(self) if index < 0 else index]))

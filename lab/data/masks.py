@@ -46,8 +46,8 @@ def sliding(T: int, width: int, device: Device = None) -> Tensor:
 def prefix(T: int, n: int | Ints, device: Device = None) -> Tensor:
     """The first `n` positions see one another, both ways; the rest is causal.
 
-    One number gives `(T, T)`, shared like `causal`: do not write to it. A number for each row of the
-    batch, `(B,)`, gives `(B, 1, T, T)`. Raises ValueError unless every n is in 0 .. T.
+    One number gives `(T, T)`, a number for each row of the batch, `(B,)`, gives `(B, 1, T, T)`.
+    Raises ValueError unless every n is in 0 .. T.
     Source: Raffel et al. 2020, T5, figure 4 ("prefix language model").
 
     >>> prefix(3, n=2).int().tolist()
@@ -55,11 +55,11 @@ def prefix(T: int, n: int | Ints, device: Device = None) -> Tensor:
     """
     check_whole(1, T=T)
     if isinstance(n, Integral):
-        _check_range("n", torch.tensor([int(n)]), T)
-        return _prefix(T, int(n), torch.device(device or "cpu"))
-    n = _whole_numbers("n", n, device, "B,")
+        n = torch.tensor(n, device=device)
+    else:
+        n = _whole_numbers("n", n, device, "B,").view(-1, 1, 1, 1)
     _check_range("n", n, T)
-    return causal(T, n.device) | (torch.arange(T, device=n.device) < n.view(-1, 1, 1, 1))
+    return causal(T, n.device) | (torch.arange(T, device=n.device) < n)
 
 
 def padding(lengths: Ints, T: int, device: Device = None) -> Tensor:
@@ -184,14 +184,6 @@ def _band(T: int, width: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # else a mask first asked for while decoding could not be trained with
         ones = torch.ones(T, T, dtype=torch.bool, device=device)
         return ones.tril().triu(1 - width)
-
-
-@lru_cache(maxsize=64)
-def _prefix(T: int, n: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        mask = _band(T, T, device).clone()
-        mask[:, :n] = True
-        return mask
 
 
 def _check_range(name: str, values: Tensor, T: int) -> None:

@@ -74,7 +74,6 @@ def pack(
     lines: Iterable[Sequence[int]],
     row_length: int,
     strategy: str = "in_order",
-    split_long: bool = True,
     pad_id: int = 0,
     generator: torch.Generator | None = None,
 ) -> Packed:
@@ -95,7 +94,7 @@ def pack(
     ([[0, 0, 0, 0, 2, 2], [1, 1, 1, -1, -1, -1]], [[0, 1, 2, 3, 0, 1], [0, 1, 2, 0, 0, 0]])
 
     Raises ValueError for no or empty documents, ids that are not whole numbers from 0 up, a row length
-    below 1, an unknown strategy, and a document longer than a row where `split_long` is False.
+    below 1, and an unknown strategy.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"unknown strategy {strategy!r}: use one of {list(STRATEGIES)}")
@@ -103,12 +102,6 @@ def pack(
     check_whole(0, pad_id=pad_id)
     ids, offsets = flatten(lines)
     document, begin, length = _pieces(offsets, row_length)
-    if not split_long and len(document) > len(offsets) - 1:
-        longest = int(np.diff(offsets).argmax())
-        raise ValueError(
-            f"document {longest} has {np.diff(offsets)[longest]} tokens, more than a row of {row_length}: "
-            "use longer rows, or split_long=True"
-        )
     if generator is not None:
         rank = torch.randperm(len(offsets) - 1, generator=generator).numpy()
         order = np.argsort(rank[document], kind="stable")  # the pieces of a document stay in their order

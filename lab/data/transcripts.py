@@ -22,9 +22,6 @@ class Transcripts(Dataset):
     of their names, never unpickled) or of `.txt` files, or the texts themselves. Texts of nothing but
     white space are left out of a folder, an empty one among texts is `<s> </s>`.
 
-    `num_chars` and `num_tokens` are what a score is divided by, counted as `lab.score.score_lines` does: one
-    newline and one `</s>` a text.
-
     >>> from lab.text import CharTokenizer
     >>> texts = ["AB", "B"]
     >>> transcripts = Transcripts(texts, CharTokenizer.train(texts))
@@ -33,8 +30,6 @@ class Transcripts(Dataset):
     ([2, 5, 6], [5, 6, 3])
     >>> transcripts.collate_fn([transcripts[0], transcripts[1]]).targets.tolist()
     [[5, 6, 3], [6, 3, -100]]
-    >>> transcripts.num_chars, transcripts.num_tokens
-    (5, 5)
 
     Raises ValueError where there is no text.
     """
@@ -49,16 +44,6 @@ class Transcripts(Dataset):
 
     def __len__(self) -> int:
         return len(self.texts)
-
-    @property
-    def num_chars(self) -> int:
-        """All characters, and one newline a text."""
-        return sum(map(len, self.texts)) + len(self.texts)
-
-    @property
-    def num_tokens(self) -> int:
-        """All that is to be predicted: every token but `<s>`."""
-        return len(self._ids) - len(self)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """What the model reads, begun by `<s>`, and what it should say, ended by `</s>`."""

@@ -32,11 +32,6 @@ class Drawn:
     def probability(self) -> float:
         return math.exp(self.log_probability)
 
-    @property
-    def removed(self) -> float:
-        """The probability of all tokens that the filters removed."""
-        return max(0.0, 1.0 - self.kept)
-
 
 def generate(
     model: Model,

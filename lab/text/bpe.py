@@ -46,7 +46,8 @@ class BPETokenizer:
             setattr(self, f"{role}_id", self.layout.roles.get(role))
         self._names = {i: name for name, i in self.layout.special.items()}
         self._bytes = self.layout.spell_out(self.merges)
-        self._vocab_size = 1 + max(chain(self._names, self._bytes))
+        # Special tokens, bytes and merges together; with gaps in an imported file, the highest id + 1.
+        self.vocab_size = 1 + max(chain(self._names, self._bytes))
         whole = {data: i for i, data in self._bytes.items()} if self.layout.whole_words else {}
         ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._split = splitter(pattern)
@@ -82,11 +83,6 @@ class BPETokenizer:
                 stacklevel=2,
             )
         return tokenizer
-
-    @property
-    def vocab_size(self) -> int:
-        """Special tokens, bytes and merges together; with gaps in an imported file, the highest id + 1."""
-        return self._vocab_size
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """The ids of `text`, without `<s>` and `</s>`.

@@ -13,9 +13,8 @@ from tqdm import tqdm
 from lab.files import sha256_bytes, write_atomic
 from lab.text.corpus import CorpusError
 
+# How long a silent host is waited for; short, so that falling back to an offline corpus is quick.
 CONNECT_SECONDS = 10
-"""How long a silent host is waited for; short, so that falling back to an offline corpus is quick."""
-
 _CHUNK_BYTES = 1 << 16
 
 

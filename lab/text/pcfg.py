@@ -16,8 +16,8 @@ from itertools import accumulate
 
 import numpy as np
 
+# For each symbol its rules: (weight, what it is rewritten to). What is no key of the dict is a word.
 Rules = dict[str, list[tuple[float, tuple[str, ...]]]]
-"""For each symbol its rules: (weight, what it is rewritten to). What is no key of the dict is a word."""
 
 _DRAWS_AT_ONCE = 4096
 
@@ -41,11 +41,8 @@ class Grammar:
     @cached_property
     def probabilities(self) -> dict[str, list[float]]:
         """For each symbol the probabilities of its rules, in order."""
-        probabilities = {}
-        for symbol, rules in self.rules.items():
-            total = sum(weight for weight, _ in rules)
-            probabilities[symbol] = [weight / total for weight, _ in rules]
-        return probabilities
+        totals = {symbol: sum(weight for weight, _ in rules) for symbol, rules in self.rules.items()}
+        return {s: [weight / totals[s] for weight, _ in rules] for s, rules in self.rules.items()}
 
     @cached_property
     def first(self) -> dict[str, list[set[str]]]:

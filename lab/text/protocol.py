@@ -27,10 +27,7 @@ class Tokenizer(Protocol):
     bos_id: int | None
     eos_id: int | None
     mask_id: int | None
-
-    @property
-    def vocab_size(self) -> int:
-        """How many ids there are, special tokens included: the rows of an embedding table."""
+    vocab_size: int  # how many ids there are, special tokens included: the rows of an embedding table
 
     @classmethod
     def train(cls, lines: Iterable[str], **settings) -> Self:

@@ -1,6 +1,6 @@
 """What CharTokenizer and WordTokenizer share: a list of strings, whose places are the ids."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Self
 
 from lab.text import protocol
@@ -14,25 +14,19 @@ class TableTokenizer:
     """
 
     kind: ClassVar[str]
+    split: ClassVar[
+        Callable[[str], list[str]]
+    ]  # text into the strings that are looked up; joined they are the text
     pad_id, unk_id, bos_id, eos_id, mask_id = range(len(SPECIAL_TOKENS))
 
     def __init__(self, vocabulary: Iterable[str]):
         self.vocabulary = tuple(vocabulary)
+        self.vocab_size = len(SPECIAL_TOKENS) + len(self.vocabulary)
         self._ids = {entry: len(SPECIAL_TOKENS) + i for i, entry in enumerate(self.vocabulary)}
         if len(self._ids) < len(self.vocabulary) or any(self.split(entry) != [entry] for entry in self._ids):
             raise ValueError(
                 f"a {self.kind} vocabulary has each entry once, each of which is one {self.kind}"
             )
-
-    @staticmethod
-    def split(text: str) -> list[str]:
-        """Cut text into the strings that are looked up; joined again they are the text."""
-        raise NotImplementedError
-
-    @property
-    def vocab_size(self) -> int:
-        """Special tokens and vocabulary together."""
-        return len(SPECIAL_TOKENS) + len(self.vocabulary)
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`; what is not in the vocabulary becomes `<unk>`."""
