@@ -20,8 +20,7 @@ import torch
 
 from lab.bench import machine, measure_together
 from lab.files import write_atomic
-from lab.speech.audio import Audio
-from lab.speech.features import FeatureSpec, log_mel
+from lab.speech import Audio, FeatureSpec, log_mel
 
 UTTERANCES = 60
 LEAST, GOAL = 1000, 3000  # audio seconds a second

@@ -20,10 +20,8 @@ import tyro
 from lab import runs
 from lab.bench import machine
 from lab.files import write_atomic
-from lab.runs.recipes import usual_speech
-from lab.speech.folders import SAMPLE_SPEC, folder_corpus, sample_folder
-from lab.speech.score import cer, wer
-from lab.speech.transcribe import transcribe
+from lab.speech import cer, folder_corpus, sample_folder, transcribe, usual_speech, wer
+from lab.speech.folders import SAMPLE_SPEC
 
 RESULT = Path(__file__).parent / "results" / "speech_people.json"
 CORPUS, UTTERANCES = "kjv", 16_000
@@ -38,14 +36,14 @@ class Settings:
     threads: int = 1
 
 
-def plan(steps: int) -> runs.Plan:
+def experiment(steps: int) -> runs.Experiment:
     small, usual = usual_speech("easy"), usual_speech("clauses", CORPUS)
-    material = replace(usual.objective.material, train=UTTERANCES, features=SAMPLE_SPEC)
+    script = replace(usual.objective.script, train=UTTERANCES, features=SAMPLE_SPEC)
     return replace(
         usual,
         model=small.model,
         training=replace(usual.training, steps=steps),
-        objective=replace(usual.objective, material=material),
+        objective=replace(usual.objective, script=script),
     )
 
 
@@ -53,8 +51,8 @@ def main(settings: Settings) -> bool:
     torch.set_num_threads(settings.threads)
     if (folder := sample_folder()) is None:
         raise SystemExit("no real sample at hand: LAB_MIRROR must name a folder with hw4_subset in it")
-    run = runs.get_or_train(plan(settings.steps), settings.folder, name="speech-for-people")
-    people, synthetic = folder_corpus(folder), runs.prepare(run.experiment).speech
+    run = runs.get_or_train(experiment(settings.steps), settings.folder, name="speech-for-people")
+    people, synthetic = folder_corpus(folder), run.experiment.objective.material(run.experiment).speech
     spoken = {
         "synthesiser, held out": synthetic.test,
         "people, reading": (*people.train, *people.validation),
@@ -71,8 +69,8 @@ def main(settings: Settings) -> bool:
         "corpus": CORPUS,
         "machine": machine(),
         "rows": rows,
-        "steps": run.training_state.step,
-        "training_seconds": run.training_state.seconds,
+        "steps": run.state.step,
+        "training_seconds": run.state.seconds,
         "parameters": run.model.num_parameters,
         "experiment": run.experiment.to_json(),
     }

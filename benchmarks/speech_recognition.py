@@ -22,10 +22,9 @@ import lab.text as corpora
 from lab import runs
 from lab.bench import machine
 from lab.files import write_atomic
-from lab.runs.recipes import usual_speech
 from lab.score import KneserNey
-from lab.speech.choosing import Read, compare
-from lab.speech.fusion import NGramScorer
+from lab.speech import NGramScorer, compare, usual_speech
+from lab.speech.choosing import Read
 from lab.speech.script import texts
 
 RESULT = Path(__file__).parent / "results" / "speech_recognition.json"
@@ -54,8 +53,8 @@ class Settings:
 def measure(material: str, folder: Path | None) -> dict:
     """Train, choose the weights on validation utterances, and read the test part in all ways."""
     run = runs.get_or_train(usual_speech(material, CORPUS), folder, name=f"speech-{material}")
-    speech = runs.prepare(run.experiment).speech
-    said = texts(run.experiment.objective.material, corpora.load(CORPUS)).train
+    speech = run.experiment.objective.material(run.experiment).speech
+    said = texts(run.experiment.objective.script, corpora.load(CORPUS)).train
     scorer = NGramScorer(KneserNey(said, order=ORDER), run.tokenizer)
     found = compare(
         run.model.eval(), run.tokenizer, speech, scorer, beam=BEAM, weights=WEIGHTS, bonuses=BONUSES
@@ -75,8 +74,8 @@ def measure(material: str, folder: Path | None) -> dict:
         "language_model": f"Kneser-Ney, {ORDER} characters, {len(said):,} training texts",
         "utterances": {part: len(utterances) for part, utterances in speech.parts.items()},
         "notes": dict(speech.notes),
-        "steps": run.training_state.step,
-        "training_seconds": run.training_state.seconds,
+        "steps": run.state.step,
+        "training_seconds": run.state.seconds,
         "parameters": run.model.num_parameters,
         "experiment": run.experiment.to_json(),
     }

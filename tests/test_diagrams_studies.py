@@ -13,7 +13,8 @@ from lab.speech.model import SpeechConfig, SpeechTransformer
 
 STACK = TransformerConfig(31, width=12, num_layers=2, num_heads=2, feed_forward=20)
 CHARS = CharEncoderConfig(STACK, decoder_layers=1, memory_slots=3, latents=5, latent_width=7)
-SPEECH = SpeechConfig(33, width=16, num_heads=2, feed_forward=20, encoder_layers=2, channels=4, kernel=5)
+SIZES = TransformerConfig(33, width=16, num_layers=1, num_heads=2, feed_forward=20)
+SPEECH = SpeechConfig(SIZES, encoder_layers=2, channels=4, kernel=5)
 
 
 def said_of_speech(config: SpeechConfig) -> str:

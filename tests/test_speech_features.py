@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lab.config import from_json, to_json
 from lab.speech import audio as audio_module
-from lab.speech.audio import Audio, AudioError, check_audio, read_audio, wav_bytes, write_wav
+from lab.speech.audio import Audio, AudioError, check_audio, read_audio, wav_bytes
 from lab.speech.augment import SpecAugment, spec_augment
 from lab.speech.features import (
     FeatureError,
@@ -130,24 +130,25 @@ def test_every_length_of_audio_has_the_frames_that_were_promised(samples, hop, n
 def test_a_spec_travels_as_json():
     spec = FeatureSpec(16_000, 400, 160, 40, "slaney", "db")
     assert from_json(FeatureSpec, to_json(spec)) == spec
-    normalizer = Normalizer.fit([log_mel(noise(), FeatureSpec(bands=4))])
-    assert from_json(Normalizer, to_json(normalizer)) == normalizer
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("config", "values", "field"),
     [
-        ({"rate": 0}, "rate must be a whole number"),
-        ({"hop": 1024}, "at least the hop"),
-        ({"n_fft": 511}, "must be even"),
-        ({"n_fft": 256, "hop": 128, "bands": 200}, "too few for 200 bands"),
-        ({"mel": "bark"}, "mel must be one of htk, slaney"),
-        ({"scale": "power"}, "scale must be one of log, db"),
+        (FeatureSpec, {"rate": 0}, "rate"),
+        (FeatureSpec, {"hop": 1024}, "hop"),
+        (FeatureSpec, {"n_fft": 511}, "n_fft"),
+        (FeatureSpec, {"n_fft": 256, "hop": 128, "bands": 200}, "200 bands"),
+        (FeatureSpec, {"mel": "bark"}, "mel"),
+        (FeatureSpec, {"scale": "power"}, "scale"),
+        (SpecAugment, {"time_masks": -1}, "time_masks"),
+        (SpecAugment, {"band_width": 1.5}, "band_width"),
+        (SpecAugment, {"time_share": 2.0}, "time_share"),
     ],
 )
-def test_a_spec_that_makes_no_features_is_refused(values, said):
-    with pytest.raises(ValueError, match=said):
-        FeatureSpec(**values)
+def test_settings_that_make_no_features_are_refused(config, values, field):
+    with pytest.raises(ValueError, match=field):
+        config(**values)
 
 
 @pytest.mark.parametrize(
@@ -180,8 +181,6 @@ def test_silent_clipped_and_foreign_audio_is_refused():
         with pytest.raises(AudioError) as error:
             log_mel(audio, spec)
         assert error.value.reason == reason
-    with pytest.raises(AudioError, match=r"16,000 samples a second.*22,050.*ffmpeg"):
-        log_mel(noise(rate=16_000), spec)
 
 
 @pytest.mark.parametrize("hertz", [50, 110, 440, 3000])
@@ -191,50 +190,33 @@ def test_loud_but_whole_audio_is_not_clipped(hertz):
     check_audio(read_audio(wav_bytes(sound)))  # and rounded to 16 bits
 
 
-def test_features_of_another_shape_are_refused():
-    spec = FeatureSpec(bands=80)
-    check_features(torch.zeros(10, 80), spec)
-    cases = [
-        (torch.zeros(80, 10), r"\(80, 10\).*transpose"),
-        (torch.zeros(10, 40), r"must be \(T, 80\)"),
-        (torch.zeros(0, 80), "no frames"),
+@pytest.mark.parametrize(
+    ("features", "hint"),
+    [
+        (torch.zeros(80, 10), "transpose"),
+        (torch.zeros(10, 40), "80"),
+        (torch.zeros(0, 80), "at least 1"),
         (torch.full((3, 80), math.nan), "NaN"),
-        (torch.zeros(3, 80, dtype=torch.int64), "floating point"),
-    ]
-    for features, said in cases:
-        with pytest.raises(FeatureError, match=said):
-            check_features(features, spec)
+        (torch.zeros(3, 80, dtype=torch.int64), "floats"),
+    ],
+)
+def test_features_of_another_shape_are_refused(features, hint):
+    with pytest.raises(FeatureError, match=hint):
+        check_features(features, FeatureSpec(bands=80))
 
 
 def test_normalising_gives_mean_0_and_deviation_1():
-    some = [3 + 2 * torch.randn(n, 5, dtype=torch.float64) for n in (30, 50, 7)]
-    normalizer = Normalizer.fit(some)
-    together = torch.cat([normalizer(x) for x in some]).double()
-    torch.testing.assert_close(together.mean(0), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-5)
+    some = torch.cat([3 + 2 * torch.randn(n, 5, dtype=torch.float64) for n in (30, 50, 7)])
+    normalizer = Normalizer.fit(some.split([30, 50, 7]))
+    torch.testing.assert_close(torch.tensor(normalizer.mean).double(), some.mean(0), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(
-        together.std(0, correction=0), torch.ones(5, dtype=torch.float64), rtol=0, atol=1e-5
+        torch.tensor(normalizer.std).double(), some.std(0, correction=0), rtol=1e-6, atol=1e-6
     )
-    alone = Normalizer()(some[0])
-    torch.testing.assert_close(alone.mean(0), torch.zeros(5), rtol=0, atol=1e-5)
-    torch.testing.assert_close(alone.std(0, correction=0), torch.ones(5), rtol=0, atol=1e-5)
-
-
-def test_a_band_that_never_changes_does_not_explode():
-    same = torch.full((9, 2), -23.02585)
-    assert Normalizer()(same).abs().max() < 1e-3
-    assert Normalizer.fit([same])(same).abs().max() < 1e-3
-
-
-def test_bad_normalisation_is_refused():
-    for make in (
-        lambda: Normalizer((0.0,), ()),
-        lambda: Normalizer((0.0,), (0.0,)),
-        lambda: Normalizer.fit([]),
-    ):
-        with pytest.raises(ValueError):
-            make()
-    with pytest.raises(FeatureError, match="2 bands"):
-        Normalizer((0.0, 0.0), (1.0, 1.0))(torch.zeros(3, 4))
+    assert Normalizer.fit([torch.full((9, 2), -23.02585)]).std == (1, 1), (
+        "what never changes does not explode"
+    )
+    with pytest.raises(ValueError, match="no frames"):
+        Normalizer.fit([])
 
 
 def test_spec_augment_hides_only_stretches_of_the_row_itself():
@@ -265,14 +247,12 @@ def test_spec_augment_follows_its_generator_and_may_do_nothing():
     assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
     nothing = SpecAugment(time_masks=0, band_masks=0)
     assert torch.equal(spec_augment(x, lengths, nothing, torch.Generator()), x)
-    for values in ({"time_masks": -1}, {"band_width": 1.5}, {"time_share": 2.0}):
-        with pytest.raises(ValueError):
-            SpecAugment(**values)
 
 
 def test_wav_goes_out_and_in(tmp_path):
     sound = tone(440)
-    back = read_audio(write_wav(tmp_path / "tone.wav", sound))
+    (tmp_path / "tone.wav").write_bytes(wav_bytes(sound))
+    back = read_audio(tmp_path / "tone.wav")
     assert back.rate == sound.rate
     torch.testing.assert_close(back.samples, sound.samples, rtol=0, atol=1 / 65536 + 1e-9)
 

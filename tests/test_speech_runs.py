@@ -1,31 +1,31 @@
 """A run that hears: trained, saved, resumed to the bit, loaded with all it needs, asked from the command line."""
 
-import doctest
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from lab import bundle, runs
+from lab import runs
 from lab.cli import speech as commands
-from lab.runs import Plan, recipes
-from lab.runs.recipes import usual_speech
-from lab.runs.spoken import spoken
+from lab.nn import TransformerConfig
+from lab.speech.audio import Audio, read_audio, wav_bytes
 from lab.speech.augment import SpecAugment
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.features import FeatureSpec, log_mel
 from lab.speech.folders import SAMPLE_SPEC
 from lab.speech.model import SpeechConfig
-from lab.speech.recognition import Recognition, Transcribed, fitting
+from lab.speech.objective import Recognition, _speech, fitting, usual_speech
+from lab.speech.reading import Reading, transcribe
+from lab.speech.script import SyntheticConfig
 from lab.speech.text import character_alphabet
+from lab.text import Corpus
 from lab.train import TrainConfig
 
 WORDS = ("one", "two", "six")
-SIZES = SpeechConfig(
-    64, context=16, width=16, num_heads=2, feed_forward=24, channels=2, kernel=3, reduction=2
-)
+DECODER = TransformerConfig(64, context=16, width=16, num_layers=1, num_heads=2, feed_forward=24, dropout=0.1)
+SIZES = SpeechConfig(DECODER, channels=2, kernel=3, reduction=2)
 
 
 def picture(text: str, random: np.random.Generator) -> np.ndarray:
@@ -50,18 +50,21 @@ def folder(tmp_path_factory):
     return root
 
 
-def plan(folder, **training) -> Plan:
+def experiment(folder, **training) -> runs.Experiment:
     config = TrainConfig(**dict(steps=8, other_lr=3e-3, warmup=2, optimizer="adamw") | training)
-    objective = Recognition(material=None, frames=150, augment=SpecAugment(time_width=3), augment_after=3)
-    return Plan(replace(SIZES, dropout=0.1), config, str(folder), "char", objective=objective)
+    objective = Recognition(script=None, frames=150, augment=SpecAugment(time_width=3), augment_after=3)
+    return runs.Experiment(SIZES, objective, config, runs.Data(str(folder), "char"))
 
 
 def test_a_run_is_trained_saved_and_loaded_with_all_it_needs(folder, tmp_path):
-    run = runs.get_or_train(plan(folder, evaluate_every=4), tmp_path, progress=False)
-    assert run.experiment.kind == "speech" and isinstance(runs.outcome(run), Transcribed)
-    loaded = bundle.load(runs.where(run.experiment, tmp_path))
+    run = runs.get_or_train(experiment(folder, evaluate_every=4), tmp_path, progress=False)
+    found = runs.outcome(run)
+    assert {"cer", "wer", "attention.cer", "attention.wer"} <= found.keys() and found[
+        "scored.utterances"
+    ] == 6
+    loaded = runs.load(runs.where(run.experiment, tmp_path))
     assert loaded.model.config.features == SAMPLE_SPEC != FeatureSpec(), "the spec is that of the speech"
-    _, speech = spoken(run.experiment.objective, str(folder))
+    speech = run.experiment.objective.material(run.experiment).speech
     torch.testing.assert_close(loaded.model.mean, torch.tensor(speech.normalizer().mean))
     assert loaded.tokenizer.to_json() == character_alphabet().to_json()
     x, lengths = speech.test[0].features[None].float(), torch.tensor([len(speech.test[0])])
@@ -70,17 +73,17 @@ def test_a_run_is_trained_saved_and_loaded_with_all_it_needs(folder, tmp_path):
     steps = runs.steps(run)
     assert {"ctc", "attention", "validation"} <= steps[3].keys() and len(steps) == 8
     table = runs.table(tmp_path)
-    assert table["cer"].item() == runs.outcome(run).ctc_cer and np.isnan(table["bits_per_char"].item())
-    assert runs.get_or_train(run.experiment, tmp_path, progress=False).training_state.step == 8, "loaded"
+    assert table["cer"].item() == found["cer"] and np.isnan(table["bits_per_char"].item())
+    assert runs.get_or_train(run.experiment, tmp_path, progress=False).state.step == 8, "loaded"
 
 
 def test_an_interrupted_run_goes_on_to_the_bit(folder, tmp_path):
-    whole = runs.get_or_train(plan(folder), tmp_path / "whole", progress=False)
-    steps = runs.training(plan(folder), tmp_path / "parts")
+    whole = runs.get_or_train(experiment(folder), tmp_path / "whole", progress=False)
+    steps = runs.training(experiment(folder), tmp_path / "parts")
     for _ in range(5):
         next(steps)
     steps.close()
-    parts = runs.get_or_train(plan(folder), tmp_path / "parts", progress=False)
+    parts = runs.get_or_train(experiment(folder), tmp_path / "parts", progress=False)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(parts.model.state_dict()[name], tensor), name
     losses = [[step["loss"] for step in runs.steps(run)] for run in (whole, parts)]
@@ -89,10 +92,38 @@ def test_an_interrupted_run_goes_on_to_the_bit(folder, tmp_path):
 
 
 def test_learning_shows(folder, tmp_path):
-    longer = plan(folder, steps=60, other_lr=5e-3)
-    run = runs.get_or_train(replace(longer, model=SIZES), tmp_path, progress=False)
-    first, *_, last = (step["ctc"] for step in runs.steps(run))
+    still = replace(SIZES, decoder=replace(DECODER, dropout=0.0))
+    longer = replace(experiment(folder, steps=60, other_lr=5e-3), model=still)
+    first, *_, last = (
+        step["ctc"] for step in runs.steps(runs.get_or_train(longer, tmp_path, progress=False))
+    )
     assert last < 0.6 * first
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "bpe"])
+def test_a_tokenizer_is_learned_from_the_transcripts_of_training(folder, tokenizer):
+    asked = replace(experiment(folder), data=runs.Data(str(folder), tokenizer))
+    asked = replace(asked, model=replace(SIZES, decoder=replace(DECODER, vocab_size=270)))
+    resolved = asked.resolved()
+    material = resolved.objective.material(resolved)
+    assert resolved.model.vocab_size == material.tokenizer.vocab_size != 33
+    assert material.tokenizer.decode(material.tokenizer.encode("one six")) == "one six"
+
+
+def test_of_resolved_experiments_nothing_more_is_resolved(folder):
+    whistled = Recognition(script=SyntheticConfig("digits", 4, 2, 2, speaker="whistle"))
+    for asked in (experiment(folder), replace(usual_speech("digits"), objective=whistled)):
+        resolved = asked.resolved()
+        assert resolved.resolved() == resolved != asked
+        assert resolved.objective.material(resolved).sha256 == resolved.data.sha256
+
+
+def test_clauses_may_be_taken_from_a_corpus_at_hand():
+    corpus = Corpus("mine", ("The king said, the king went: said he (the end).",), "all rights")
+    objective = Recognition(script=SyntheticConfig("clauses", 2, 1, 1, speaker="whistle"))
+    asked = runs.Experiment(SIZES, objective, TrainConfig(steps=1), runs.Data(corpus, "char"))
+    material = objective.material(asked)
+    assert (material.name, material.licence) == ("mine", "all rights") and len(material.splits.train) == 2
 
 
 def test_what_cannot_be_learned_is_left_out_and_named():
@@ -115,37 +146,33 @@ def test_what_cannot_be_learned_is_left_out_and_named():
 
 
 def test_a_few_of_the_shortest_may_be_learned_by_heart(folder):
-    whole = plan(folder)
-    prepared = runs.prepare(replace(whole, objective=replace(whole.objective, shortest=3)))
-    lengths = [len(one) for one in prepared.speech.train]
-    assert len(lengths) == 3 and lengths == sorted(map(len, runs.prepare(whole).speech.train))[:3]
-    assert len(prepared.speech.validation) == 6 and prepared.experiment != runs.prepare(whole).experiment
-    with pytest.raises(ValueError, match="shortest must be a whole number of at least 0, got -1"):
-        Recognition(shortest=-1)
+    whole = experiment(folder)
+    few = replace(whole, objective=replace(whole.objective, shortest=3))
+    some, every = (one.objective.material(one).speech for one in (few, whole))
+    assert [len(one) for one in some.train] == sorted(map(len, every.train))[:3] and len(some.validation) == 6
 
 
-def test_another_folder_is_another_run(folder, tmp_path):
-    corpus, speech = spoken(Recognition(material=None), str(folder))
-    assert len(corpus.lines) == 39 and len(speech.train) == 30
-    prepared = runs.prepare(plan(folder))
-    assert prepared.experiment.data.sha256 == corpus.sha256
-    (folder / "test" / "text" / "test0.npy").rename(folder / "test" / "text" / "gone.npy")
+def test_another_folder_is_another_run(folder):
+    resolved = experiment(folder).resolved()
+    material = resolved.objective.material(resolved)
+    assert len(material.speech.train) == 30 and material.sha256 == resolved.data.sha256
+    there, gone = (folder / "test" / "text" / f"{name}.npy" for name in ("test0", "gone"))
+    there.rename(gone)
     try:
-        spoken.__globals__["_spoken"].cache_clear()
-        with pytest.raises(ValueError, match=r"has sha256 .* the experiment's has"):
-            runs.prepare(prepared.experiment)
+        _speech.cache_clear()
+        with pytest.raises(ValueError, match="sha256"):
+            resolved.resolved()
     finally:
-        (folder / "test" / "text" / "gone.npy").rename(folder / "test" / "text" / "test0.npy")
-        spoken.__globals__["_spoken"].cache_clear()
+        gone.rename(there)
+        _speech.cache_clear()
 
 
 def test_a_sound_file_is_transcribed_from_the_command_line(folder, tmp_path, capsys):
-    from lab.speech.audio import Audio, read_audio, write_wav
-    from lab.speech.transcribe import Reading, transcribe
-
-    run = runs.get_or_train(plan(folder), tmp_path, progress=False, name="ears")
+    run = runs.get_or_train(experiment(folder), tmp_path, progress=False, name="ears")
     samples = torch.sin(torch.arange(16_000) * 0.3) * 0.5
-    path = write_wav(tmp_path / "tone.wav", Audio(samples, 16_000))
+    path, wrong = tmp_path / "tone.wav", tmp_path / "slow.wav"
+    path.write_bytes(wav_bytes(Audio(samples, 16_000)))
+    wrong.write_bytes(wav_bytes(Audio(samples, 8_000)))
     commands.transcribe("ears", (path,), method="both", folder=tmp_path, text=None)
     features = log_mel(read_audio(path), run.model.config.features)
     (expected,) = transcribe(run.model, run.tokenizer, [features], Reading("both"))
@@ -153,7 +180,6 @@ def test_a_sound_file_is_transcribed_from_the_command_line(folder, tmp_path, cap
     (tmp_path / "lines.txt").write_text("one two\nsix two\ntwo one\n" * 5)
     commands.transcribe("ears", (path, path), folder=tmp_path, text=str(tmp_path / "lines.txt"))
     assert [line[:9] for line in capsys.readouterr().out.splitlines()] == ["tone.wav:"] * 2
-    wrong = write_wav(tmp_path / "slow.wav", Audio(samples, 8_000))
     with pytest.raises(SystemExit):
         commands.transcribe("ears", (wrong,), folder=tmp_path)
     assert "8" in capsys.readouterr().err
@@ -162,26 +188,26 @@ def test_a_sound_file_is_transcribed_from_the_command_line(folder, tmp_path, cap
     assert "nothing to listen to" in capsys.readouterr().err
 
 
-def test_bad_plans_are_refused(folder, tmp_path):
-    with pytest.raises(
-        ValueError, match="a SpeechConfig and a Recognition go together, got SpeechConfig and NextToken"
-    ):
-        runs.prepare(replace(plan(folder), objective=bundle.NextToken()))
-    with pytest.raises(ValueError, match="has nothing to train on"):
-        runs.prepare(plan(tmp_path))
+def test_what_cannot_be_trained_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match="nothing to train on"):
+        experiment(tmp_path).resolved()
+    asked = experiment(folder)
+    material = asked.objective.material(asked)
+    deaf = replace(material, speech=replace(material.speech, validation=()))
+    with pytest.raises(ValueError, match="validation"):
+        asked.objective.check(asked, deaf)
 
 
-def test_the_usual_plans_are_those_of_the_recipe():
-    for material, steps in (("digits", 700), ("easy", 6000), ("clauses", 12_000)):
-        usual = usual_speech(material, "kjv", seed=3)
-        assert usual.objective.material.material == material and usual.training.steps == steps
+def test_the_usual_experiments_are_those_of_the_recipe():
+    for recipe, steps in (("digits", 700), ("easy", 6000), ("clauses", 12_000)):
+        usual = usual_speech(recipe, "kjv", seed=3)
+        assert usual.objective.script.material == recipe and usual.training.steps == steps
         assert (usual.model.kernel, usual.training.optimizer) == (15, "muon")
-        assert usual.objective.ctc_weight == (0.2 if material == "digits" else 0.4)
-        assert (usual.objective.augment is None) == (material == "digits")
-        assert (usual.corpus, usual.seed) == ("kjv", 3)
-    assert len(usual.objective.material.accents) == 4
+        assert usual.objective.ctc_weight == (0.2 if recipe == "digits" else 0.4)
+        assert (usual.objective.augment is None) == (recipe == "digits")
+        assert (usual.data.corpus, usual.seed) == ("kjv", 3)
+    assert len(usual.objective.script.accents) == 4
     recorded = usual_speech("folder", "a/folder")
-    assert recorded.objective.material is None and recorded.corpus == "a/folder"
-    with pytest.raises(ValueError, match="digits, easy, clauses, folder; got 'verses'"):
+    assert recorded.objective.script is None and recorded.data.corpus == "a/folder"
+    with pytest.raises(ValueError, match="recipe"):
         usual_speech("verses")
-    assert doctest.testmod(recipes).failed == 0

@@ -41,9 +41,7 @@ book = Codebook.linear(tokenizer.vocab_size)
 painter = Denoiser(
     DenoiserConfig(TransformerConfig(tokenizer.vocab_size, context=24, **sizes), num_colours=3), book
 )
-ears = SpeechTransformer(
-    SpeechConfig(33, width=16, num_heads=2, feed_forward=16, encoder_layers=1, channels=4)
-)
+ears = SpeechTransformer(SpeechConfig(TransformerConfig(33, context=96, **sizes), encoder_layers=1, channels=4))
 for of_model in (model, writer, painter, ears):
     for parameter in of_model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from lab.nn import TransformerConfig
 from lab.show.listening import listened, listening_figure
 from lab.show.widgets import speech_explorer
 from lab.show.widgets.speech_explorer import SpeechExplorer
 from lab.speech import espeak
-from lab.speech.audio import Audio, wav_bytes
+from lab.speech.audio import Audio, resampled, wav_bytes
 from lab.speech.model import SpeechConfig, SpeechTransformer
-from lab.speech.resample import resampled
 from lab.speech.text import character_alphabet
 from lab.speech.whistle import whistle
 
@@ -21,11 +21,9 @@ RATE = 22_050
 def model() -> SpeechTransformer:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = SpeechTransformer(
-            SpeechConfig(
-                TOKENIZER.vocab_size, width=16, num_heads=2, feed_forward=16, encoder_layers=1, channels=4
-            )
-        )
+        sizes = {"width": 16, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
+        decoder = TransformerConfig(TOKENIZER.vocab_size, context=96, **sizes)
+        model = SpeechTransformer(SpeechConfig(decoder, encoder_layers=1, channels=4))
         torch.nn.init.normal_(model.ctc_output.weight, std=1.0)
         torch.nn.init.normal_(model.output.weight, std=1.0)
     return model.eval()

@@ -25,8 +25,8 @@ def edit_distance(fn: Callable) -> CheckReport:
 
     It gets two strings, then two lists of words, and returns a whole number. Source: Levenshtein 1966.
 
-    >>> from lab.speech import score
-    >>> print(edit_distance(lambda a, b: score.edit_distance("".join(a), "".join(b))))
+    >>> from lab.speech import scores
+    >>> print(edit_distance(lambda a, b: scores.edit_distance("".join(a), "".join(b))))
     edit_distance: failed, 7 of 8 properties hold
       ✓ the answer is a whole number
       ✓ what is equal costs nothing

@@ -36,9 +36,7 @@ def transcribe(
     """
     with errors_told():
         from lab.runs import find, load
-        from lab.speech.audio import read_audio
-        from lab.speech.features import log_mel
-        from lab.speech.transcribe import Reading, listen, read
+        from lab.speech import Reading, log_mel, read_audio, transcribe
 
         if not sounds:
             raise ValueError(
@@ -54,15 +52,14 @@ def transcribe(
         scorer = _scorer(text, tokenizer) if text else None
         reading = Reading(method, beam=beam, weight=weight if scorer else 0.0, bonus=bonus if scorer else 0.0)
         for path in sounds:
-            (heard,) = listen(model, [log_mel(read_audio(path), model.config.features)])
-            said = tokenizer.decode(read(model, heard, tokenizer, reading, scorer))
+            features = log_mel(read_audio(path), model.config.features)
+            (said,) = transcribe(model, tokenizer, [features], reading, scorer)
             print(f"{path.name}: {said}" if len(sounds) > 1 else said)
 
 
 def _scorer(name: str, tokenizer):
     from lab.score import KneserNey
-    from lab.speech.fusion import NGramScorer
-    from lab.speech.text import plain
+    from lab.speech import NGramScorer, plain
     from lab.text import load
 
     lines = [line for line in map(plain, load(name).lines) if line]

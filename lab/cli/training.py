@@ -33,7 +33,9 @@ def train(given: list[str]) -> Callable[..., None]:
 
     def train(
         model: Annotated[type(usual["model"]), tyro.conf.arg(name="model")] = usual["model"],
-        settings: Annotated[type(usual["objective"]), tyro.conf.arg(name="objective")] = usual["objective"],
+        settings: Annotated[
+            tyro.conf.AvoidSubcommands[type(usual["objective"])], tyro.conf.arg(name="objective")
+        ] = usual["objective"],
         training: type(usual["training"]) = usual["training"],
         objective: str = named,
         recipe: str | None = asked_recipe,

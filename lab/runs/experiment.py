@@ -136,7 +136,7 @@ def prepare(experiment: Experiment, folder: str | os.PathLike | None = None) -> 
             f"{data.sha256[:16]}...: the text has changed since; make a new experiment on it"
         )
     corpus = data.corpus
-    if isinstance(corpus, str):
+    if isinstance(corpus, str) and data.sha256 is None:
         # "auto" is what it chose; a path means the same from every folder.
         corpus = material.name if corpus in NAMES else str(Path(corpus).resolve())
     model = objective.fitted(experiment.model, material)

@@ -24,6 +24,8 @@ def modern(contents: dict[str, bytes]) -> dict[str, bytes]:
     kind = old.get("kind", "decoder")
     config, shaped = MODELS[kind]
     objective = dict(old.get("objective") or {"kind": "NextToken"})
+    if "material" in objective:  # what is now the name of a method
+        objective["script"] = objective.pop("material")
     data = old["data"]
     experiment = {
         "objective": {"name": OBJECTIVES[objective.pop("kind")]} | objective,

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from lab.show.colours import BLUE, INK, PAPER
 from lab.show.plots import figure
-from lab.speech.audio import Audio
+from lab.speech.audio import Audio, resampled
 from lab.speech.ctc import collapse
 from lab.speech.features import log_mel
 from lab.speech.model import SpeechTransformer
-from lab.speech.resample import resampled
-from lab.speech.transcribe import Reading, listen, read
+from lab.speech.reading import Reading, listen, read
 from lab.text import Tokenizer
 
 

@@ -1,4 +1,4 @@
-"""Sound as a row of numbers: read, written, and refused where nothing could be heard in it.
+"""Sound as a row of numbers: read, written, brought to another rate, and refused where nothing could be heard in it.
 
 Letters: N samples.
 """
@@ -8,23 +8,28 @@ import os
 import wave
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lab.files import write_atomic
+from lab.config import AtLeast, validate
 
 SILENT_PEAK = 1e-4  # 80 dB below full scale: three steps of a 16-bit number
 CLIPPED_SHARE = 0.001  # of the samples in flat tops; unharmed speech has next to none
 
 
-class AudioError(ValueError):
-    """Audio that cannot be used. `reason` is one or two words, for counting what was left out."""
+class Unusable(ValueError):
+    """Speech that is to be left out. `reason` is one or two words, for counting what was."""
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
         self.reason = reason
+
+
+class AudioError(Unusable):
+    """Audio that cannot be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,32 +43,20 @@ class Audio:
     """
 
     samples: Tensor
-    rate: int
+    rate: Annotated[int, AtLeast(1)]
 
     def __post_init__(self):
+        validate(self)
         x = self.samples
-        if not isinstance(x, Tensor) or x.dtype != torch.float32:
-            given = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise AudioError(
-                "wrong type",
-                f"samples must be a float32 tensor in -1 .. 1, got {given}; 16-bit numbers are divided by 32768 first",
-            )
-        if x.dim() != 1:
-            raise AudioError(
-                "wrong shape",
-                f"samples must be one channel, (N,), got {tuple(x.shape)}; average the channels of stereo",
-            )
-        if len(x) == 0:
-            raise AudioError("empty", "the audio has no samples: it is empty")
-        if not x.isfinite().all():
-            bad = int((~x.isfinite()).sum())
-            raise AudioError(
-                "not finite", f"{bad:,} of {len(x):,} samples are NaN or infinite: record it again"
-            )
-        if isinstance(self.rate, bool) or not isinstance(self.rate, int) or self.rate < 1:
-            raise AudioError(
-                "wrong rate", f"rate must be whole samples a second, at least 1; got {self.rate!r}"
-            )
+        expected = {
+            "wrong type": (x.dtype == torch.float32, "float32; divide 16-bit numbers by 32768"),
+            "wrong shape": (x.dim() == 1, "one channel, (N,); average the channels of stereo"),
+            "empty": (x.numel() > 0, "at least one"),
+            "not finite": (bool(x.isfinite().all()), "finite; record it again"),
+        }
+        for reason, (holds, what) in expected.items():
+            if not holds:
+                raise AudioError(reason, f"samples must be {what}; got {x.dtype} {tuple(x.shape)}: {reason}")
 
     @property
     def seconds(self) -> float:
@@ -94,12 +87,8 @@ def check_audio(audio: Audio) -> None:
     flat = (x[2:] == x[1:-1]) & (x[1:-1] == x[:-2]) & (x[1:-1].abs() >= 0.99 * peak)
     share = float(flat.sum()) / len(x)
     if share > CLIPPED_SHARE:
-        raise AudioError(
-            "clipped",
-            f"{share:.1%} of the samples lie in flat tops: the audio is clipped; record it less loud".replace(
-                "%", " %"
-            ),
-        )
+        tops = f"{100 * share:.1f} % of the samples lie in flat tops"
+        raise AudioError("clipped", f"{tops}: the audio is clipped; record it less loud")
 
 
 def read_audio(source: str | os.PathLike | bytes) -> Audio:
@@ -112,18 +101,15 @@ def read_audio(source: str | os.PathLike | bytes) -> Audio:
     name = "the audio" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        samples, rate = _pcm16(data) if data[:4] == b"RIFF" and _is_pcm16(data) else _by_soundfile(data)
-    except ImportError:
-        raise AudioError(
-            "unreadable",
-            f"{name} is no 16-bit WAV, and other formats need soundfile: pip install soundfile, or convert it",
-        ) from None
-    except (OSError, RuntimeError, EOFError, wave.Error) as error:
-        raise AudioError("unreadable", f"{name} cannot be read as audio: {error}") from error
-    try:
+        samples, rate = _pcm16(data) or _by_soundfile(data)
         return Audio(torch.from_numpy(np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)), rate)
+    except ImportError:
+        needed = "other formats need soundfile: pip install soundfile, or convert it"
+        raise AudioError("unreadable", f"{name} is no 16-bit WAV, and {needed}") from None
     except AudioError as error:
         raise AudioError(error.reason, f"{name}: {error}") from None
+    except (OSError, RuntimeError, EOFError, wave.Error) as error:
+        raise AudioError("unreadable", f"{name} cannot be read as audio: {error}") from error
 
 
 def wav_bytes(audio: Audio) -> bytes:
@@ -142,28 +128,36 @@ def wav_bytes(audio: Audio) -> bytes:
     return file.getvalue()
 
 
-def write_wav(path: str | os.PathLike, audio: Audio) -> Path:
-    """Write `wav_bytes(audio)`, whole or not at all."""
-    return write_atomic(path, wav_bytes(audio))
+def resampled(audio: Audio, rate: int) -> Audio:
+    """`audio` at `rate` samples a second, by cutting or extending its spectrum.
+
+    Exact for a sound without frequencies above half the lower rate; what lies above is left out, so nothing is folded
+    back. The clip is taken for periodic, so a sound cut off loudly rings a little at its ends.
+
+    >>> resampled(Audio(torch.zeros(44_100), rate=44_100), 22_050).seconds
+    1.0
+    """
+    if rate == audio.rate:
+        return audio
+    N = len(audio.samples)
+    length = max(1, round(N * rate / audio.rate))
+    spectrum = torch.fft.rfft(audio.samples.double())
+    samples = torch.fft.irfft(spectrum[: length // 2 + 1], n=length) * (length / N)
+    return Audio(samples.clamp(-1, 1).float(), rate)
 
 
-def from_pcm16(data: bytes, rate: int) -> Audio:
-    """Audio of 16-bit little-endian numbers, one channel."""
-    return Audio(torch.from_numpy(np.frombuffer(data, "<i2").astype(np.float32) / 32768), rate)
-
-
-def _is_pcm16(data: bytes) -> bool:
+def _pcm16(data: bytes) -> tuple[np.ndarray, int] | None:
+    """Samples `(N, channels)` and their rate; None for what is no 16-bit WAV."""
+    if data[:4] != b"RIFF":
+        return None
     try:
         with wave.open(io.BytesIO(data)) as wav:
-            return wav.getsampwidth() == 2
+            if wav.getsampwidth() != 2:
+                return None
+            numbers = np.frombuffer(wav.readframes(wav.getnframes()), "<i2")
+            return numbers.reshape(-1, wav.getnchannels()) / np.float32(32768), wav.getframerate()
     except wave.Error:  # floating point, say: not for this module
-        return False
-
-
-def _pcm16(data: bytes) -> tuple[np.ndarray, int]:
-    with wave.open(io.BytesIO(data)) as wav:
-        numbers = np.frombuffer(wav.readframes(wav.getnframes()), "<i2")
-        return numbers.reshape(-1, wav.getnchannels()) / np.float32(32768), wav.getframerate()
+        return None
 
 
 def _by_soundfile(data: bytes) -> tuple[np.ndarray, int]:

@@ -6,9 +6,12 @@ Letters: B rows, T frames, F bands.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
+
+from lab.config import AtLeast, AtMost, validate
 
 
 @dataclass(frozen=True)
@@ -17,23 +20,15 @@ class SpecAugment:
 
     time_masks, time_width    frames; no mask is wider than `time_share` of the utterance
     band_masks, band_width    bands
-
-    Raises ValueError for counts or widths below 0 and a share outside 0 .. 1.
     """
 
-    time_masks: int = 2
-    time_width: int = 20
-    band_masks: int = 2
-    band_width: int = 10
-    time_share: float = 0.2
+    time_masks: Annotated[int, AtLeast(0)] = 2
+    time_width: Annotated[int, AtLeast(0)] = 20
+    band_masks: Annotated[int, AtLeast(0)] = 2
+    band_width: Annotated[int, AtLeast(0)] = 10
+    time_share: Annotated[float, AtLeast(0), AtMost(1)] = 0.2
 
-    def __post_init__(self):
-        for name in ("time_masks", "time_width", "band_masks", "band_width"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}")
-        if not 0 <= self.time_share <= 1:
-            raise ValueError(f"time_share must be from 0 to 1, got {self.time_share!r}")
+    __post_init__ = validate
 
 
 def spec_augment(

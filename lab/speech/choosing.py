@@ -1,28 +1,22 @@
-"""How much a language model should say, chosen on speech that is not reported on; all ways to read, compared."""
+"""What ways of reading make of speech whose words are known; how much a language model should say in them.
 
-from collections.abc import Sequence
+How much it should is chosen on speech that is not reported on.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.fusion import Scorer
-from lab.speech.model import Heard, SpeechTransformer
-from lab.speech.score import ErrorRate, cer, wer
-from lab.speech.transcribe import Reading, listen, read
+from lab.speech.model import SpeechTransformer
+from lab.speech.reading import Reading, listen, read
+from lab.speech.scores import ErrorRate, cer, wer
 from lab.text import Tokenizer
 
 WEIGHTS = (0.0, 0.3, 0.6, 0.9)
 BONUSES = (0.0, 0.5, 1.0)
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A way of reading, and the share of wrong characters and words it came to."""
-
-    reading: Reading
-    cer: float
-    wer: float
 
 
 @dataclass(frozen=True)
@@ -35,25 +29,44 @@ class Read:
     wer: ErrorRate
 
 
+def read_all(
+    model: SpeechTransformer,
+    tokenizer: Tokenizer,
+    utterances: Sequence[Utterance],
+    readings: Iterable[Reading],
+    scorer: Scorer | None = None,
+    *,
+    resamples: int = 0,
+) -> list[Read]:
+    """Utterances read in several ways; with `resamples` the error rates get their intervals."""
+    heards, said = listen(model, [one.features for one in utterances]), [one.text for one in utterances]
+    found = []
+    for reading in readings:
+        texts = tuple(tokenizer.decode(read(model, heard, tokenizer, reading, scorer)) for heard in heards)
+        rates = (rate(said, texts, resamples=resamples) for rate in (cer, wer))
+        found.append(Read(reading, texts, *rates))
+    return found
+
+
 def choose_weight(
     model: SpeechTransformer,
     tokenizer: Tokenizer,
     utterances: Sequence[Utterance],
     scorer: Scorer,
-    reading: Reading | None = None,
+    reading: Reading = Reading("ctc beam"),  # noqa: B008  (frozen)
     *,
     weights: Sequence[float] = WEIGHTS,
     bonuses: Sequence[float] = BONUSES,
-) -> list[Tried]:
+) -> list[Read]:
     """Every weight of the language model with every bonus a token, the one with the fewest wrong words first.
 
     `utterances` are of the validation part: what was chosen on the test part says nothing about other speech.
-    `reading` says the rest; by default the search by CTC with a beam of 12.
+    `reading` says the rest.
 
     >>> best, *others = choose_weight(model, tokenizer, corpus.validation[:50], scorer)  # doctest: +SKIP
     """
-    heards, said = listen(model, [one.features for one in utterances]), [one.text for one in utterances]
-    return _chosen(model, tokenizer, heards, said, scorer, reading or Reading("ctc beam"), weights, bonuses)
+    readings = [replace(reading, weight=weight, bonus=bonus) for weight, bonus in product(weights, bonuses)]
+    return sorted(read_all(model, tokenizer, utterances, readings, scorer), key=_wrong)
 
 
 def compare(
@@ -72,40 +85,27 @@ def compare(
 
     >>> compare(model, tokenizer, corpus, scorer)["attention, greedy"].wer.rate  # doctest: +SKIP
     """
-    heards = listen(model, [one.features for one in speech.validation])
-    said = [one.text for one in speech.validation]
-    by_ctc, by_both = (
-        _chosen(model, tokenizer, heards, said, scorer, Reading(method, beam), weights, bonuses)[0]
-        for method in ("ctc beam", "both")
-    )
     ways = {
-        "CTC, best path": (Reading("ctc"), None),
-        "CTC, beam": (Reading("ctc beam", beam), None),
-        "CTC, beam and language model": (by_ctc.reading, scorer),
-        "attention, greedy": (Reading("attention"), None),
-        "attention, beam": (Reading("attention beam", beam), None),
-        "both, and language model": (by_both.reading, scorer),
+        "CTC, best path": Reading("ctc"),
+        "CTC, beam": Reading("ctc beam", beam),
+        "CTC, beam and language model": Reading("ctc beam", beam),
+        "attention, greedy": Reading("attention"),
+        "attention, beam": Reading("attention beam", beam),
+        "both, and language model": Reading("both", beam),
     }
-    heards = listen(model, [one.features for one in speech.test])
-    said, found = [one.text for one in speech.test], {}
-    for name, (reading, asked) in ways.items():
-        texts = _transcripts(model, tokenizer, heards, reading, asked)
-        found[name] = Read(reading, tuple(texts), cer(said, texts), wer(said, texts))
-    better = min(by_ctc, by_both, key=lambda one: (one.wer, one.cer))
-    name = "CTC, beam and language model" if better is by_ctc else "both, and language model"
-    return found | {"with language model": found[name]}
+    with_model = [name for name in ways if name.endswith("language model")]
+    chosen = {
+        name: choose_weight(
+            model, tokenizer, speech.validation, scorer, ways[name], weights=weights, bonuses=bonuses
+        )[0]
+        for name in with_model
+    }
+    ways |= {name: one.reading for name, one in chosen.items()}
+    found = dict(
+        zip(ways, read_all(model, tokenizer, speech.test, ways.values(), scorer, resamples=1000), strict=True)
+    )
+    return found | {"with language model": found[min(with_model, key=lambda name: _wrong(chosen[name]))]}
 
 
-def _chosen(
-    model, tokenizer, heards: Sequence[Heard], said: list[str], scorer, reading, weights, bonuses
-) -> list[Tried]:
-    found = []
-    for weight, bonus in product(weights, bonuses):
-        tried = replace(reading, weight=weight, bonus=bonus)
-        texts = _transcripts(model, tokenizer, heards, tried, scorer)
-        found.append(Tried(tried, cer(said, texts, resamples=0).rate, wer(said, texts, resamples=0).rate))
-    return sorted(found, key=lambda one: (one.wer, one.cer))
-
-
-def _transcripts(model, tokenizer, heards: Sequence[Heard], reading, scorer) -> list[str]:
-    return [tokenizer.decode(read(model, heard, tokenizer, reading, scorer)) for heard in heards]
+def _wrong(one: Read) -> tuple[float, float]:
+    return one.wer.rate, one.cer.rate

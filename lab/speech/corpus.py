@@ -1,10 +1,15 @@
 """Utterances in three parts, with an account of what was left out."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from lab.speech.batches import Utterance
 from lab.speech.features import FeatureSpec, Normalizer
+from lab.text import Splits
+
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -25,11 +30,26 @@ class SpeechCorpus:
 
     @property
     def parts(self) -> dict[str, tuple[Utterance, ...]]:
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        return {part: getattr(self, part) for part in PARTS}
 
     def seconds(self, part: str) -> float:
         """How long the utterances of a part are together."""
         return sum(map(len, self.parts[part])) * self.spec.seconds_per_frame
+
+    @property
+    def texts(self) -> Splits:
+        """What is said in each part."""
+        return Splits(*([one.text for one in utterances] for utterances in self.parts.values()))
+
+    @cached_property
+    def sha256(self) -> str:
+        """The fingerprint of every utterance: its part, name, text and features."""
+        digest = hashlib.sha256()
+        for part, utterances in self.parts.items():
+            for one in utterances:
+                digest.update(f"{part}\n{one.name}\n{one.text}\n{tuple(one.features.shape)}\n".encode())
+                digest.update(one.features.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def normalizer(self) -> Normalizer:
         """The mean and deviation of every band over the training part."""

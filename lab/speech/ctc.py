@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lab.data.batch import IGNORE
+from lab.data import IGNORE
 
 BLANK = 0  # `<pad>`, which no transcript holds
 NEVER = -1e30  # log 0 with which one can calculate: of -inf logsumexp has no gradient
@@ -69,9 +69,10 @@ def infeasible(
     >>> infeasible([3, 3], [[5, 7, 8], [5, 7, 7]])
     [Infeasible(row=1, frames=3, needed=4)]
     """
-    lengths, targets = _listed(lengths), [_unpadded(target) for target in _listed(targets)]
-    rows = enumerate(zip(lengths, targets, strict=True))
-    return [Infeasible(n, T, need) for n, (T, target) in rows if (need := frames_needed(target)) > T]
+    lengths, targets = (x.tolist() if isinstance(x, Tensor) else x for x in (lengths, targets))
+    needed = [frames_needed([token for token in target if token != IGNORE]) for target in targets]
+    rows = enumerate(zip(lengths, needed, strict=True))
+    return [Infeasible(n, frames, least) for n, (frames, least) in rows if least > frames]
 
 
 def forward_lattice(log_probs: Tensor, target: Sequence[int], blank: int = BLANK) -> Tensor:
@@ -120,36 +121,9 @@ def occupancy(log_probs: Tensor, target: Sequence[int], blank: int = BLANK) -> T
     beta = forward_lattice(log_probs.flip(0), list(target)[::-1], blank).flip(0, 1)
     together = alpha + beta - log_probs.clamp(min=NEVER)[:, names]  # both halves hold frame t
     if together[-1].max() < NEVER / 2:
-        raise ValueError(_too_short(len(log_probs), target))
+        T, needed = len(log_probs), frames_needed(target)
+        raise ValueError(f"no path of {T} frames stands for these {len(target)} tokens: {needed} are needed")
     return together.softmax(-1)
-
-
-def best_alignment(log_probs: Tensor, target: Sequence[int], blank: int = BLANK) -> list[int]:
-    """The likeliest of the paths that stand for `target`: a token or the blank for each of the T frames.
-
-    `log_probs` `(T, V)`. The recursion of `forward_lattice` with the best way in place of the sum (Viterbi).
-    Raises ValueError when no path fits, and as there.
-
-    >>> sure = torch.tensor([[0.1, 0.8, 0.1], [0.4, 0.5, 0.1], [0.3, 0.1, 0.6]]).log()
-    >>> best_alignment(sure, [1, 2])
-    [1, 1, 2]
-    """
-    names, may_skip = _states(log_probs, target, blank)
-    emitted = log_probs.detach().clamp(min=NEVER)[:, names]
-    best = torch.where(torch.arange(len(names), device=log_probs.device) < 2, emitted[0], NEVER)
-    came = []  # by how many states
-    for t in range(1, len(emitted)):
-        ways = torch.stack([best, _shifted(best, 1), torch.where(may_skip, _shifted(best, 2), NEVER)])
-        best, step = ways.max(0)
-        best = best + emitted[t]
-        came.append(step.tolist())
-    state = len(names) - 1 - (len(names) > 1 and bool(best[-2] > best[-1]))
-    if best[state] < NEVER / 2:
-        raise ValueError(_too_short(len(log_probs), target))
-    states = [state]
-    for step in reversed(came):
-        states.append(states[-1] - step[states[-1]])
-    return [names[state] for state in reversed(states)]
 
 
 def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, blank: int = BLANK) -> Tensor:
@@ -158,16 +132,9 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, blank: int = B
     log_probs `(B, T, V)`, of which row b has `lengths[b]` frames; targets `(B, U)`, padded on the right with -100.
     They must come from a log_softmax: the gradient that torch gives is then that of the logits.
 
-    Raises ValueError for shapes that do not fit, and for rows that cannot be aligned, naming them.
+    Raises ValueError for rows that cannot be aligned, naming them.
     """
-    B, T, _ = log_probs.shape
-    if lengths.shape != (B,) or targets.shape[:1] != (B,) or targets.dim() != 2:
-        raise ValueError(
-            f"log_probs {tuple(log_probs.shape)} (B, T, V) need lengths (B,) and targets (B, U), got "
-            f"{tuple(lengths.shape)} and {tuple(targets.shape)}"
-        )
-    if B and not 1 <= int(lengths.min()) <= int(lengths.max()) <= T:
-        raise ValueError(f"lengths must be in 1 .. T = {T}, got {lengths.tolist()}")
+    B = len(log_probs)
     if bad := infeasible(lengths, targets):
         row = bad[0]
         raise ValueError(
@@ -215,15 +182,3 @@ def _states(log_probs: Tensor, target: Sequence[int], blank: int) -> tuple[list[
 def _shifted(x: Tensor, by: int) -> Tensor:
     """`(L,)` moved on by some states."""
     return F.pad(x, (by, 0), value=NEVER)[: len(x)]
-
-
-def _too_short(T: int, target: Sequence[int]) -> str:
-    return f"no path of {T} frames stands for these {len(target)} tokens: {frames_needed(target)} are needed"
-
-
-def _listed(values: Sequence | Tensor) -> list:
-    return values.tolist() if isinstance(values, Tensor) else list(values)
-
-
-def _unpadded(target: Sequence[int]) -> list[int]:
-    return [token for token in target if token != IGNORE]

@@ -9,8 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-KINDS = ("conv", "blstm", "both")
-
 
 def reduced(lengths: Tensor, reduction: int) -> Tensor:
     """How many frames are left of `lengths`: ceil(length / reduction), for a part of a frame counts as one.
@@ -53,12 +51,9 @@ class ConvEmbedding(nn.Module):
         super().__init__()
         self.steps, layers = steps_of(reduction), []
         for n, step in enumerate(self.steps):
-            wide = max(
-                3, 2 * step - 1
-            )  # in time, so that none is left out between two steps, or after the last
-            layers.append(
-                nn.Conv2d(channels if n else 1, channels, (wide, 3), stride=(step, 2), padding=(wide // 2, 1))
-            )
+            wide = max(3, 2 * step - 1)  # in time: none is left out between two steps, or after the last
+            shape = {"kernel_size": (wide, 3), "stride": (step, 2), "padding": (wide // 2, 1)}
+            layers.append(nn.Conv2d(channels if n else 1, channels, **shape))
             bands = (bands + 1) // 2
         self.layers = nn.ModuleList(layers)
         self.project = nn.Linear(channels * bands, width)
@@ -76,15 +71,11 @@ class ConvEmbedding(nn.Module):
 class RecurrentEmbedding(nn.Module):
     """A pyramid of LSTMs that read both ways, each over a part of the frames, neighbours side by side in one.
 
-    Chan et al. 2016 (Listen, Attend and Spell), section 3.1. `(B, T, F)` -> `(B, S, C)`.
-
-    Raises ValueError for an odd width: half of it is for each way.
+    Chan et al. 2016 (Listen, Attend and Spell), section 3.1. `(B, T, F)` -> `(B, S, C)`; half of C is for each way.
     """
 
     def __init__(self, bands: int, width: int, reduction: int):
         super().__init__()
-        if width % 2:
-            raise ValueError(f"half of the width is for each way of reading: width {width} is odd")
         self.steps = steps_of(reduction)
         reads = [bands * self.steps[0], *(width * step for step in self.steps[1:])]
         self.layers = nn.ModuleList(

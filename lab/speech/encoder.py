@@ -3,13 +3,14 @@
 Letters: B rows, S frames, C channels.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.nn.attention import SettledMask
 from lab.nn.blocks import Block, ResidualLayer, initialise
 from lab.nn.config import TransformerConfig
 from lab.nn.stack import Stack
+from lab.speech.embedding import real_frames
 
 
 class ConvolutionLayer(ResidualLayer):
@@ -27,7 +28,7 @@ class ConvolutionLayer(ResidualLayer):
         self.output = nn.Linear(C, C)
 
     def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
-        """`real` bool, broadcastable to `(B, S)`: what is not is taken for silence beyond the end, zero."""
+        """`real` bool `(B, S)`, None for all: what is not is taken for silence beyond the end, zero."""
         gated = F.glu(self.expand(self.read(x)))
         if real is not None:
             gated = gated * real[..., None]
@@ -42,10 +43,9 @@ class ConvEncoderLayer(Block):
         super().__init__(config)
         self.convolution = ConvolutionLayer(config, kernel)
 
-    def forward(self, x: Tensor, mask: SettledMask | None = None, *, causal=False, turn=None) -> Tensor:
-        """`mask` says of the keys `(B, 1, 1, S)` which are no padding."""
-        real = None if mask is None else mask.allowed[:, 0, 0]
-        return self.feed_forward(self.convolution(self.self_attention(x, mask, turn=turn), real))
+    def forward(self, x: Tensor, mask=None, *, real: Tensor | None = None, **shared) -> Tensor:
+        """`real` as of `ConvolutionLayer`, the rest as of its parent."""
+        return self.feed_forward(self.convolution(self.self_attention(x, mask, **shared), real))
 
 
 class SpeechEncoder(Stack):
@@ -53,7 +53,22 @@ class SpeechEncoder(Stack):
 
     def __init__(self, config: TransformerConfig, kernel: int):
         super().__init__(config, causal=False)
+        self.kernel = kernel
+        self.positions.initialise(config)
         if kernel:
             self.blocks = nn.ModuleList(ConvEncoderLayer(config, kernel) for _ in range(config.num_layers))
             for layer in (layer for block in self.blocks for layer in block.children()):
                 initialise(layer)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """`x` `(B, S, C)`, of which row b has `lengths[b]` frames -> `(B, S, C)`."""
+        S = x.shape[1]
+        positions = torch.arange(S, device=x.device)
+        real = None if int(lengths.min()) == S else real_frames(lengths, S)  # (B, S)
+        shared = self._settle(x, positions, mask=None if real is None else real[:, None, None])
+        if self.kernel:
+            shared["real"] = real
+        x = self.positions.embed(x, positions)
+        for block in self.blocks:
+            x = block(x, **shared)
+        return self.norm(x)

@@ -17,10 +17,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
+import numpy as np
+import torch
 from tqdm import tqdm
 
-from lab.speech.audio import Audio, from_pcm16
+from lab.config import AtLeast, AtMost, validate
+from lab.speech.audio import Audio
 
 WORKER = Path(__file__).with_name("espeak_worker.py")
 FORKS = hasattr(os, "fork")  # without, every text costs the start of a process
@@ -28,9 +32,8 @@ AHEAD = 2  # texts asked of a worker before its first answer is read
 SPEEDS = (80, 450)  # words a minute that espeak-ng speaks
 
 MISSING = (
-    "espeak-ng is not found, so no speech can be made here. Install it: pip install espeakng-loader (or, in this "
-    "project, pip install -e .[speech]); or as a system package: apt install espeak-ng, brew install espeak-ng. "
-    "Recorded speech needs none: see lab.speech.folders"
+    "espeak-ng is not found, so no speech can be made here: pip install espeakng-loader; or, as a system package, apt "
+    "install espeak-ng, brew install espeak-ng. Recorded speech needs none: see lab.speech.folders"
 )
 
 
@@ -40,14 +43,6 @@ class EspeakMissing(ValueError):
 
 class UnknownVoice(ValueError):
     """A voice or accent that this espeak-ng does not have."""
-
-
-@dataclass(frozen=True)
-class Library:
-    """Where espeak-ng lies: the shared library, and its data where the library does not know."""
-
-    path: str
-    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,31 +66,27 @@ class Request:
     text: str
     voice: str = "f2"
     accent: str = "en-us"
-    speed: int = 175
+    speed: Annotated[int, AtLeast(SPEEDS[0]), AtMost(SPEEDS[1])] = 175
     seed: int = 0
 
     def __post_init__(self):
+        validate(self)
         if not self.text.strip():
             raise ValueError(f"there is nothing to say in {self.text!r}: give at least one word")
-        if (
-            isinstance(self.speed, bool)
-            or not isinstance(self.speed, int)
-            or not SPEEDS[0] <= self.speed <= SPEEDS[1]
-        ):
-            raise ValueError(
-                f"speed must be whole words a minute from {SPEEDS[0]} to {SPEEDS[1]}, got {self.speed!r}"
-            )
 
 
-def find() -> Library:
-    """The package `espeakng-loader` if it is installed, else the system's library. Raises EspeakMissing."""
+def find() -> tuple[str, ...]:
+    """The package `espeakng-loader` if it is installed, and where its data is; else the system's library.
+
+    Raises EspeakMissing.
+    """
     try:
         import espeakng_loader
     except ImportError:
         if path := ctypes.util.find_library("espeak-ng"):
-            return Library(path)
+            return (path,)
         raise EspeakMissing(MISSING) from None
-    return Library(str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path()))
+    return str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())
 
 
 def available() -> bool:
@@ -113,7 +104,7 @@ def describe() -> Description:
 
 
 @lru_cache(maxsize=4)
-def _describe(library: Library) -> Description:
+def _describe(library: tuple[str, ...]) -> Description:
     with Worker(library) as worker:
         return worker.about
 
@@ -128,8 +119,6 @@ def speak(requests: Sequence[Request], *, workers: int = 1, progress: bool = Fal
 
     Raises EspeakMissing, UnknownVoice before anything is said, and ValueError where espeak-ng cannot speak.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
     library = find()
     known = _describe(library).voices
     for request in requests:
@@ -137,10 +126,8 @@ def speak(requests: Sequence[Request], *, workers: int = 1, progress: bool = Fal
             close = difflib.get_close_matches(request.voice, known, n=3, cutoff=0.4)
             guess = f"did you mean {' or '.join(close)}? " if close else ""
             raise UnknownVoice(f"espeak-ng has no voice {request.voice!r}: {guess}It has {', '.join(known)}")
-    with (
-        ExitStack() as stack,
-        tqdm(total=len(requests), desc="speaking", unit="", mininterval=1, disable=not progress) as bar,
-    ):
+    shown = tqdm(total=len(requests), desc="speaking", unit="", mininterval=1, disable=not progress)
+    with ExitStack() as stack, shown as bar:
         pool = [stack.enter_context(Worker(library)) for _ in range(workers if FORKS else 0)]
         asked: deque[Worker] = deque()
         for n, request in enumerate(requests):
@@ -165,18 +152,10 @@ def _next(asked: deque, bar: tqdm) -> Audio:
 class Worker:
     """A process that speaks; close it, or use it in a `with`."""
 
-    def __init__(self, library: Library):
-        command = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(WORKER),
-            library.path,
-            *([library.data] if library.data else []),
-        ]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+    def __init__(self, library: tuple[str, ...]):
+        command = [sys.executable, "-I", "-S", str(WORKER), *library]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.process = subprocess.Popen(command, **pipes)
         try:
             about = json.loads(self._answer(EspeakMissing))
         except BaseException:
@@ -191,7 +170,8 @@ class Worker:
 
     def hear(self) -> Audio:
         """The answer to what was asked first."""
-        return from_pcm16(self._answer(UnknownVoice), self.about.rate)
+        numbers = np.frombuffer(self._answer(UnknownVoice), "<i2")
+        return Audio(torch.from_numpy(numbers.astype(np.float32) / 32768), self.about.rate)
 
     def _answer(self, refused: type[ValueError]) -> bytes:
         head = self.process.stdout.read(8)

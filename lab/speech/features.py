@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from lab.config import AtLeast, validate
 from lab.speech.audio import Audio, AudioError, check_audio
 
 FLOOR = 1e-10  # the least power: -23 as a logarithm
@@ -37,30 +38,20 @@ class FeatureSpec:
     Raises ValueError for numbers that make no features, such as more bands than frequencies.
     """
 
-    rate: int = 22_050
-    n_fft: int = 512
-    hop: int = 220
-    bands: int = 80
+    rate: Annotated[int, AtLeast(1)] = 22_050
+    n_fft: Annotated[int, AtLeast(1)] = 512
+    hop: Annotated[int, AtLeast(1)] = 220
+    bands: Annotated[int, AtLeast(1)] = 80
     mel: Literal["htk", "slaney"] = "htk"
     scale: Literal["log", "db"] = "log"
 
     def __post_init__(self):
-        for name in ("rate", "n_fft", "hop", "bands"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if self.hop > self.n_fft or self.n_fft % 2:
+        validate(self)
+        if self.n_fft % 2 or self.n_fft < max(self.hop, 2 * self.bands):
             raise ValueError(
-                f"n_fft must be even and at least the hop, or samples are never looked at; got n_fft={self.n_fft}, "
-                f"hop={self.hop}"
+                f"n_fft must be even, at least the hop {self.hop}, or samples are never looked at, and at least twice "
+                f"the {self.bands} bands; got {self.n_fft}"
             )
-        if self.bands > self.n_fft // 2:
-            raise ValueError(
-                f"n_fft={self.n_fft} has {self.n_fft // 2} frequencies, too few for {self.bands} bands"
-            )
-        for name, known in (("mel", ("htk", "slaney")), ("scale", ("log", "db"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
 
     @property
     def seconds_per_frame(self) -> float:
@@ -71,16 +62,12 @@ class FeatureSpec:
         return 1 + num_samples // self.hop
 
 
+@lru_cache(maxsize=8)
 def mel_matrix(spec: FeatureSpec) -> Tensor:
     """What each frequency gives to each band: float32 `(n_fft / 2 + 1, F)`, a triangle a column.
 
     Shared by all who ask: do not write to it. Source: Young et al., The HTK Book, 5.4; Slaney 1998, Auditory Toolbox.
     """
-    return _mel_matrix(spec)
-
-
-@lru_cache(maxsize=8)
-def _mel_matrix(spec: FeatureSpec) -> Tensor:
     with torch.inference_mode(False):
         hertz = torch.arange(spec.n_fft // 2 + 1, dtype=torch.float64) * spec.rate / spec.n_fft
         top = to_mel(torch.tensor(spec.rate / 2, dtype=torch.float64), spec.mel)
@@ -130,19 +117,13 @@ def log_mel(audio: Audio, spec: FeatureSpec) -> Tensor:
     if audio.rate != spec.rate:
         raise AudioError(
             "wrong rate",
-            f"the audio has {audio.rate:,} samples a second, but these features are made of {spec.rate:,}: convert it "
+            f"the audio has {audio.rate:,} samples a second, these features are made of {spec.rate:,}: convert it "
             f"(ffmpeg -i in.wav -ac 1 -ar {spec.rate} out.wav), or use a FeatureSpec of rate {audio.rate}",
         )
     check_audio(audio)
-    window = torch.hann_window(spec.n_fft)
+    window, silence = torch.hann_window(spec.n_fft), "constant"
     waves = torch.stft(
-        audio.samples,
-        spec.n_fft,
-        spec.hop,
-        window=window,
-        center=True,
-        pad_mode="constant",
-        return_complex=True,
+        audio.samples, spec.n_fft, spec.hop, window=window, pad_mode=silence, return_complex=True
     )
     power = waves.real.square() + waves.imag.square()
     power = (power.T @ mel_matrix(spec)).clamp(min=FLOOR)
@@ -156,49 +137,30 @@ def check_features(features: Tensor, spec: FeatureSpec) -> None:
 
     Raises FeatureError, which says so where `(F, T)` was given.
     """
-    if not isinstance(features, Tensor) or not features.is_floating_point():
-        given = features.dtype if isinstance(features, Tensor) else type(features).__name__
-        raise FeatureError(f"features must be a floating point tensor (T, {spec.bands}), got {given}")
-    shape = tuple(features.shape)
-    if features.dim() != 2 or shape[1] != spec.bands:
-        turned = features.dim() == 2 and shape[0] == spec.bands
-        hint = "; it looks like (bands, frames): transpose it" if turned else ""
-        raise FeatureError(f"features must be (T, {spec.bands}), frames by bands; got {shape}{hint}")
-    if shape[0] == 0:
-        raise FeatureError("features have no frames: the utterance is empty")
+    shape, F = tuple(features.shape), spec.bands
+    if not features.is_floating_point() or len(shape) != 2 or shape[1] != F or not shape[0]:
+        hint = "; it looks like (bands, frames): transpose it" if shape[:1] == (F,) else ""
+        given = f"{features.dtype} {shape}{hint}"
+        raise FeatureError(f"features must be floats (T, {F}), frames by bands, T at least 1; got {given}")
     if not features.isfinite().all():
         raise FeatureError("features hold NaN or infinity: make them anew, from audio without either")
 
 
-@dataclass(frozen=True)
-class Normalizer:
-    """Features less their mean, over their standard deviation, band by band.
+class Normalizer(NamedTuple):
+    """Features less their mean, over their standard deviation, band by band: F numbers each, the same for all.
 
-    With `mean` and `std`, F numbers each, these are the same for every utterance; without, each utterance is taken by
-    its own. A band that never changes is left at 0.
-
-    >>> Normalizer()(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).tolist()
-    [[-1.0, 0.0], [1.0, 0.0]]
-
-    Raises ValueError for lists of different lengths, and a standard deviation that is not above 0.
+    >>> Normalizer.fit([torch.tensor([[1.0, 5.0], [3.0, 5.0]])])
+    Normalizer(mean=(2.0, 5.0), std=(1.0, 1.0))
     """
 
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-
-    def __post_init__(self):
-        if len(self.mean) != len(self.std):
-            raise ValueError(
-                f"mean and std must be as long as each other, got {len(self.mean)} and {len(self.std)}"
-            )
-        if not all(math.isfinite(m) and 0 < s < math.inf for m, s in zip(self.mean, self.std, strict=True)):
-            raise ValueError("mean must be finite and std above 0: fit it to features that are")
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     @classmethod
     def fit(cls, features: Iterable[Tensor]) -> Self:
         """The mean and deviation of every band over all frames of many utterances `(T, F)`, summed in float64.
 
-        Raises ValueError where there are no frames.
+        A band that never changes gets the deviation 1. Raises ValueError where there are no frames.
         """
         count, total, squares = 0, 0.0, 0.0
         for x in features:
@@ -208,22 +170,5 @@ class Normalizer:
             raise ValueError("no frames to fit to: pass the features of at least one utterance")
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0)
-        return cls(tuple(mean.tolist()), tuple(_deviation(variance, mean).tolist()))
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """`(T, F)` -> float32 `(T, F)`. Raises FeatureError for another number of bands."""
-        x = features.float()
-        if not self.mean:
-            mean = x.mean(0)
-            return (x - mean) / _deviation(x.var(0, correction=0), mean)
-        if x.dim() != 2 or x.shape[1] != len(self.mean):
-            raise FeatureError(
-                f"these were normalised with {len(self.mean)} bands, got features {tuple(x.shape)}"
-            )
-        return (x - x.new_tensor(self.mean)) / x.new_tensor(self.std)
-
-
-def _deviation(variance: Tensor, mean: Tensor) -> Tensor:
-    """The root of the variance, or 1 where that is no more than rounding makes of a constant."""
-    constant = variance <= 1e-10 * (1 + mean.square())
-    return variance.sqrt().masked_fill(constant, 1.0)
+        constant = variance <= 1e-10 * (1 + mean.square())  # no more than rounding makes of it
+        return cls(tuple(mean.tolist()), tuple(variance.sqrt().masked_fill(constant, 1.0).tolist()))

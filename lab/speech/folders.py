@@ -4,6 +4,7 @@ Letters: T frames, F bands.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lab.speech.audio import AudioError, read_audio
+from lab.speech.audio import AudioError, Unusable, read_audio
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.features import FeatureError, FeatureSpec, check_features, log_mel
 from lab.speech.text import TextError, character_alphabet, encode, plain
-from lab.text import Tokenizer
 from lab.text.download import cache_folder
 
 # How the filter banks were made that come with courses on LibriSpeech: librosa's, in decibels below each one's maximum.
@@ -41,53 +41,39 @@ class Found(NamedTuple):
     skipped: dict[str, tuple[str, ...]]
 
 
-def read_fbank(
-    folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC, tokenizer: Tokenizer | None = None
-) -> Found:
+def read_fbank(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Found:
     """Features from `fbank/*.npy`, each `(F, T)`, and transcripts from `text/*.npy` of the same names.
 
-    A transcript is one string or a row of characters, as in `lab.text`; it is spelled as `plain` has it and must
-    be in `tokenizer`'s words, by default the character alphabet. Left out and counted are features without
-    transcript, transcripts that cannot be encoded, and features with NaN. Nothing is unpickled.
+    A transcript is one string or a row of characters, as in `lab.text`; it is spelled as `plain` has it. Left out and
+    counted are features without transcript, transcripts beyond the character alphabet, and features with NaN. Nothing
+    is unpickled.
 
     Raises ValueError for a folder without filter banks, and its subclass FeatureError, naming the file, where `(T, F)`
     or another number of bands was given.
     """
-    folder, tokenizer = Path(folder), tokenizer or character_alphabet()
+    folder = Path(folder)
     files = sorted((folder / "fbank").glob("*.npy"))
     if not files:
         raise ValueError(f"{folder} has no fbank/*.npy: give the folder in which fbank/ and text/ lie")
 
     def one(file: Path) -> Utterance:
-        array = _load(file)
-        if array.ndim != 2 or array.dtype.kind != "f":
-            raise FeatureError(f"{file} holds {array.dtype} {array.shape}; expected floats ({spec.bands}, T)")
-        if array.shape[0] != spec.bands:
-            turned = (
-                "; it looks like (frames, bands): save its transpose" if array.shape[1] == spec.bands else ""
-            )
-            raise FeatureError(
-                f"{file} holds {array.shape}, expected ({spec.bands}, T), bands by frames{turned}"
-            )
+        array, said = _load(file, "f"), folder / "text" / file.name
         if not np.isfinite(array).all():
             raise AudioError("not finite", f"{file} holds NaN or infinity")
-        features = torch.from_numpy(np.ascontiguousarray(array.T, dtype=np.float32))
-        check_features(features, spec)
-        text = _load(_there(folder / "text" / file.name))
-        if text.dtype.kind != "U" or text.ndim > 1:
-            raise ValueError(
-                f"{folder / 'text' / file.name} holds {text.dtype} {text.shape}, expected characters"
-            )
-        return Utterance(
-            file.stem, features, _spoken("".join(text.reshape(-1)), tokenizer), file.stem.split("-")[0]
-        )
+        try:
+            features = torch.from_numpy(np.ascontiguousarray(array.T, dtype=np.float32))
+            check_features(features, spec)
+        except FeatureError as error:
+            raise FeatureError(f"{file} must hold (bands, frames); its transpose: {error}") from None
+        if not said.is_file():
+            raise TextError("no transcript", f"{said} is not there")
+        text = "".join(_load(said, "U").reshape(-1))
+        return Utterance(file.stem, features, _spoken(text), file.stem.split("-")[0])
 
     return _collect((file.stem, lambda file=file: one(file)) for file in files)
 
 
-def read_audio_folder(
-    folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC, tokenizer: Tokenizer | None = None
-) -> Found:
+def read_audio_folder(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Found:
     """Audio with transcripts, wherever in the folder they lie.
 
     Either as LibriSpeech has it, `84-121123.trans.txt` with lines `84-121123-0000 GO DO YOU HEAR` beside
@@ -96,10 +82,9 @@ def read_audio_folder(
 
     Raises ValueError where nothing is left, with the reasons.
     """
-    folder, tokenizer = Path(folder), tokenizer or character_alphabet()
-    sounds = {
-        file.with_suffix(""): file for file in sorted(folder.rglob("*")) if file.suffix.lower() in SOUNDS
-    }
+    folder = Path(folder)
+    files = sorted(folder.rglob("*"))
+    sounds = {file.with_suffix(""): file for file in files if file.suffix.lower() in SOUNDS}
     said = dict(_transcripts(folder, sounds))
 
     def one(place: Path) -> Utterance:
@@ -108,7 +93,7 @@ def read_audio_folder(
         if place not in sounds:
             raise AudioError("no audio", f"{place.name} has a transcript, but no audio beside it")
         features = log_mel(read_audio(sounds[place]), spec)
-        return Utterance(place.name, features, _spoken(said[place], tokenizer), place.name.split("-")[0])
+        return Utterance(place.name, features, _spoken(said[place]), place.name.split("-")[0])
 
     found = _collect((place.name, lambda place=place: one(place)) for place in sorted({*sounds, *said}))
     if not found.utterances:
@@ -120,29 +105,26 @@ def read_audio_folder(
     return found
 
 
-def folder_corpus(
-    folder: str | os.PathLike,
-    read: Callable[..., Found] = read_fbank,
-    spec: FeatureSpec = SAMPLE_SPEC,
-    tokenizer: Tokenizer | None = None,
-) -> SpeechCorpus:
-    """The folders in `folder` whose names begin with train, dev or val, and test, each `read` as a part.
+def folder_corpus(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> SpeechCorpus:
+    """The folders in `folder` whose names begin with train, dev or val, and test, each as a part.
 
-    Raises ValueError without such a folder for training, and where that holds nothing usable.
+    They hold filter banks where one of them has a folder `fbank`, else audio. Raises ValueError without such a folder
+    for training, and where that holds nothing usable.
     """
-    folder, parts, skipped = Path(folder), {part: () for part in PARTS}, {}
+    folder, parts, skipped = Path(folder), {part: () for part in PARTS}, defaultdict(tuple)
+    read = read_fbank if any(folder.glob("*/fbank")) else read_audio_folder
     inside = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
     for part, beginnings in PARTS.items():
         for entry in (entry for entry in inside if entry.name.startswith(beginnings)):
-            found = read(entry, spec, tokenizer)
+            found = read(entry, spec)
             parts[part] += found.utterances
             for reason, names in found.skipped.items():
-                skipped[reason] = (*skipped.get(reason, ()), *(f"{entry.name}/{name}" for name in names))
+                skipped[reason] += tuple(f"{entry.name}/{name}" for name in names)
     if not parts["train"]:
         raise ValueError(
             f"{folder} has nothing to train on: expected a folder train... with transcribed speech in it"
         )
-    return SpeechCorpus(folder.resolve().name, spec, **parts, skipped=skipped)
+    return SpeechCorpus(folder.resolve().name, spec, **parts, skipped=dict(skipped))
 
 
 def _transcripts(folder: Path, sounds: Iterable[Path]) -> Iterator[tuple[Path, str]]:
@@ -156,30 +138,29 @@ def _transcripts(folder: Path, sounds: Iterable[Path]) -> Iterator[tuple[Path, s
             yield place, file.read_text(encoding="utf-8")
 
 
-def _spoken(text: str, tokenizer: Tokenizer) -> str:
-    encode(text := plain(text), tokenizer)
+def _spoken(text: str) -> str:
+    encode(text := plain(text), character_alphabet())
     return text
 
 
 def _collect(named: Iterable[tuple[str, Callable[[], Utterance]]]) -> Found:
     """What can be made, and the names of what cannot, by reason."""
-    utterances, skipped = [], {}
+    utterances, skipped = [], defaultdict(tuple)
     for name, make in named:
         try:
             utterances.append(make())
-        except (AudioError, TextError) as error:
-            skipped.setdefault(error.reason, []).append(name)
-    return Found(tuple(utterances), {reason: tuple(names) for reason, names in skipped.items()})
+        except Unusable as error:
+            skipped[error.reason] += (name,)
+    return Found(tuple(utterances), dict(skipped))
 
 
-def _there(file: Path) -> Path:
-    if not file.is_file():
-        raise TextError("no transcript", f"{file} is not there")
-    return file
-
-
-def _load(file: Path) -> np.ndarray:
+def _load(file: Path, kind: str) -> np.ndarray:
+    """The array in a .npy file: of floats ("f") or characters ("U")."""
     try:
-        return np.load(file, allow_pickle=False)
+        array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{file} is no plain .npy file ({error}); nothing is ever unpickled") from None
+    if array.dtype.kind != kind:
+        expected = {"f": "floats", "U": "characters"}[kind]
+        raise FeatureError(f"{file} must hold {expected}, got {array.dtype} {array.shape}")
+    return array

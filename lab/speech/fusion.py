@@ -4,14 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
-from torch import nn
-
 from lab.score import KneserNey
 from lab.score.ngrams import UNICODE, UNKNOWN
 from lab.text import Tokenizer
-
-ROWS = 64  # beginnings that a model reads at once, at most
 
 
 class Scorer(Protocol):
@@ -62,38 +57,3 @@ class NGramScorer:
         for token, char in (self.chars | {self.eos_id: "\n"}).items():
             log_probs[token] = math.log(chances[char]) if char in chances else unseen
         return log_probs
-
-
-class ModelScorer:
-    """A language model trained here (a transformer, a recurrent one), with the very tokenizer of the transcripts.
-
-    Each beginning is read anew, those of one frame as the rows of one batch: for sentences that costs less than
-    moving caches about. Of a text longer than the model's context its last tokens are read.
-
-    Raises ValueError when the vocabularies differ.
-    """
-
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer):
-        if model.config.vocab_size != tokenizer.vocab_size:
-            raise ValueError(
-                f"the language model has {model.config.vocab_size} tokens, the tokenizer {tokenizer.vocab_size}: "
-                "train it with the tokenizer of the transcripts"
-            )
-        self.model, self.eos_id = model, tokenizer.eos_id
-        self.bos_id, self.pad_id = tokenizer.bos_id, tokenizer.pad_id or 0
-
-    @torch.inference_mode()
-    def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[list[float]]:
-        context, device = self.model.config.context, next(self.model.parameters()).device
-        texts = [[self.bos_id, *prefix][-context:] for prefix in prefixes]
-        was_training, found = self.model.training, []
-        self.model.eval()
-        for start in range(0, len(texts), ROWS):
-            rows = texts[start : start + ROWS]
-            T = max(map(len, rows))
-            ids = torch.tensor([row + [self.pad_id] * (T - len(row)) for row in rows], device=device)
-            last = torch.tensor([len(row) - 1 for row in rows], device=device)
-            logits = self.model(ids)[torch.arange(len(rows), device=device), last]  # (B, V)
-            found += logits.double().log_softmax(-1).tolist()
-        self.model.train(was_training)
-        return found

@@ -3,88 +3,70 @@
 Letters: B rows, T frames, F bands, S frames after the embedding, U tokens of a transcript, C channels, V tokens in all.
 """
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from lab.config import AtLeast, validate
 from lab.data import masks
-from lab.nn.cache import KeyValueCache
-from lab.nn.config import TransformerConfig, check_whole
-from lab.nn.stack import Stack, TokenEmbedding, settle_positions
+from lab.nn import KeyValueCache, Model, Stack, TokenEmbedding, TransformerConfig
+from lab.nn.stack import settle_positions
 from lab.nn.transformer import make_output
-from lab.speech.embedding import KINDS, make_embedding, real_frames, reduced, steps_of
+from lab.speech.embedding import make_embedding, real_frames, reduced, steps_of
 from lab.speech.encoder import SpeechEncoder
 from lab.speech.features import FeatureError, FeatureSpec, Normalizer
 
+Whole = Annotated[int, AtLeast(1)]
 LEAST_SPREAD = 1e-3  # a band that never changes is not blown up
 
 
 @dataclass(frozen=True)
 class SpeechConfig:
-    """Sizes and kinds of parts. The defaults are the small model of notebook 10.
+    """Sizes and kinds of parts; a `decoder` of width 144 with one layer is the small model of notebook 10.
 
-    `context` is the most tokens of a transcript, `<s>` included, `max_frames` the most frames of an utterance.
-    `embedding` is "conv", "blstm" or "both"; it leaves one frame of every `reduction`. `kernel` is the width of the
-    encoder's convolutions in frames, an odd number; 0 leaves them out. `normalize`: "global", by the mean and spread
-    of each band over the training utterances, or "utterance", over the utterance itself. The blank of CTC is token 0,
-    `<pad>`.
+    `decoder` is what the decoder is made of, its context the most tokens of a transcript, `<s>` included; the encoder
+    is as wide, of the same parts, and has `encoder_layers`. It reads at most `max_frames` frames. `embedding` leaves
+    one frame of every `reduction`. `kernel` is the width of the encoder's convolutions in frames, an odd number; 0
+    leaves them out. `normalize`: "global", by the mean and spread of each band over the training utterances, or
+    "utterance", over the utterance itself. The blank of CTC is token 0, `<pad>`.
 
-    >>> SpeechConfig(vocab_size=33).features.bands
+    >>> SpeechConfig(TransformerConfig(vocab_size=33, num_layers=1)).features.bands
     80
 
     Raises ValueError for what cannot be built; the message names the field.
     """
 
-    vocab_size: int
-    context: int = 96
+    decoder: TransformerConfig
+    encoder_layers: Whole = 3
     features: FeatureSpec = field(default_factory=FeatureSpec)
-    max_frames: int = 4000
-    width: int = 144
-    num_heads: int = 4
-    feed_forward: int = 576
-    encoder_layers: int = 3
-    decoder_layers: int = 1
-    embedding: str = "conv"
-    channels: int = 16
-    reduction: int = 4
-    kernel: int = 15
-    normalize: str = "global"
-    dropout: float = 0.0
+    max_frames: Whole = 4000
+    embedding: Literal["conv", "blstm", "both"] = "conv"
+    channels: Whole = 16
+    reduction: Whole = 4
+    kernel: Annotated[int, AtLeast(0)] = 15
+    normalize: Literal["global", "utterance"] = "global"
 
     def __post_init__(self):
-        for name in ("max_frames", "encoder_layers", "decoder_layers", "channels", "reduction"):
-            check_whole(name, getattr(self, name))
-        check_whole("kernel", self.kernel, least=0)
-        for name, choices in {"embedding": KINDS, "normalize": ("global", "utterance")}.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        validate(self)
+        steps_of(self.reduction)
         if self.kernel and self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, to have a middle, or 0 for none; got {self.kernel}")
-        steps_of(self.reduction)
-        _ = self.encoder, self.decoder  # they check the rest
+
+    @property
+    def vocab_size(self) -> int:
+        return self.decoder.vocab_size
+
+    @property
+    def context(self) -> int:
+        return self.decoder.context
 
     @property
     def encoder(self) -> TransformerConfig:
-        """What the encoder's stack is made of."""
-        return self._stack(-(-self.max_frames // self.reduction), self.encoder_layers)
-
-    @property
-    def decoder(self) -> TransformerConfig:
-        """What the decoder's stack is made of."""
-        return self._stack(self.context, self.decoder_layers)
-
-    def _stack(self, context: int, num_layers: int) -> TransformerConfig:
-        return TransformerConfig(
-            self.vocab_size,
-            context,
-            self.width,
-            num_layers,
-            self.num_heads,
-            self.feed_forward,
-            dropout=self.dropout,
-        )
+        """What the encoder is made of."""
+        places = -(-self.max_frames // self.reduction)
+        return replace(self.decoder, context=places, num_positions=None, num_layers=self.encoder_layers)
 
 
 class Heard(NamedTuple):
@@ -119,10 +101,10 @@ class Recognised(NamedTuple):
     logits: Tensor | None
 
 
-class SpeechTransformer(nn.Module):
+class SpeechTransformer(Model):
     """An encoder of speech with a CTC output, and a decoder that attends to it and writes the transcript.
 
-    >>> model = SpeechTransformer(SpeechConfig(vocab_size=33, width=16, num_heads=2, feed_forward=16))
+    >>> model = SpeechTransformer(SpeechConfig(TransformerConfig(33, width=16, feed_forward=16)))
     >>> heard, logits = model(torch.randn(1, 81, 80), torch.tensor([81]), torch.tensor([[2, 9, 11]]))
     >>> heard.ctc_logits.shape, logits.shape
     (torch.Size([1, 21, 33]), torch.Size([1, 3, 33]))
@@ -131,13 +113,13 @@ class SpeechTransformer(nn.Module):
     def __init__(self, config: SpeechConfig):
         super().__init__()
         c = self.config = config
-        bands = c.features.bands
+        bands, width = c.features.bands, c.decoder.width
         self.register_buffer("mean", torch.zeros(bands))
         self.register_buffer("std", torch.ones(bands))
-        self.front = make_embedding(c.embedding, bands, c.width, c.channels, c.reduction)
-        self.front_norm = nn.RMSNorm(c.width)
+        self.front = make_embedding(c.embedding, bands, width, c.channels, c.reduction)
+        self.front_norm = nn.RMSNorm(width)
         self.encoder = SpeechEncoder(c.encoder, c.kernel)
-        self.ctc_output = nn.Linear(c.width, c.vocab_size)
+        self.ctc_output = nn.Linear(width, c.vocab_size)
         nn.init.zeros_(self.ctc_output.weight)
         nn.init.zeros_(self.ctc_output.bias)
         self.embedding = TokenEmbedding(c.decoder)
@@ -159,9 +141,7 @@ class SpeechTransformer(nn.Module):
         _check(features, lengths, c)
         x = self.front_norm(self.front(self.normalized(features, lengths), lengths))
         lengths = self.output_lengths(lengths)
-        S = x.shape[1]
-        mask = None if int(lengths.min()) == S else masks.padding(lengths, S)
-        memory = self.encoder(x, torch.arange(S, device=x.device), mask=mask)
+        memory = self.encoder(x, lengths)
         return Heard(memory, lengths, self.ctc_output(memory))
 
     def decode(self, ids: Tensor, heard: Heard, *, cache: KeyValueCache | None = None) -> Tensor:
@@ -194,16 +174,7 @@ class SpeechTransformer(nn.Module):
 
     @torch.no_grad()
     def normalize_by(self, normalizer: Normalizer) -> None:
-        """Take over a mean and a spread of each band; they are saved with the weights.
-
-        Raises ValueError where the config says otherwise, and for another number of bands.
-        """
-        if self.config.normalize != "global":
-            raise ValueError(
-                "this model takes each utterance by its own: normalize must be 'global' in its config"
-            )
-        if len(normalizer.mean) != len(self.mean):
-            raise ValueError(f"expected {len(self.mean)} means, one a band; got {len(normalizer.mean)}")
+        """Take over a mean and a spread of each band; they are saved with the weights."""
         self.mean.copy_(torch.tensor(normalizer.mean))
         self.std.copy_(torch.tensor(normalizer.std))
 
@@ -217,25 +188,17 @@ class SpeechTransformer(nn.Module):
         """An empty cache for `batch` rows, for decoding a few tokens at a time."""
         return self.decoder.new_cache(batch, device)
 
-    @property
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
-
 
 def _check(features: Tensor, lengths: Tensor, c: SpeechConfig) -> None:
-    bands = c.features.bands
-    if features.dim() != 3 or features.shape[2] != bands or not features.is_floating_point():
-        turned = features.dim() == 3 and features.shape[1] == bands
-        raise FeatureError(
-            f"features must be floats (B, T, F) with F = {bands} bands, got {features.dtype} {tuple(features.shape)}"
-            f"{': time and bands have changed places, use .transpose(1, 2)' if turned else ''}"
-        )
+    F = c.features.bands
+    if features.dim() != 3 or features.shape[2] != F or not features.is_floating_point():
+        hint = ": time and bands have changed places, transpose(1, 2)" if features.shape[1:2] == (F,) else ""
+        given = f"{features.dtype} {tuple(features.shape)}{hint}"
+        raise FeatureError(f"features must be floats (B, T, F) with F = {F} bands, got {given}")
     B, T, _ = features.shape
-    if lengths.shape != (B,) or lengths.is_floating_point():
-        raise ValueError(f"lengths must be whole numbers ({B},), got {lengths.dtype} {tuple(lengths.shape)}")
-    if B == 0 or not 1 <= int(lengths.min()) <= int(lengths.max()) <= T:
-        raise ValueError(f"lengths must be in 1 .. T = {T}, got {lengths.tolist()}")
     if c.max_frames < T:
         raise ValueError(
-            f"{T} frames, but the model was made for {c.max_frames} at most: cut the audio, or raise max_frames"
+            f"T = {T} frames are more than max_frames = {c.max_frames}: cut the audio, or raise it"
         )
+    if lengths.shape != (B,) or not 1 <= int(lengths.min()) <= int(lengths.max()) <= T:
+        raise ValueError(f"lengths must be {B} numbers in 1 .. T = {T}, got {lengths.tolist()}")

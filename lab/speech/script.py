@@ -1,15 +1,15 @@
 """The script of synthetic speech: how much of what is said by whom, and the texts dealt into three parts."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
-from lab.speech import espeak, materials, voices
+from lab.config import AtLeast, validate
+from lab.speech import espeak, materials
 from lab.speech.features import FeatureSpec
 from lab.text import Corpus, Splits
 
-PARTS = ("train", "validation", "test")
 DIGIT_ROWS = 20_000  # of which as many are held out as are asked for
 
 
@@ -26,35 +26,25 @@ class SyntheticConfig:
     features                 what becomes of the sound
     speaker                  "espeak"; or "whistle", a stand-in for a machine without it, which knows no accents
                              and speeds
-
-    Raises ValueError for another material or speaker, for no utterances in a part, and for speeds that are no range.
     """
 
     material: Literal["digits", "easy", "clauses"] = "digits"
-    train: int = 2000
-    validation: int = 200
-    test: int = 200
+    train: Annotated[int, AtLeast(1)] = 2000
+    validation: Annotated[int, AtLeast(1)] = 200
+    test: Annotated[int, AtLeast(1)] = 200
     accents: tuple[str, ...] = ("en-us",)
     speeds: tuple[int, int] = (150, 200)
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     features: FeatureSpec = field(default_factory=FeatureSpec)
     speaker: Literal["espeak", "whistle"] = "espeak"
 
     def __post_init__(self):
-        for name, known in (("material", ("digits", "easy", "clauses")), ("speaker", ("espeak", "whistle"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
-        for part in PARTS:
-            value = getattr(self, part)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{part} must be a whole number of utterances, at least 1; got {value!r}")
+        validate(self)
         if not self.accents:
-            raise ValueError(f"accents must name at least one, such as {voices.ACCENTS[0]!r}")
-        low, high = self.speeds
-        if not espeak.SPEEDS[0] <= low <= high <= espeak.SPEEDS[1]:
-            raise ValueError(
-                f"speeds must be words a minute, {espeak.SPEEDS[0]} to {espeak.SPEEDS[1]}, got {self.speeds}"
-            )
+            raise ValueError("accents must name at least one, such as 'en-us'; got none")
+        low, high = espeak.SPEEDS
+        if not low <= self.speeds[0] <= self.speeds[1] <= high:
+            raise ValueError(f"speeds must be words a minute, {low} to {high}, got {self.speeds}")
 
 
 def texts(config: SyntheticConfig, corpus: Corpus | None = None) -> Splits:

@@ -1,81 +1,60 @@
-"""Speech kept on disk: the features in one array, everything else in JSON, each with its hash."""
+"""Speech kept on disk: one safetensors file, the features in one tensor, everything else as JSON in its header."""
 
-import io
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
 
 from lab.config import from_json, to_json
-from lab.files import sha256_bytes, sha256_file, write_atomic
+from lab.files import write_atomic
 from lab.speech.batches import Utterance
-from lab.speech.corpus import SpeechCorpus
+from lab.speech.corpus import PARTS, SpeechCorpus
 from lab.speech.features import FeatureSpec
 
-FORMAT = 1
-FEATURES, INDEX = "features.npy", "index.json"
+
+def write(file: str | os.PathLike, corpus: SpeechCorpus, origin: dict) -> None:
+    """Write a corpus, its features as float16 `(all frames, F)`; `read` must be given the same `origin`."""
+    frames = torch.cat([u.features.half() for part in corpus.parts.values() for u in part])
+    said = {part: [[u.name, u.voice, len(u), u.text] for u in us] for part, us in corpus.parts.items()}
+    about = {"origin": origin, "name": corpus.name, "spec": to_json(corpus.spec), "notes": dict(corpus.notes)}
+    about |= {"skipped": {reason: list(names) for reason, names in corpus.skipped.items()}, "parts": said}
+    text = json.dumps(about, ensure_ascii=False)
+    header = {"corpus": json.dumps({"sha256": _digest(text, frames), "about": text})}
+    write_atomic(file, save({"frames": frames}, header))
 
 
-def write(folder: str | os.PathLike, corpus: SpeechCorpus, origin: dict) -> None:
-    """Write `features.npy`, float16 `(all frames, F)`, and after it `index.json`, which says that all is there.
+def read(file: str | os.PathLike, origin: dict) -> SpeechCorpus | None:
+    """The corpus that `write` wrote of the same `origin`; None where there is none, or it was damaged.
 
-    `origin` is what the speech was made of, and what `read` must be given again.
+    The features stay on disk until they are looked at; what is written to them stays in memory.
     """
-    folder = Path(folder)
-    utterances = [u for part in corpus.parts.values() for u in part]
-    frames = torch.cat([u.features.half() for u in utterances]).numpy()
-    file = io.BytesIO()
-    np.save(file, frames, allow_pickle=False)
-    data = file.getvalue()
-    write_atomic(folder / FEATURES, data)
-    index = {
-        "format": FORMAT,
-        "name": corpus.name,
-        "origin": origin,
-        "spec": to_json(corpus.spec),
-        "skipped": {reason: list(names) for reason, names in corpus.skipped.items()},
-        "notes": dict(corpus.notes),
-        "parts": {
-            part: [[u.name, u.voice, len(u), u.text] for u in utterances]
-            for part, utterances in corpus.parts.items()
-        },
-        "features_sha256": sha256_bytes(data),
-    }
-    text = json.dumps(index, indent=0, ensure_ascii=False)
-    write_atomic(folder / INDEX, json.dumps({"sha256": sha256_bytes(text.encode())}) + "\n" + text + "\n")
-
-
-def read(folder: str | os.PathLike, origin: dict) -> SpeechCorpus | None:
-    """The corpus that `write` wrote there of the same `origin`; None where there is none, or it was damaged.
-
-    The features stay on disk until they are looked at.
-    """
-    folder = Path(folder)
     try:
-        head, text = (folder / INDEX).read_text(encoding="utf-8").split("\n", 1)
-        text = text.removesuffix("\n")
-        index = json.loads(text)
-        sound = json.loads(head) == {"sha256": sha256_bytes(text.encode())}
-        if not sound or index["format"] != FORMAT or index["origin"] != origin:
+        with safe_open(Path(file), "pt") as kept:
+            header, frames = json.loads(kept.metadata()["corpus"]), kept.get_tensor("frames")
+        about = json.loads(header["about"])
+        if header["sha256"] != _digest(header["about"], frames) or about["origin"] != origin:
             return None
-        if sha256_file(folder / FEATURES) != index["features_sha256"]:
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
-    # Copy on write: torch wants memory that can be written to, and the file must stay as it is.
-    frames = torch.from_numpy(np.load(folder / FEATURES, mmap_mode="c", allow_pickle=False))
-    parts, start = {}, 0
-    for part, rows in index["parts"].items():
-        parts[part] = []
-        for name, voice, length, said in rows:
-            parts[part].append(Utterance(name, frames[start : start + length], said, voice))
-            start += length
-    return SpeechCorpus(
-        index["name"],
-        from_json(FeatureSpec, index["spec"]),
-        **{part: tuple(utterances) for part, utterances in parts.items()},
-        skipped={reason: tuple(names) for reason, names in index["skipped"].items()},
-        notes=index["notes"],
-    )
+    lengths = [row[2] for part in PARTS for row in about["parts"][part]]
+    features = iter(frames.split(lengths))
+    parts = {
+        part: tuple(
+            Utterance(name, next(features), text, voice) for name, voice, _, text in about["parts"][part]
+        )
+        for part in PARTS
+    }
+    skipped = {reason: tuple(names) for reason, names in about["skipped"].items()}
+    spec = from_json(FeatureSpec, about["spec"])
+    return SpeechCorpus(about["name"], spec, **parts, skipped=skipped, notes=about["notes"])
+
+
+def _digest(text: str, frames: Tensor) -> str:
+    digest = sha256(text.encode())
+    digest.update(frames.numpy())
+    return digest.hexdigest()

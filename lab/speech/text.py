@@ -4,17 +4,14 @@ import re
 import unicodedata
 from string import ascii_lowercase
 
+from lab.speech.audio import Unusable
 from lab.text import CharTokenizer, Tokenizer
 
 ASCII_PUNCTUATION = re.compile(r"[^a-z0-9']+")  # of small letters
 
 
-class TextError(ValueError):
-    """A transcript that cannot be a target. `reason` is a few words, for counting what was left out."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
+class TextError(Unusable):
+    """A transcript that cannot be a target."""
 
 
 def character_alphabet() -> CharTokenizer:

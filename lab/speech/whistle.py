@@ -45,7 +45,7 @@ def whistle(text: str, voice: int, rate: int, seed: int = 0) -> Audio:
 
 
 def whistled(config: SyntheticConfig, corpus=None) -> SpeechCorpus:
-    """What `lab.speech.synthetic.synthetic` gives, whistled: the same texts, other voices in each part.
+    """What `lab.speech.synthesis.synthetic` gives, whistled: the same texts, other voices in each part.
 
     Raises ValueError as `texts` does.
     """

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from lab.data.batch import IGNORE
+from lab.data import IGNORE, pad
 from lab.decode.search import BeamSearch, Sampling, generate
 from lab.nn.cache import KeyValueCache
 from lab.speech.model import Heard, SpeechTransformer
@@ -66,12 +66,9 @@ def attention_log_probs(
 
     Of a text that does not fit in the decoder's context it is -inf.
     """
-    U = min(max(map(len, texts)) + 1, model.config.context)
-    ids = torch.full((len(texts), U), tokenizer.pad_id or 0)
-    golden = torch.full((len(texts), U), IGNORE)
-    for n, text in enumerate(texts):
-        ids[n, : len(text) + 1] = torch.tensor([tokenizer.bos_id, *text])[:U]
-        golden[n, : len(text) + 1] = torch.tensor([*text, tokenizer.eos_id])[:U]
+    U = min(max(map(len, texts)) + 1, model.config.decoder.context)
+    ids = pad([[tokenizer.bos_id, *text][:U] for text in texts], tokenizer.pad_id or 0)
+    golden = pad([[*text, tokenizer.eos_id][:U] for text in texts], IGNORE)
     logits = Writer(model, heard)(ids.to(heard.memory.device)).double().cpu()
     nats = nnf.cross_entropy(logits.transpose(1, 2), golden, ignore_index=IGNORE, reduction="none").sum(1)
     return [-math.inf if len(text) >= U else -found for text, found in zip(texts, nats.tolist(), strict=True)]

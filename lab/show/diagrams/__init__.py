@@ -105,7 +105,8 @@ def _shapes_of_char_encoder() -> str:
 
 
 def _shapes_of_speech() -> str:
-    config = SpeechConfig(vocab_size=33)
+    decoder = TransformerConfig(33, context=96, width=144, num_layers=1, feed_forward=576)
+    config = SpeechConfig(decoder)
     features, ids = torch.zeros(3, 80, config.features.bands), torch.ones(3, 12, dtype=torch.long)
     return speech(SpeechTransformer(config), features, ids)
 

@@ -36,7 +36,7 @@ def speech(model: SpeechTransformer, features: torch.Tensor, ids: torch.Tensor) 
     letters = {"features": "B T F", "memory": "B S C", "ctc": "B S V"}
     letters |= {"ids": "B U", "across": "B H U S", "logits": "B U V"}
     numbers = {"B": B, "T": T, "U": U, "S": -(-T // c.reduction), "F": c.features.bands}
-    numbers |= {"C": c.width, "H": c.num_heads, "V": c.vocab_size}
+    numbers |= {"C": c.decoder.width, "H": c.decoder.num_heads, "V": c.vocab_size}
     both = written(letters, shapes, numbers)
     said = {name: text.rpartition(" = ")[2] for name, text in both.items()}  # sizes as numbers alone
     return draw(_dot(c, said), DESCRIPTION.format(reduction=c.reduction))
@@ -58,7 +58,7 @@ digraph speech {{
   encoder  [label="encoder, {counted(c.encoder_layers, "block")}\\nattention to both sides{near}"]
   ctc      [label="a character, or blank\\nC → V, for each frame"]
   embedding [label="embedding\\nV × C"]
-  decoder  [label="decoder, {counted(c.decoder_layers, "block")}\\nattention to what came before, and across"]
+  decoder  [label="decoder, {counted(c.decoder.num_layers, "block")}\\nattention to what came before, and across"]
   scores   [label="the next character\\nC → V"]
   node [class=output style="rounded,filled"]
   by_ctc   [label="CTC transcript\\nrepeats merged, blanks dropped"]
@@ -84,5 +84,5 @@ digraph speech {{
 def _legend(c: SpeechConfig) -> str:
     return (
         f"B utterances, T frames of {c.features.bands} bands, S = T / {c.reduction} after the embedding\\n"
-        f"C = {c.width:,} channels, {c.num_heads} heads, U characters of V = {c.vocab_size:,}"
+        f"C = {c.decoder.width:,} channels, {c.decoder.num_heads} heads, U characters of V = {c.vocab_size:,}"
     )

@@ -3,24 +3,25 @@
 Letters: T frames, F bands, U tokens, V tokens there are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lab.speech.batches import Utterance
+from lab.config import Above, AtLeast, AtMost, validate
+from lab.data import by_length, pad
+from lab.nn import evaluating
 from lab.speech.ctc import greedy
 from lab.speech.ctc_beam import Hypothesis, prefix_beam
 from lab.speech.features import check_features
 from lab.speech.fusion import Scorer
 from lab.speech.model import Heard, SpeechTransformer
-from lab.speech.recognition import Transcribed
-from lab.speech.score import cer, wer
 from lab.speech.writing import attention_log_probs, write
 from lab.text import Tokenizer
 
-METHODS = ("ctc", "ctc beam", "attention", "attention beam", "both")
+Method = Literal["ctc", "ctc beam", "attention", "attention beam", "both"]
 PADDED_FRAMES = 6000  # that are read at once
 
 
@@ -35,20 +36,16 @@ class Reading:
     margin   nats behind the best that a token of a frame may be, in the search by CTC; None for all
     weight   of the language model, where there is one, and `bonus` of each token, in the search by CTC
     attention_weight  of the decoder in "both"; CTC has the rest
-
-    Raises ValueError for a method that there is not.
     """
 
-    method: str = "ctc"
-    beam: int = 12
-    margin: float | None = 10.0
-    weight: float = 0.0
+    method: Method = "ctc"
+    beam: Annotated[int, AtLeast(1)] = 12
+    margin: Annotated[float, Above(0)] | None = 10.0
+    weight: Annotated[float, AtLeast(0)] = 0.0
     bonus: float = 0.0
-    attention_weight: float = 0.5
+    attention_weight: Annotated[float, AtLeast(0), AtMost(1)] = 0.5
 
-    def __post_init__(self):
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}; got {self.method!r}")
+    __post_init__ = validate
 
 
 @torch.no_grad()
@@ -59,17 +56,13 @@ def listen(model: SpeechTransformer, features: Sequence[Tensor], frames: int = P
     """
     for one in features:
         check_features(one, model.config.features)
-    device = model.mean.device
-    was_training, found = model.training, {}
-    model.eval()
-    try:
-        for rows in _together([len(x) for x in features], frames):
+    device, dtype, found = model.mean.device, model.mean.dtype, {}
+    with evaluating(model):
+        for rows in by_length([len(x) for x in features], size=frames):
             lengths = torch.tensor([len(features[n]) for n in rows])
-            padded = nn.utils.rnn.pad_sequence([features[n].float() for n in rows], batch_first=True)
-            heard = model.encode(padded.to(device, model.mean.dtype), lengths.to(device))
+            padded = pad([features[n].float() for n in rows]).to(device, dtype)
+            heard = model.encode(padded, lengths.to(device))
             found |= {n: heard.row(row) for row, n in enumerate(rows)}
-    finally:
-        model.train(was_training)
     return [found[n] for n in range(len(features))]
 
 
@@ -86,10 +79,10 @@ def read(
         return greedy(log_probs)
     if reading.method.startswith("attention"):
         return write(model, heard, tokenizer, beam=reading.beam if reading.method.endswith("beam") else 1)
+    weight = reading.weight if scorer else 0.0
     found = prefix_beam(
-        log_probs, beam=reading.beam, margin=reading.margin, scorer=scorer, weight=reading.weight if scorer else 0.0,
-        bonus=reading.bonus,
-    )  # fmt: skip
+        log_probs, beam=reading.beam, margin=reading.margin, scorer=scorer, weight=weight, bonus=reading.bonus
+    )
     if reading.method == "both":
         found = rescored(model, heard, tokenizer, found, reading.attention_weight)
     return list(found[0].tokens)
@@ -99,14 +92,12 @@ def transcribe(
     model: SpeechTransformer,
     tokenizer: Tokenizer,
     features: Sequence[Tensor],
-    reading: Reading | None = None,
+    reading: Reading = Reading(),
     scorer: Scorer | None = None,
 ) -> list[str]:
     """The text of each utterance `(T, F)`."""
-    reading = reading or Reading()
-    return [
-        tokenizer.decode(read(model, heard, tokenizer, reading, scorer)) for heard in listen(model, features)
-    ]
+    heards = listen(model, features)
+    return [tokenizer.decode(read(model, heard, tokenizer, reading, scorer)) for heard in heards]
 
 
 def rescored(
@@ -123,28 +114,3 @@ def rescored(
         for one, log_attention in zip(found, by_attention, strict=True)
     ]
     return sorted(changed, key=lambda one: (-one.score, one.tokens))
-
-
-def transcribed(
-    model: SpeechTransformer, tokenizer: Tokenizer, utterances: Sequence[Utterance], attention: bool = True
-) -> Transcribed:
-    """What a model makes of utterances whose transcripts are known: by CTC, and by attention unless told otherwise."""
-    heards = listen(model, [one.features for one in utterances])
-    references, rates = [one.text for one in utterances], {}
-    for method in ("ctc", "attention"):
-        if method == "ctc" or attention:
-            found = [tokenizer.decode(read(model, heard, tokenizer, Reading(method))) for heard in heards]
-            rates[method] = [rate(references, found, resamples=0).rate for rate in (cer, wer)]
-    return Transcribed(*rates["ctc"], *rates.get("attention", (None, None)), len(utterances))
-
-
-def _together(lengths: Sequence[int], frames: int) -> Iterable[list[int]]:
-    """The utterances by length, in groups of `frames` frames with their padding."""
-    group = []
-    for n in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if group and (len(group) + 1) * lengths[n] > frames:
-            yield group
-            group = []
-        group.append(n)
-    if group:
-        yield group

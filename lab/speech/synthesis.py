@@ -13,11 +13,10 @@ import numpy as np
 from lab.config import to_json
 from lab.files import sha256_bytes
 from lab.speech import espeak, materials, store, voices
-from lab.speech.audio import AudioError
+from lab.speech.audio import AudioError, resampled
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.features import log_mel
-from lab.speech.resample import resampled
 from lab.speech.script import SyntheticConfig, texts
 from lab.speech.whistle import whistled
 from lab.text import Corpus
@@ -63,23 +62,23 @@ def synthetic(
     if config.speaker == "whistle":
         return whistled(config, corpus)
     folder = Path(folder) if folder else cache_folder() / "speech"
-    origin = {"version": VERSION, "config": to_json(config), "corpus": _fingerprint(config, corpus)}
-    place = folder / f"{config.material}-{sha256_bytes(json.dumps(origin, sort_keys=True).encode())[:12]}"
-    if (kept := store.read(place, origin)) is not None:
+    origin = {"version": VERSION, "config": to_json(config), "corpus": corpus and corpus.sha256}
+    name = f"{config.material}-{sha256_bytes(json.dumps(origin, sort_keys=True).encode())[:12]}"
+    if (kept := store.read(folder / f"{name}.safetensors", origin)) is not None:
         return kept
     asked = requests(config, corpus)
     rows = [(part, request) for part, said in asked.items() for request in said]
     spoken = espeak.speak([request for _, request in rows], workers=workers, progress=progress)
     parts, skipped = {part: [] for part in asked}, {}
     for n, ((part, request), audio) in enumerate(zip(rows, spoken, strict=True)):
-        name = f"{part}-{n:06d}"
+        utterance = f"{part}-{n:06d}"
         try:
             features = log_mel(resampled(audio, config.features.rate), config.features)
         except AudioError as error:
-            skipped.setdefault(error.reason, []).append(name)
+            skipped.setdefault(error.reason, []).append(utterance)
             continue
         voice = f"{request.accent}+{request.voice}"
-        parts[part].append(Utterance(name, features.half(), request.text, voice))
+        parts[part].append(Utterance(utterance, features.half(), request.text, voice))
     made = SpeechCorpus(
         f"{config.material}, spoken by espeak-ng {espeak.describe().version}",
         config.features,
@@ -87,12 +86,8 @@ def synthetic(
         skipped={reason: tuple(names) for reason, names in skipped.items()},
         notes=_notes(asked),
     )
-    store.write(place, made, origin)
+    store.write(folder / f"{name}.safetensors", made, origin)
     return made
-
-
-def _fingerprint(config: SyntheticConfig, corpus: Corpus | None) -> str | None:
-    return None if config.material == "digits" or corpus is None else corpus.sha256
 
 
 def _notes(asked: dict[str, list[espeak.Request]]) -> dict[str, str]:
