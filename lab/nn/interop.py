@@ -12,48 +12,33 @@ from torch import Tensor, nn
 from lab.nn.config import TransformerConfig
 from lab.nn.transformer import DecoderOnlyTransformer
 
-# Our module -> theirs, # being the layer. Where several of ours have one name there, theirs holds them side by side.
-GPT2 = {
-    "embedding.token": "transformer.wte",
-    "embedding.place": "transformer.wpe",
-    "decoder.blocks.#.self_attention.norm": "transformer.h.#.ln_1",
-    "decoder.blocks.#.self_attention.attention.query": "transformer.h.#.attn.c_attn",
-    "decoder.blocks.#.self_attention.attention.key": "transformer.h.#.attn.c_attn",
-    "decoder.blocks.#.self_attention.attention.value": "transformer.h.#.attn.c_attn",
-    "decoder.blocks.#.self_attention.attention.output": "transformer.h.#.attn.c_proj",
-    "decoder.blocks.#.feed_forward.norm": "transformer.h.#.ln_2",
-    "decoder.blocks.#.feed_forward.expand": "transformer.h.#.mlp.c_fc",
-    "decoder.blocks.#.feed_forward.contract": "transformer.h.#.mlp.c_proj",
-    "decoder.norm": "transformer.ln_f",
-    "output": "lm_head",
+# Our modules, and theirs in GPT-2 and in Llama; # is a block. Where several of ours have one name there, theirs holds
+# them side by side.
+MODULES = {
+    "embedding.token": ("transformer.wte", "model.embed_tokens"),
+    "embedding.place": ("transformer.wpe", None),
+    "#.self_attention.norm": ("#.ln_1", "#.input_layernorm"),
+    "#.self_attention.attention.query": ("#.attn.c_attn", "#.self_attn.q_proj"),
+    "#.self_attention.attention.key": ("#.attn.c_attn", "#.self_attn.k_proj"),
+    "#.self_attention.attention.value": ("#.attn.c_attn", "#.self_attn.v_proj"),
+    "#.self_attention.attention.output": ("#.attn.c_proj", "#.self_attn.o_proj"),
+    "#.feed_forward.norm": ("#.ln_2", "#.post_attention_layernorm"),
+    "#.feed_forward.gate": (None, "#.mlp.gate_proj"),
+    "#.feed_forward.expand": ("#.mlp.c_fc", "#.mlp.up_proj"),
+    "#.feed_forward.contract": ("#.mlp.c_proj", "#.mlp.down_proj"),
+    "decoder.norm": ("transformer.ln_f", "model.norm"),
+    "output": ("lm_head", "lm_head"),
 }
-LLAMA = {
-    "embedding.token": "model.embed_tokens",
-    "decoder.blocks.#.self_attention.norm": "model.layers.#.input_layernorm",
-    "decoder.blocks.#.self_attention.attention.query": "model.layers.#.self_attn.q_proj",
-    "decoder.blocks.#.self_attention.attention.key": "model.layers.#.self_attn.k_proj",
-    "decoder.blocks.#.self_attention.attention.value": "model.layers.#.self_attn.v_proj",
-    "decoder.blocks.#.self_attention.attention.output": "model.layers.#.self_attn.o_proj",
-    "decoder.blocks.#.feed_forward.norm": "model.layers.#.post_attention_layernorm",
-    "decoder.blocks.#.feed_forward.gate": "model.layers.#.mlp.gate_proj",
-    "decoder.blocks.#.feed_forward.expand": "model.layers.#.mlp.up_proj",
-    "decoder.blocks.#.feed_forward.contract": "model.layers.#.mlp.down_proj",
-    "decoder.norm": "model.norm",
-    "output": "lm_head",
-}
-# What the parts of our config must be for the model to be one of theirs.
-GPT2_PARTS = {
-    "norm": ("layer",),
-    "norm_place": ("pre",),
-    "activation": ("gelu_tanh", "gelu"),
-    "bias": (True,),
-    "latent_width": (None,),
-}
-LLAMA_PARTS = {
-    "norm": ("rms",),
-    "norm_place": ("pre",),
-    "activation": ("gated_silu",),
-    "latent_width": (None,),
+BLOCKS = ("transformer.h", "model.layers")
+GPT2, LLAMA = 0, 1
+# Our sizes, and what theirs are called in both.
+SIZES = {
+    "vocab_size": "vocab_size",
+    "context": "max_position_embeddings",
+    "width": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "tied": "tie_word_embeddings",
 }
 # GPT-2's names of curves -> ours; the last is how we write a curve there.
 GPT2_CURVES = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "gelu": "gelu"}
@@ -66,15 +51,16 @@ def from_transformers(model: nn.Module) -> DecoderOnlyTransformer:
     our parts do not have; the message names the setting.
     """
     kind = type(model).__name__
+    sizes = {ours: getattr(model.config, name, None) for ours, name in SIZES.items()}
     if kind == "GPT2LMHeadModel":
-        names, config = GPT2, _read_gpt2(model.config)
+        which, config = GPT2, TransformerConfig(**sizes, **_read_gpt2(model.config))
     elif kind == "LlamaForCausalLM":
-        names, config = LLAMA, _read_llama(model.config)
+        which, config = LLAMA, TransformerConfig(**sizes, **_read_llama(model.config))
     else:
         raise ValueError(f"expected a GPT2LMHeadModel or a LlamaForCausalLM of transformers, got a {kind}")
     ours = DecoderOnlyTransformer(config).to(model.device, model.dtype).train(model.training)
     theirs, state = model.state_dict(), {}
-    for name, places in _places(names, ours).items():
+    for name, places in _places(which, ours).items():
         shares = _turn(name, theirs[name]).chunk(len(places), dim=0)
         state |= dict(zip(places, shares, strict=True))
     ours.load_state_dict(state)
@@ -91,38 +77,39 @@ def to_transformers(model: DecoderOnlyTransformer) -> nn.Module:
     and ImportError where `transformers` is not installed.
     """
     try:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
     except ImportError as error:
         raise ImportError("to_transformers needs transformers: pip install transformers") from error
     if not isinstance(model, DecoderOnlyTransformer):
         raise ValueError(f"expected a DecoderOnlyTransformer, got a {type(model).__name__}")
-    if model.config.positions == "learned":
-        names, config = GPT2, _write_gpt2(model.config)
-    elif model.config.positions == "rotary":
-        names, config = LLAMA, _write_llama(model.config)
+    c = model.config
+    if c.positions == "learned":
+        which, kind, parts = GPT2, "gpt2", _write_gpt2(c)
+    elif c.positions == "rotary":
+        which, kind, parts = LLAMA, "llama", _write_llama(c)
     else:
-        raise ValueError(
-            f"positions must be 'learned' (GPT-2) or 'rotary' (Llama), got {model.config.positions!r}"
-        )
+        raise ValueError(f"positions must be 'learned' (GPT-2) or 'rotary' (Llama), got {c.positions!r}")
+    sizes = {name: c.places if ours == "context" else getattr(c, ours) for ours, name in SIZES.items()}
+    config = AutoConfig.for_model(kind, **sizes, **parts, bos_token_id=None, eos_token_id=None)
     weight, ours = model.output.weight, model.state_dict()
     theirs = AutoModelForCausalLM.from_config(config, dtype=weight.dtype).to(weight.device)
     state = {
         name: _turn(name, torch.cat([ours[place] for place in places]))
-        for name, places in _places(names, model).items()
+        for name, places in _places(which, model).items()
     }
     theirs.load_state_dict(state)
     return theirs.train(model.training)
 
 
-def _places(names: dict[str, str], ours: DecoderOnlyTransformer) -> dict[str, list[str]]:
+def _places(which: int, ours: DecoderOnlyTransformer) -> dict[str, list[str]]:
     """Each of their parameters, and which of ours, one after the other, stand in it."""
     places: dict[str, list[str]] = {}
     weights = ours.state_dict()
-    for module, name in names.items():
-        layers = range(ours.config.num_layers if "#" in module else 1)
-        for layer, kind in product(layers, ("weight", "bias")):
-            place, theirs = (f"{path}.{kind}".replace("#", str(layer)) for path in (module, name))
+    for module, names in MODULES.items():
+        for n, kind in product(range(ours.config.num_layers if "#" in module else 1), ("weight", "bias")):
+            place = f"{module}.{kind}".replace("#", f"decoder.blocks.{n}")
             if place in weights:
+                theirs = f"{names[which]}.{kind}".replace("#", f"{BLOCKS[which]}.{n}")
                 places.setdefault(theirs, []).append(place)
     return places
 
@@ -132,101 +119,70 @@ def _turn(name: str, weight: Tensor) -> Tensor:
     return weight.mT if name.startswith("transformer.h.") and weight.dim() == 2 else weight
 
 
-def _read_gpt2(config) -> TransformerConfig:
-    _demand("GPT2LMHeadModel", config, "activation_function", tuple(GPT2_CURVES))
-    _demand("GPT2LMHeadModel", config, "scale_attn_weights", (True,))
-    _demand("GPT2LMHeadModel", config, "scale_attn_by_inverse_layer_idx", (False,))
-    _demand("GPT2LMHeadModel", config, "add_cross_attention", (False,))
-    return TransformerConfig(
-        vocab_size=config.vocab_size,
-        context=config.n_positions,
-        width=config.n_embd,
-        num_layers=config.n_layer,
-        num_heads=config.n_head,
+def _read_gpt2(config) -> dict:
+    """What our config has besides the sizes."""
+    plain = dict(
+        scale_attn_weights=[True], scale_attn_by_inverse_layer_idx=[False], add_cross_attention=[False]
+    )
+    _demand("a GPT2LMHeadModel", config, activation_function=list(GPT2_CURVES), **plain)
+    return dict(
         feed_forward=config.n_inner or 4 * config.n_embd,
         positions="learned",
         norm="layer",
         norm_epsilon=config.layer_norm_epsilon,
         activation=GPT2_CURVES[config.activation_function],
         bias=True,
-        tied=config.tie_word_embeddings,
     )
 
 
-def _write_gpt2(config: TransformerConfig):
-    from transformers import GPT2Config
-
-    parts = GPT2_PARTS | {"num_key_value_heads": (None, config.num_heads)}
-    for field, accepted in parts.items():
-        _demand("GPT2LMHeadModel (positions='learned')", config, field, accepted)
-    return GPT2Config(
-        vocab_size=config.vocab_size,
-        n_positions=config.places,
-        n_embd=config.width,
-        n_layer=config.num_layers,
-        n_head=config.num_heads,
+def _write_gpt2(config: TransformerConfig) -> dict:
+    """What theirs has besides the sizes."""
+    parts = dict(norm=["layer"], norm_place=["pre"], activation=["gelu_tanh", "gelu"], bias=[True])
+    keys = dict(latent_width=[None], num_key_value_heads=[None, config.num_heads])
+    _demand("for a GPT2LMHeadModel (positions='learned'), ours", config, **parts, **keys)
+    return dict(
         n_inner=config.feed_forward,
         layer_norm_epsilon=config.norm_epsilon,
         activation_function={ours: theirs for theirs, ours in GPT2_CURVES.items()}[config.activation],
-        tie_word_embeddings=config.tied,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
-        bos_token_id=None,
-        eos_token_id=None,
     )
 
 
-def _read_llama(config) -> TransformerConfig:
+def _read_llama(config) -> dict:
     rope = config.rope_parameters  # where transformers 5 keeps what was rope_theta and rope_scaling
     if rope.get("rope_type", "default") != "default":
         raise ValueError(f"a LlamaForCausalLM must have rope_type 'default', got rope_parameters {rope}")
-    _demand("LlamaForCausalLM", config, "hidden_act", ("silu", "swish"))
-    _demand("LlamaForCausalLM", config, "head_dim", (config.hidden_size // config.num_attention_heads,))
-    _demand("LlamaForCausalLM", config, "mlp_bias", (config.attention_bias,))
+    width = config.hidden_size // config.num_attention_heads
+    parts = dict(hidden_act=["silu", "swish"], head_dim=[width], mlp_bias=[config.attention_bias])
+    _demand("a LlamaForCausalLM", config, **parts)
     grouped = config.num_key_value_heads != config.num_attention_heads
-    return TransformerConfig(
-        vocab_size=config.vocab_size,
-        context=config.max_position_embeddings,
-        width=config.hidden_size,
-        num_layers=config.num_hidden_layers,
-        num_heads=config.num_attention_heads,
+    return dict(
         num_key_value_heads=config.num_key_value_heads if grouped else None,
         feed_forward=config.intermediate_size,
-        positions="rotary",
         rotary_base=float(rope["rope_theta"]),
-        norm="rms",
         norm_epsilon=config.rms_norm_eps,
         activation="gated_silu",
         bias=config.attention_bias,
-        tied=config.tie_word_embeddings,
     )
 
 
-def _write_llama(config: TransformerConfig):
-    from transformers import LlamaConfig
-
-    for field, accepted in LLAMA_PARTS.items():
-        _demand("LlamaForCausalLM (positions='rotary')", config, field, accepted)
-    return LlamaConfig(
-        vocab_size=config.vocab_size,
-        max_position_embeddings=config.places,
-        hidden_size=config.width,
-        num_hidden_layers=config.num_layers,
-        num_attention_heads=config.num_heads,
+def _write_llama(config: TransformerConfig) -> dict:
+    parts = dict(norm=["rms"], norm_place=["pre"], activation=["gated_silu"], latent_width=[None])
+    _demand("for a LlamaForCausalLM (positions='rotary'), ours", config, **parts)
+    return dict(
         num_key_value_heads=config.key_value_heads,
         intermediate_size=config.feed_forward,
         rope_parameters={"rope_type": "default", "rope_theta": config.rotary_base},
         rms_norm_eps=config.norm_epsilon,
         attention_bias=config.bias,
         mlp_bias=config.bias,
-        tie_word_embeddings=config.tied,
-        bos_token_id=None,
-        eos_token_id=None,
     )
 
 
-def _demand(kind: str, config, field: str, accepted: tuple) -> None:
-    if getattr(config, field) not in accepted:
-        needed = " or ".join(map(repr, accepted))
-        raise ValueError(f"a {kind} must have {field} {needed}, got {getattr(config, field)!r}")
+def _demand(kind: str, config, **accepted: list) -> None:
+    for field, values in accepted.items():
+        if getattr(config, field) not in values:
+            needed = " or ".join(map(repr, values))
+            raise ValueError(f"{kind} must have {field} {needed}, got {getattr(config, field)!r}")
