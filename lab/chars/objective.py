@@ -234,6 +234,7 @@ class CharacterObjectives:
             metrics["bits_per_char"] = metrics["clm"] / math.log(2)
         return Loss(total * batch.num_targets, batch.num_targets, metrics)
 
+    @torch.no_grad()
     def evaluate(self, model: CharEncoder, material: CharacterText) -> float:
         """The loss a target of some validation lines, with the last weights and without a memory."""
         alone = replace(self, memory=0, weights=self.weights_at(1.0), last_weights=None)
