@@ -1,6 +1,7 @@
 """The rooms of the house: a module imports only from rooms listed before its own, and importing does nothing."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,16 @@ assert before == (torch.initial_seed(), random.getstate(), list(warnings.filters
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "", "importing printed something"
+
+
+@pytest.mark.parametrize("room", ["lab.show", "lab.bench"])
+def test_a_face_that_waits_names_what_is_there(room):
+    face = importlib.import_module(room)
+    assert all(getattr(face, name) for name in face.__all__)
+    with pytest.raises(AttributeError):
+        _ = face.no_such_thing
+
+
+def test_a_plot_does_not_load_the_widgets():
+    script = "import sys, lab.show; lab.show.figure; assert 'ipywidgets' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0

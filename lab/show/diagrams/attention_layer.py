@@ -1,7 +1,7 @@
 """The picture of notebook 04: attention with several heads, from the stream to what is added to it."""
 
 from lab.nn.transformer import TransformerConfig
-from lab.show.diagrams.render import counted
+from lab.show.diagrams.render import counted, template
 from lab.show.diagrams.shapes import Shapes, legend, of_picture
 from lab.show.diagrams.sketch import draw
 
@@ -45,59 +45,11 @@ def _dot(c: TransformerConfig, said: dict[str, str], rotary: bool) -> str:
     heads = counted(c.num_heads, "head")
     shared = c.num_heads // c.key_value_heads
     serves = f"\\na head of keys serves {shared} of queries" if shared > 1 else ""
-    return f"""
-digraph attention_layer {{
-  graph [rankdir=TB newrank=true ranksep=0.3 nodesep=0.35 labelloc=t fontsize=22
-         label="Attention with {heads}\\n{legend(c, "BTS")}\\n{legend(c, "CE")}\\n{legend(c, "HG")}\\n\\n"]
-  node [shape=box style="rounded,filled" width=2.05 fontsize=14]
-  edge [fontsize=13 weight=20]
-
-  // three maps of the same x, and heads of each
-  x [class=data shape=note style=filled group=k label="x\\nwhat the layer reads"]
-  node [class=parameters style=filled]
-  query [group=q label="query weights\\nC → H · E"]
-  key   [group=k label="key weights\\nC → G · E"]
-  value [group=v label="value weights\\nC → G · E"]
-  node [class=operation style="rounded,filled"]
-  split_q [group=q label="split\\ninto H heads"]
-  split_k [group=k label="split\\ninto G heads"]
-  split_v [group=v label="split\\ninto G heads"]
-  keep_k  [group=k label="append\\nto the cached keys"]
-  keep_v  [group=v label="append\\nto the cached values"]
-  x -> query [weight=1]
-  x -> key   [{said["x"]}]
-  x -> value [weight=1]
-  query -> split_q [{said["query"]}]
-  key   -> split_k [{said["key"]}]
-  value -> split_v [{said["value"]}]
-  split_v -> keep_v [{said["v"]}]
-  {{rank=same; query; key; value}}
-  {{rank=same; split_q; split_k; split_v}}
-  {{rank=same; keep_k; keep_v}}
-  {_to_scores(said, rotary)}
-
-  // from scores to an average
-  node [group=k]
-  scores  [label="scores\\nq k' / √E{serves}"]
-  hide    [label="hide\\n−∞ where it may not"]
-  softmax [label="softmax\\neach row sums to 1"]
-  average [label="average\\nweights @ v"]
-  join    [label="join the heads\\nside by side"]
-  output  [class=parameters style=filled label="output weights\\nH · E → C"]
-  found   [class=output label="what was found\\nto be added to the stream"]
-  mask    [class=data shape=note style=filled group=q label="mask (B, 1, T, S)\\nTrue = may attend"]
-  keep_k  -> scores  [{said["keys"]}]
-  scores  -> hide    [{said["scores"]}]
-  mask    -> hide    [weight=1]
-  hide    -> softmax [{said["scores"]}]
-  softmax -> average [{said["weights"]}]
-  keep_v  -> average [{said["values"]} weight=1]
-  average -> join    [{said["mixed"]}]
-  join    -> output  [{said["joined"]}]
-  output  -> found   [{said["output"]}]
-  {{rank=same; mask; hide}}
-}}
-"""
+    legends = {letters: legend(c, letters) for letters in ("BTS", "CE", "HG")}
+    to_scores = _to_scores(said, rotary)
+    return template(
+        "attention_layer", said=said, heads=heads, legend=legends, serves=serves, to_scores=to_scores
+    )
 
 
 def _to_scores(said: dict[str, str], rotary: bool) -> str:

@@ -6,7 +6,7 @@ Letters: B lines, T characters, C channels, K latents of W numbers, M memory vec
 import torch
 
 from lab.chars import CharEncoder, CharEncoderConfig
-from lab.show.diagrams.render import counted
+from lab.show.diagrams.render import counted, template
 from lab.show.diagrams.shapes import written
 from lab.show.diagrams.sketch import draw
 
@@ -44,52 +44,12 @@ def char_encoder(model: CharEncoder, ids: torch.Tensor) -> str:
 
 
 def _dot(c: CharEncoderConfig, said: dict[str, str]) -> str:
-    return f"""
-digraph char_encoder {{
-  graph [rankdir=TB newrank=true ranksep=0.42 nodesep=0.35 labelloc=t fontsize=22
-         label="The character encoder\\n{_legend(c)}\\n\\n"]
-  node [shape=box style="rounded,filled" fontsize=14]
-  edge [fontsize=12]
-
-  node [class=data shape=note style=filled]
-  memory  [label="memory\\nearlier chunks"]
-  masked  [label="characters\\nsome masked or removed"]
-  whole   [label="characters\\nas they are"]
-  before  [label="characters\\nfrom <s> on"]
-  node [shape=box]
-  embedding [class=parameters label="one embedding, shared\\nV × C; the heads read it too" width=7]
-  encoder   [class=parameters label="encoder, {counted(c.stack.num_layers, "block")}\\nsees both sides" width=2.9]
-  bottleneck [class=parameters label="bottleneck\\n{c.latents} latents of {c.latent_width} numbers"]
-  writer    [class=parameters label="writer, {counted(c.writer_layers, "block")}\\nsees what it has written"]
-  decoder   [class=parameters label="decoder, {counted(c.decoder_layers, "block")}\\nsees what came before"]
-  node [class=output style="rounded,filled"]
-  mlm [label="MLM\\nwhat was masked"]
-  reconstruction [label="reconstruction\\nwhat was read"]
-  restoration [label="restoration\\nwhat was removed here"]
-  pooled [class=operation label="mean\\nof the chunk"]
-  written [label="written back\\nfrom the latents alone"]
-  clm [label="CLM\\nwhat comes next"]
-
-  {{rank=same; memory; masked; whole; before}}
-  {{rank=same; encoder; decoder}}
-  {{rank=same; bottleneck; pooled; mlm; reconstruction; restoration}}
-  {{rank=same; writer}}
-  memory -> encoder [label=" {said["memory"]} "]
-  masked -> embedding [label=" {said["ids"]} "]
-  whole -> embedding
-  before -> embedding
-  embedding -> encoder [label=" {said["states"]} " weight=5]
-  embedding -> decoder [weight=5]
-  encoder -> mlm
-  encoder -> reconstruction [label=" {said["states"]} "]
-  encoder -> restoration
-  encoder -> pooled
-  encoder -> bottleneck
-  bottleneck -> writer [label=" {said["latents"]} "]
-  writer -> written [label=" {said["written"]} "]
-  decoder -> clm [label=" {said["clm"]} "]
-}}
-"""
+    blocks = {
+        "encoder_blocks": counted(c.stack.num_layers, "block"),
+        "writer_blocks": counted(c.writer_layers, "block"),
+        "decoder_blocks": counted(c.decoder_layers, "block"),
+    }
+    return template("char_encoder", c=c, said=said, legend=_legend(c), **blocks)
 
 
 def _legend(c: CharEncoderConfig) -> str:

@@ -1,7 +1,7 @@
 """The picture of notebook 04: a whole decoder, and where its cache sits."""
 
 from lab.nn.transformer import TransformerConfig
-from lab.show.diagrams.render import lines, some_of
+from lab.show.diagrams.render import lines, some_of, template
 from lab.show.diagrams.shapes import Shapes, legend, of_picture
 from lab.show.diagrams.sketch import draw
 
@@ -49,36 +49,18 @@ def _dot(c: TransformerConfig, said: dict[str, str]) -> str:
     stream = f'label=" {said["embedding"]} "'
     shown = some_of("block", c.num_layers)
     blocks = lines(f'{block} [label="{title}\\nattention, feed-forward"]' for block, title in shown.items())
-    return f"""
-digraph decoder {{
-  graph [rankdir=TB newrank=true ranksep=0.34 nodesep=0.5 labelloc=t fontsize=22
-         label="A decoder and its cache\\n{legend(c, "BTS")}\\n{legend(c, "CV")}\\n{legend(c, "GE")}\\n\\n"]
-  node [shape=box style="rounded,filled" width=2.3 fontsize=14]
-  edge [fontsize=13 weight=20]
-
-  // middle: from ids to logits
-  node [group=middle shape=box]
-  ids       [class=data shape=note style=filled label="ids\\nof the new tokens"]
-  embedding [class=parameters style=filled label="embedding\\nV × C"]
-  norm      [class=parameters style=filled label="last norm"]
-  output    [class=parameters style=filled label="output weights\\nC → V{tied}"]
-  logits    [class=output label="logits\\na score for every token"]
-  node [class=parameters style=filled]
-  {blocks}
-  ids -> embedding [label="   {said["ids"]} "]
-  {_embedded(c.positions, said, stream)}
-  {" -> ".join([*shown, "norm"])} [{stream}]
-  norm -> output   [label=" {said["decoder.norm"]} "]
-  output -> logits [label=" {said["output"]} "]
-
-  // right: what each block keeps
-  node [class=data group=right]
-  {_caches(shown, said)}
-
-  // left: where the tokens stand
-  {_places(c.positions, list(shown), said)}
-}}
-"""
+    return template(
+        "decoder",
+        said=said,
+        legend={letters: legend(c, letters) for letters in ("BTS", "CV", "GE")},
+        tied=tied,
+        stream=stream,
+        blocks=blocks,
+        way=" -> ".join([*shown, "norm"]),
+        embedded=_embedded(c.positions, said, stream),
+        caches=_caches(shown, said),
+        places=_places(c.positions, list(shown), said),
+    )
 
 
 def _caches(shown: dict[str, str], said: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ Letters: B lines, T tokens, n cells a token, S states of a cell (K colours, and 
 from torch import Tensor
 
 from lab.diffusion import Denoiser, DenoiserConfig
-from lab.show.diagrams.render import counted, lines
+from lab.show.diagrams.render import counted, lines, template
 from lab.show.diagrams.shapes import Shapes, watching, written
 from lab.show.diagrams.sketch import draw
 
@@ -63,39 +63,21 @@ def _dot(c: DenoiserConfig, said: dict[str, str]) -> str:
     heads, channels = counted(c.stack.num_heads, "head"), c.stack.feed_forward
     result = "a score for every word" if c.head == "codebook" else "a score for every colour of a cell"
     scores = f"{result.removesuffix(' of a cell')}\\nC → {'V' if c.head == 'codebook' else 'n K'}"
-    return f"""
-digraph denoiser {{
-  graph [rankdir=TB newrank=true ranksep=0.32 nodesep=0.55 labelloc=t fontsize=22
-         label="The denoiser\\n{_legend(c)}\\n\\n"]
-  node [shape=box style="rounded,filled" width=3.1 fontsize=14]
-  edge [fontsize=13 weight=20]
-
-  // middle: down through the network
-  node [group=middle]
-  cells      [class=data shape=note style=filled label="cells\\nof a noised line"]
-  states     [class=operation label="one-hot\\n{_states_named(c)}"]
-  from_cells [class=parameters style=filled label="cells to a vector\\nn · S → C, each token alone"]
-  node [class=parameters style=filled]
-  blocks     [label="{blocks}\\nattention to both sides, {heads}\\nfeed-forward, {channels:,} channels" height=1]
-  norm       [label="last norm"]
-  scores     [label="{scores}"]
-  add        [class=operation style="rounded,filled" shape=circle width=0.4 fixedsize=true label="+"]
-  answer     [class=output style="rounded,filled" label="logits\\n{result}"]
-  {_added(c, stream)}
-  cells -> states      [label="   {said["cells"]} "]
-  states -> from_cells [label=" {said["states"]} "]
-  blocks -> norm       [{stream}]
-  norm -> scores       [label=" {said["encoder.norm"]} "]
-  scores -> add        [label=" {said["answer"]} "]
-  add -> answer        [label=" {said["answer"]} "]
-
-  // right: what the cells say by themselves
-  evidence [class=operation style="rounded,filled" group=right label="evidence\\n{_evidence(c)}"]
-  {{rank=same; scores; evidence}}
-  cells:e -> evidence:n [weight=1 label=" {said["cells"]} "]
-  evidence:s -> add:e   [weight=1 label=" {said["answer"]} "]
-}}
-"""
+    return template(
+        "denoiser",
+        c=c,
+        said=said,
+        legend=_legend(c),
+        stream=stream,
+        blocks=blocks,
+        heads=heads,
+        channels=channels,
+        scores=scores,
+        result=result,
+        states=_states_named(c),
+        added=_added(c, stream),
+        evidence=_evidence(c),
+    )
 
 
 def _added(c: DenoiserConfig, stream: str) -> str:

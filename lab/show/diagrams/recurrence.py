@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
-from lab.show.diagrams.render import counted, lines, some_of
+from lab.show.diagrams.render import counted, lines, some_of, template
 from lab.show.diagrams.shapes import Shapes, watching, written
 from lab.show.diagrams.sketch import draw
 
@@ -103,35 +103,10 @@ def _dot(c: RecurrentConfig, said: dict[str, str]) -> str:
     tied = "\\nthe embedding again" if c.tied else ""
     layers = counted(c.num_layers, "layer")
     shown = some_of("layer", c.num_layers)
-    return f"""
-digraph recurrence {{
-  graph [rankdir=TB newrank=true ranksep=0.42 nodesep=1.9 labelloc=t fontsize=22
-         label="A recurrent language model\\n{CELLS[c.cell].name}, {layers}\\n{_legend(c)}\\n\\n"]
-  node [shape=box style="rounded,filled" width=3.7 fontsize=14]
-  edge [fontsize=13 weight=20]
-
-  // left: down the layers, each with its loop
-  node [group=left]
-  ids       [class=data shape=note style=filled label="ids"]
-  embedding [class=parameters style=filled label="embedding\\nV × C"]
-  output    [class=parameters style=filled label="output weights\\nC → V{tied}"]
-  logits    [class=output label="logits\\na score for every token"]
-  node [class=parameters style=filled height=1.15]
-  {lines(_layer(layer, title, CELLS[c.cell], said) for layer, title in shown.items())}
-  ids -> embedding     [label="   {said["ids"]} "]
-  embedding -> layer_1 [label=" {said["embedding"]} "]
-  {" -> ".join([*shown, "output"])} [label=" {said["layer_1"]} "]
-  output -> logits     [label=" {said["output"]} "]
-
-  // right, below: the price of the loop
-  node [class=note shape=note style=filled group=right width=2.7 height=0.5]
-  back    [label="t tokens back\\na gradient passes t times\\nthrough the same loop"]
-  instead [label="a transformer instead\\nevery token reads all\\nearlier ones at once"]
-  {{rank=same; output; back}}
-  {{rank=same; logits; instead}}
-  back -> instead [style=invis]
-}}
-"""
+    way = " -> ".join([*shown, "output"])
+    nodes = lines(_layer(layer, title, CELLS[c.cell], said) for layer, title in shown.items())
+    about = {"cells": CELLS[c.cell].name, "layers": layers, "legend": _legend(c), "tied": tied}
+    return template("recurrence", said=said, way=way, layer_nodes=nodes, **about)
 
 
 def _layer(layer: str, title: str, cell: Cell, said: dict[str, str]) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 
 def to_svg(dot_source: str) -> str:
@@ -25,6 +26,12 @@ def to_svg(dot_source: str) -> str:
     except pygraphviz.DotError as error:
         raise ValueError(f"Graphviz cannot read this DOT ({error}); it begins {dot_source[:60]!r}") from error
     return re.sub(r"<!--.*?-->\n?", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+
+
+def template(name: str, **values: object) -> str:
+    """The DOT text in `name`.dot, beside this module, with the values put in where it says «name», as in `format`."""
+    text = (Path(__file__).parent / f"{name}.dot").read_text(encoding="utf-8")
+    return re.sub("«(.+?)»", lambda found: f"{{{found[1]}}}".format(**values), text)
 
 
 def quoted(words: str) -> str:

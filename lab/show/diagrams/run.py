@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from lab.show.diagrams.render import template
 from lab.show.diagrams.sketch import draw
 
 DESCRIPTION = (
@@ -10,7 +11,6 @@ DESCRIPTION = (
     "all, and changes what is joined to it by an arrow with two heads; what it measured goes to the metrics. Each "
     "box says which file of a bundle holds it, and what would happen without."
 )
-SUBTITLE = "and which file of its bundle holds it\\nan arrow with two heads: the step reads it and changes it"
 
 
 class Piece(NamedTuple):
@@ -57,57 +57,12 @@ def run() -> str:
 
     `PIECES` says the same as a table. The files are those that `lab.runs.save` writes.
     """
-    return draw(_dot(), DESCRIPTION)
+    return draw(template("run", box={name: _box(name) for name in PIECES}), DESCRIPTION)
 
 
-def _dot() -> str:
-    return f"""
-digraph run {{
-  graph [rankdir=TB newrank=true compound=true ranksep=0.5 nodesep=0.72 labelloc=t fontsize=22
-         label="What the next step of a run needs\\n{SUBTITLE}\\n\\n"]
-  node [shape=box style="rounded,filled" fontsize=14 height=1.15]
-  edge [fontsize=13 weight=20]
-
-  // left: from text to batches
-  node [group=left width=3.35]
-  {_box("corpus", "shape=note style=filled")}
-  {_box("tokenizer", "style=filled")}
-  ids [class=operation label="ids\\nin no file: made anew\\nfrom corpus and tokenizer"]
-  {_box("batches")}
-  corpus -> tokenizer -> ids -> batches
-
-  // right: what the step changes
-  node [group=right]
-  subgraph cluster_changed {{
-    label="changed by every step" labeljust=l style="rounded,filled" fontsize=15 margin=14
-    {_box("model", "style=filled")}
-    {_box("optimizer")}
-    {_box("schedule")}
-    {_box("random states", "shape=note style=filled")}
-  }}
-  model -> optimizer -> schedule -> "random states" [style=invis]
-
-  // middle: the step
-  node [group=middle width=3.05]
-  {_box("manifest", "shape=note style=filled")}
-  step [class=operation label="next step\\nas if nothing\\nhad stopped"]
-  {_box("metrics")}
-  metrics -> step [dir=back]
-
-  // the same row
-  {{rank=same; corpus -> manifest -> model [style=invis]}}
-  {{rank=same; tokenizer; optimizer}}
-  {{rank=same; ids -> metrics -> schedule [style=invis]}}
-  {{rank=same; batches -> step [dir=both]}}
-  {{rank=same; step -> "random states" [dir=both lhead=cluster_changed]}}
-
-  corpus:e -> ids:e [weight=1 constraint=false]
-}}
-"""
-
-
-def _box(name: str, look: str = "") -> str:
+def _box(name: str) -> str:
     piece = PIECES[name]
+    look = {"data": "shape=note style=filled", "parameters": "style=filled"}.get(piece.meaning, "")
     kept = (what + ("\\n" if len(what) > 16 else " ") + f"in {file}" for file, what in piece.kept.items())
     lines = "\\n".join((name, *kept, piece.without))
     return f'"{name}" [class={piece.meaning} {look} label="{lines}"]'

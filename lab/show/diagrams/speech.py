@@ -5,7 +5,7 @@ Letters: B utterances, T frames, F bands, S frames after the embedding, U tokens
 
 import torch
 
-from lab.show.diagrams.render import counted
+from lab.show.diagrams.render import counted, template
 from lab.show.diagrams.shapes import written
 from lab.show.diagrams.sketch import draw
 from lab.speech.model import SpeechConfig, SpeechTransformer
@@ -44,41 +44,12 @@ def speech(model: SpeechTransformer, features: torch.Tensor, ids: torch.Tensor) 
 
 def _dot(c: SpeechConfig, said: dict[str, str]) -> str:
     near = f", convolution over {c.kernel} frames" if c.kernel else ""
-    return f"""
-digraph speech {{
-  graph [rankdir=TB newrank=true ranksep=0.4 nodesep=0.9 labelloc=t fontsize=22
-         label="Speech to text\\n{_legend(c)}\\n\\n"]
-  node [shape=box style="rounded,filled" width=3 fontsize=14]
-  edge [fontsize=13]
-
-  features [class=data shape=note style=filled label="features\\nlog-mel frames of the sound"]
-  ids      [class=data shape=note style=filled label="characters\\nwritten so far, from <s> on"]
-  node [class=parameters style=filled]
-  front    [label="speech embedding\\n{FRONTS[c.embedding]}; one frame of {c.reduction}"]
-  encoder  [label="encoder, {counted(c.encoder_layers, "block")}\\nattention to both sides{near}"]
-  ctc      [label="a character, or blank\\nC → V, for each frame"]
-  embedding [label="embedding\\nV × C"]
-  decoder  [label="decoder, {counted(c.decoder.num_layers, "block")}\\nattention to what came before, and across"]
-  scores   [label="the next character\\nC → V"]
-  node [class=output style="rounded,filled"]
-  by_ctc   [label="CTC transcript\\nrepeats merged, blanks dropped"]
-  by_attention [label="attention transcript\\none character after the other"]
-
-  {{rank=same; features; ids}}
-  {{rank=same; encoder; decoder}}
-  {{rank=same; ctc; scores}}
-  {{rank=same; by_ctc; by_attention}}
-  features -> front [label=" {said["features"]} " weight=9]
-  front -> encoder  [label=" {said["memory"]} " weight=9]
-  encoder -> ctc    [label=" {said["memory"]} " weight=9]
-  ctc -> by_ctc     [label=" {said["ctc"]} " weight=9]
-  ids -> embedding  [label=" {said["ids"]} " weight=9]
-  embedding -> decoder [weight=9]
-  encoder -> decoder [label=" across: {said["across"]} "]
-  decoder -> scores [weight=9]
-  scores -> by_attention [label=" {said["logits"]} " weight=9]
-}}
-"""
+    about = {"legend": _legend(c), "front": FRONTS[c.embedding], "near": near}
+    blocks = {
+        "encoder_blocks": counted(c.encoder_layers, "block"),
+        "decoder_blocks": counted(c.decoder.num_layers, "block"),
+    }
+    return template("speech", c=c, said=said, **about, **blocks)
 
 
 def _legend(c: SpeechConfig) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.show.diagrams.render import quoted
+from lab.show.diagrams.render import quoted, template
 from lab.show.diagrams.sketch import draw
 
 # The parts a parameter can belong to. Those of a block are counted over all blocks.
@@ -63,65 +63,13 @@ def _dot(c: TransformerConfig, counts: dict[str, int], example: str) -> str:
     total, in_blocks = sum(counts.values()), sum(counts[part] for part in BLOCK_PARTS)
     share = f"{in_blocks:,} of them in {c.num_layers} {blocks}"
     heads = f"{c.num_heads} heads of {c.width // c.num_heads}"
-    return f"""
-digraph text_to_verse {{
-  graph [rankdir=TB newrank=true ranksep=0.32 nodesep=0.45 labelloc=t fontsize=22
-         label="From text to verse\\n{total:,} parameters, {share}\\n\\n"]
-  node [shape=box style="rounded,filled" width=2.95 fontsize=14]
-  edge [fontsize=13 weight=10]
-
-  // left, downwards: words become numbers
-  node [group=left]
-  text    [class=data      shape=note label="text\\n“{quoted(example)} …”"]
-  encode  [class=operation label="tokenise\\ninto {c.vocab_size:,} kinds of token"]
-  ids     [class=data      shape=note label="ids\\nwhole numbers below {c.vocab_size:,}"]
-  cut     [class=operation label="cut into windows\\nof {c.context} ids"]
-  batch   [class=data      shape=note label="batch\\nB windows, T = {c.context} ids each"]
-  text -> encode -> ids -> cut -> batch
-
-  // middle, upwards: the model
-  node [group=middle class=parameters style=filled]
-  output    [label="output weights\\n{c.width} × {c.vocab_size:,}\\n{learned("output")}"]
-  norm      [label="last norm\\n{learned("norm")}"]
-  subgraph cluster_block {{
-    label="{blocks}, × {c.num_layers}" labeljust=l style="rounded,filled" fontsize=15 margin=14
-    forward   [label="feed-forward\\n{c.width} → {c.feed_forward} → {c.width}\\n{learned("feed_forward")}"]
-    norm_2    [label="norm\\n{learned("feed_forward_norm")}"]
-    attention [label="attention\\n{heads}, causal, rotary\\n{learned("self_attention")}"]
-    norm_1    [label="norm\\n{learned("self_attention_norm")}"]
-    node [class=operation style="rounded,filled" label="+" shape=circle width=0.4 fixedsize=true]
-    add_2; add_1
-    node [class=stream shape=point width=0.06 label=""]
-    stream_2; stream_1
-  }}
-  embedding [label="embedding\\n{c.vocab_size:,} × {c.width}\\n{learned("embedding")}"]
-  output -> norm -> add_2 -> forward -> norm_2 [dir=back]
-  norm_2 -> stream_2 [dir=back]
-  stream_2 -> add_1 [dir=none]
-  add_1 -> attention -> norm_1 -> stream_1 [dir=back]
-  stream_1 -> embedding [dir=none label=" (B, T, {c.width})"]
-  add_1 -> stream_1 [dir=back weight=0]
-  add_2 -> stream_2 [dir=back weight=0]
-
-  // right, downwards: numbers become words
-  node [group=right class=output style="rounded,filled"]
-  loss    [class=operation label="loss\\ncross-entropy, in training"]
-  logits  [label="logits\\na score for every token"]
-  draw    [class=operation label="draw\\ntemperature, top-k, top-p"]
-  next    [label="next id\\nkept, and read in its turn"]
-  decode  [class=operation label="decode"]
-  verse   [shape=note label="a new verse"]
-  loss -> logits [dir=back]
-  logits -> draw -> next -> decode -> verse
-
-  // the same row: from column to column
-  {{rank=same; text; output; logits}}
-  {{rank=same; batch; embedding; verse}}
-  {{rank=same; encode; add_2; draw}}
-  {{rank=same; ids; norm_2; next}}
-  {{rank=same; cut; attention; decode}}
-  batch -> embedding [label="(B, T)"]
-  output -> logits [label="(B, T, {c.vocab_size:,})"]
-  next:w -> embedding:e [constraint=false weight=0 style=dashed]
-}}
-"""
+    return template(
+        "text_to_verse",
+        c=c,
+        example=quoted(example),
+        learned={part: learned(part) for part in PARTS},
+        blocks=blocks,
+        total=total,
+        share=share,
+        heads=heads,
+    )

@@ -16,7 +16,7 @@ from lab.diffusion import Absorbing, Denoiser, Uniform, denoise
 from lab.diffusion.sampler import BLANK
 from lab.show.colours import PAPER
 from lab.show.diagrams.palette import INK
-from lab.show.diagrams.render import quoted, to_svg
+from lab.show.diagrams.render import quoted, template, to_svg
 from lab.show.diagrams.shapes import written
 from lab.show.diagrams.sketch import SVG, sketch
 from lab.show.token_grids import cell_colours
@@ -123,71 +123,5 @@ def _dot(model: Denoiser, noise: Absorbing | Uniform, said: dict[str, str], exam
     cells = f"n = {c.num_cells} cells a token in {c.num_colours} colours"
     legend = f"B lines, T tokens, {cells}, V = {c.vocab_size:,} words"
     size = f"{model.num_parameters:,} parameters"
-    return f"""
-digraph visual_tokens {{
-  graph [rankdir=TB newrank=true ranksep=0.34 nodesep=0.5 labelloc=t fontsize=22
-         label="Text as pictures, and back\\n{legend}\\n\\n"]
-  node [shape=box style="rounded,filled" width=2.6 fontsize=14]
-  edge [fontsize=13 weight=10]
-
-  // left, downwards: words become noise
-  node [group=left]
-  text     [class=data      shape=note label="text\\n“{quoted(example)} …”"]
-  tokenise [class=operation label="tokenise"]
-  ids      [class=data      shape=note label="ids\\nwhole numbers below {c.vocab_size:,}"]
-  codebook [class=operation label="codebook\\na pattern for each word, V × n"]
-  cells    [class=data      shape=note {room} label="grids\\n \\n \\n "]
-  lose     [class=operation label="noise\\nmore and more cells turn {lost}"]
-  noised   [class=data      shape=note {room} label="noised grids, t = 0.5\\n \\n \\n "]
-  text -> tokenise
-  tokenise -> ids   [label=" {said["ids"]} "]
-  ids -> codebook
-  codebook -> cells [label=" {said["cells"]} "]
-  cells -> lose
-  lose -> noised    [label=" {said["noised"]} "]
-
-  // middle, upwards: the network
-  node [group=middle]
-  loss     [class=operation label="loss\\nin training: score of the\\nwords that were there"]
-  logits   [class=output    label="logits\\na score for every word"]
-  denoiser [class=parameters style=filled label="denoiser\\nevery token sees all others\\n{size}"]
-  loss -> logits     [dir=back style=dashed]
-  logits -> denoiser [dir=back label=" {said["logits"]} "]
-
-  // right, upwards: noise becomes words
-  node [group=right class=output style="rounded,filled"]
-  verse    [shape=note label="a new text"]
-  new_ids  [label="new ids"]
-  nearest  [class=operation label="codebook\\nthe word of each grid"]
-  shown    [shape=note {room} label="grids, half-way\\n \\n \\n "]
-  reveal   [class=operation label="show a few more\\nof their cells"]
-  draw     [class=operation label="draw\\na word for each token"]
-  verse -> new_ids   [dir=back label=" decode "]
-  new_ids -> nearest [dir=back label=" {said["new_ids"]} "]
-  nearest -> shown   [dir=back label=" at the end "]
-  shown -> reveal    [dir=back label=" {said["shown"]} "]
-  reveal -> draw     [dir=back]
-
-  // the same row: from column to column
-  {{rank=same; text; verse}}
-  {{rank=same; tokenise; new_ids}}
-  {{rank=same; ids; nearest}}
-  {{rank=same; codebook; shown}}
-  {{rank=same; cells; loss; reveal}}
-  {{rank=same; lose; logits; draw}}
-  {{rank=same; noised; denoiser}}
-  noised -> denoiser
-  logits -> draw
-  ids -> loss            [constraint=false weight=0 style=dashed]
-
-  // far right: the way back to the network
-  node [group=lane class=stream shape=point width=0.06 label=""]
-  lane_top; lane_foot
-  {{rank=same; shown; lane_top}}
-  {{rank=same; denoiser; lane_foot}}
-  edge [style=dashed]
-  shown -> lane_top      [dir=none]
-  lane_top -> lane_foot  [dir=none]
-  denoiser -> lane_foot  [dir=back label=" again, {until} "]
-}}
-"""
+    words = {"lost": lost, "until": until, "room": room, "legend": legend, "size": size}
+    return template("visual_tokens", c=c, said=said, example=quoted(example), **words)
