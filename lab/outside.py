@@ -1,4 +1,4 @@
-"""What is not part of lab: objectives, positions, tokenizers of somebody's own. A run names them, and imports nothing."""
+"""What is not part of lab: objectives, positions, tokenizers of somebody's own. A run names them, no more."""
 
 import hashlib
 import inspect
