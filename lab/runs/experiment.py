@@ -85,6 +85,10 @@ class Experiment:
         """
         return prepare(self, folder)[0]
 
+    def material(self) -> Any:
+        """What it is trained on and scored by: of a text its `corpus`, `splits` and `tokenizer`."""
+        return self.objective.material(self)
+
     def to_json(self) -> dict:
         """Plain values, for `json`; what `from_json` reads."""
         data, corpus, tokenizer = self.data, self.data.corpus, self.data.tokenizer
