@@ -8,7 +8,7 @@ two places that ask for `format == 1`.
 import json
 from collections.abc import Callable
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from lab.score import Score
 
@@ -36,10 +36,8 @@ def modern(contents: dict[str, bytes]) -> dict[str, bytes]:
         "start": old.get("start"),
     }
     metrics = [_metric(json.loads(line)) for line in contents["metrics.jsonl"].splitlines()]
-    weights = {_name(kind, name): tensor for name, tensor in load(contents["model.safetensors"]).items()}
     return contents | {
         "experiment.json": json.dumps(experiment).encode(),
-        "model.safetensors": save(weights),
         "training.safetensors": save({}),
         "training.json": json.dumps({"state": json.loads(contents["training.json"])["state"]}).encode(),
         "metrics.jsonl": "\n".join(map(json.dumps, metrics)).encode(),
@@ -70,10 +68,18 @@ def _composed(field: str, *parts: str, **renamed: str) -> Callable[[Values], Val
 
 
 SIZES = ("vocab_size", "context", "width", "num_heads", "feed_forward", "dropout")
+
+
+def _visual(old: Values) -> Values:
+    new = _composed("stack", *SIZES, "num_layers", "activation")(old)
+    cells, rows = new.pop("num_cells"), new.pop("rows")
+    return new | {"grid": [rows, cells // rows]}
+
+
 MODELS: dict[str, tuple[str, Callable[[Values], Values]]] = {
     "decoder": ("TransformerConfig", dict),
     "recurrent": ("RecurrentConfig", dict),
-    "visual-diffusion": ("VisualDiffusionConfig", _composed("stack", *SIZES, "num_layers", "activation")),
+    "visual-diffusion": ("VisualDiffusionConfig", _visual),
     "char-encoder": (
         "CharEncoderConfig",
         _composed(
@@ -83,17 +89,6 @@ MODELS: dict[str, tuple[str, Callable[[Values], Values]]] = {
     ),
     "speech": ("SpeechConfig", _composed("decoder", *SIZES, num_layers="decoder_layers")),
 }  # fmt: skip
-
-
-# ---- the weights --------------------------------------------------------------------------------------------------
-
-RENAMED: dict[str, dict[str, str]] = {}  # kind -> part of a name -> what it is called today
-
-
-def _name(kind: str, name: str) -> str:
-    for old, new in RENAMED.get(kind, {}).items():
-        name = name.replace(old, new)
-    return name
 
 
 # ---- what a run came to -------------------------------------------------------------------------------------------
