@@ -129,7 +129,7 @@ def _fits(value, hint) -> bool:
             return False
         return all(_fits(one, item) for one, item in zip(value, items, strict=True))
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
     return type(value) is hint if hint in KINDS else isinstance(value, origin or hint)
 
 

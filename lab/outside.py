@@ -1,9 +1,13 @@
-"""What is not part of lab: objectives, positions, tokenizers of somebody's own. A run names them, and imports nothing."""
+"""What is not part of lab: objectives, positions, tokenizers of somebody's own. A run names them, no more."""
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import CodeType, FunctionType
 
 
@@ -26,6 +30,27 @@ def find_outside(named: Mapping, outside: Sequence[type]) -> type:
         if cls.__qualname__ == named["class"].partition(":")[2]:
             return cls
     raise ValueError(f"{named['class']} is not part of lab: hand over that class to load this, outside=[...]")
+
+
+def named_class(name: str) -> type:
+    """The class that a person names as `file.py:Class` or `module:Class`: their own words make it be imported.
+
+    Raises ValueError for what is not there.
+    """
+    place, _, attribute = name.rpartition(":")
+    path = Path(place if place.endswith(".py") else f"{place}.py")
+    if path.is_file():
+        spec = spec_from_file_location(path.stem, path)
+        module = sys.modules[path.stem] = module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = import_module(place)
+        except (ImportError, ValueError) as error:
+            raise ValueError(f"{name!r} names neither the file {path} nor a module: {error}") from error
+    if not isinstance(getattr(module, attribute, None), type):
+        raise ValueError(f"{module.__name__} has no class {attribute!r}")
+    return getattr(module, attribute)
 
 
 @cache

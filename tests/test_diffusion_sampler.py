@@ -179,21 +179,17 @@ def test_draws_are_as_likely_as_they_should_be_also_the_rare_ones():
     assert drawn[1] / 400_000 == pytest.approx(0.0999, abs=0.003)
 
 
-def test_a_canvas_holds_a_prompt_anywhere():
+def test_a_canvas_holds_a_prompt_at_either_end():
     assert canvas(3).tolist() == [-1, -1, -1]
-    assert canvas(6, prefix=[7], suffix=[8, 9], at={2: [5]}).tolist() == [7, -1, 5, -1, 8, 9]
-    for wrong in (
-        {"prefix": [1, 2, 3, 4]}, {"suffix": [1, 2, 3, 4]}, {"at": {2: [1, 1]}}, {"prefix": [1, 2], "suffix": [3, 4]},
-        {"prefix": [-2]},
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match="place"):
-            canvas(3, **wrong)
+    assert canvas(6, prefix=[7], suffix=[8, 9]).tolist() == [7, -1, -1, -1, 8, 9]
+    with pytest.raises(ValueError, match="length 3"):
+        canvas(3, prefix=[1, 2], suffix=[3, 4])
 
 
 REFUSED = [
     ({"steps": 0}, "steps"), ({"method": "greedy"}, "method"), ({"granularity": "line"}, "granularity"),
     ({"reveal": "all"}, "reveal"), ({"remask": 2}, "remask"), ({"noise": Uniform()}, "noise"),
-    ({"canvas": torch.full((13,), -1)}, "canvas"), ({"canvas": torch.tensor([6, -1])}, "canvas"),
+    ({"canvas": torch.full((13,), -1)}, "context"), ({"canvas": torch.tensor([6, -1])}, "canvas"),
     ({"canvas": torch.tensor([-2, -1])}, "canvas"),
     ({"model": small(noise="uniform"), "noise": Uniform(), "method": "confidence"}, "method"),
     ({"model": small(head="factorised")}, "reveal"),

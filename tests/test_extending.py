@@ -95,7 +95,7 @@ def test_an_idea_is_trained_killed_resumed_loaded_listed_and_sampled(what, tmp_p
 
 @pytest.mark.parametrize("what", ["objective", "positions", "mask", "tokenizer"])
 def test_a_changed_idea_is_trained_again(what, tmp_path, monkeypatch):
-    experiment, (cls,) = EXPERIMENTS[what]
+    experiment, _ = EXPERIMENTS[what]
     before = runs.run_name(experiment.resolved())
     monkeypatch.setattr("lab.config.source_hash", lambda cls: "another")
     assert runs.run_name(experiment.resolved()) != before

@@ -7,41 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rooms import BUDGETS, PACKAGE, room_of
 
-PACKAGE = Path(__file__).resolve().parents[1] / "lab"
-
-# From the ground up. A room is a module or a folder of `lab`.
-ROOMS = [
-    "files",
-    "outside",
-    "config",
-    "machine",
-    "text",
-    "data",
-    "nn",
-    "scratch",
-    "score",
-    "train",
-    "decode",
-    "runs",
-    "chars",
-    "diffusion",
-    "speech",
-    "bench",
-    "checks",
-    "show",
-    "notebooks",
-    "cli",
-    "__main__",
-]
+ROOMS = list(BUDGETS)
 
 
 def modules() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-
-
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imported_rooms(source: str) -> set[str]:

@@ -59,12 +59,13 @@ def test(fast: bool = False) -> None:
 
 
 def check() -> None:
-    """Lint, formatting, import order, and the state of the committed notebooks."""
+    """Lint, formatting, import order, the size of each room, and the state of the committed notebooks."""
     from lab.notebooks.publish import complaints
     from lab.notebooks.runner import all_notebooks
 
     failed = _python("-m", "ruff", "check", ".") + _python("-m", "ruff", "format", "--check", ".")
     failed += _python("-m", "pytest", "tests/test_imports.py")
+    failed += _python("tests/rooms.py")
     for complaint in [text for path in all_notebooks() for text in complaints(path)]:
         print(complaint)
         failed += 1

@@ -1,49 +1,43 @@
 """`lab train / sample / runs`: of runs."""
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from lab.cli.errors import errors_told
 
-Tokenizer = Literal["bpe", "word", "char"]
-TRAIN = "Train a model, or load it where it was trained already; Ctrl-C saves, the same command goes on."
-
 
 def train(given: list[str]) -> Callable[..., None]:
     """The command `train`: its flags are the fields of what `--objective` and `--recipe` name."""
 
-    def train() -> None: ...
+    def train() -> None:
+        """Train a model, or load it where it was trained already; Ctrl-C saves, the same command goes on."""
 
-    train.__doc__ = TRAIN
     if given[:1] != ["train"]:
         return train
     with errors_told():
         from lab.runs import OBJECTIVES, Data, Experiment, get_or_train
-        from lab.train import NextToken
 
-        named = _asked(given, "--objective") or "next-token"
-        cls, asked_recipe = _objective(named), _asked(given, "--recipe")
-        usual = cls.usual(asked_recipe) if hasattr(cls, "usual") else NextToken.usual() | {"objective": cls()}
-        data = Data(**usual.get("data", {}))
+        named, asked_recipe = _asked(given, "--objective") or "next-token", _asked(given, "--recipe")
+        cls = _own([named])[0] if ":" in named else named
+        usual = Experiment.usual(cls, asked_recipe)
 
-    def train(
-        model: Annotated[type(usual["model"]), tyro.conf.arg(name="model")] = usual["model"],
+    def train_it(
+        model: Annotated[type(usual.model), tyro.conf.arg(name="model")] = usual.model,
         settings: Annotated[
-            tyro.conf.AvoidSubcommands[type(usual["objective"])], tyro.conf.arg(name="objective")
-        ] = usual["objective"],
-        training: type(usual["training"]) = usual["training"],
+            tyro.conf.AvoidSubcommands[type(usual.objective)], tyro.conf.arg(name="objective")
+        ] = usual.objective,
+        training: type(usual.training) = usual.training,
         objective: str = named,
         recipe: str | None = asked_recipe,
-        corpus: str = data.corpus,
-        tokenizer: Tokenizer = data.tokenizer,
-        batch_size: int = data.batch_size,
-        split_seed: int = data.split_seed,
-        seed: int = 0,
+        corpus: str = usual.data.corpus,
+        tokenizer: Literal["bpe", "word", "char"] = usual.data.tokenizer,
+        batch_size: int = usual.data.batch_size,
+        split_seed: int = usual.data.split_seed,
+        seed: int = usual.seed,
         start: str | None = None,
         folder: Path | None = None,
         name: str | None = None,
@@ -62,8 +56,9 @@ def train(given: list[str]) -> Callable[..., None]:
             finally:
                 parallel.stop()
 
-    recipes = ", ".join(getattr(cls, "recipes", ()))
-    train.__doc__ = f"""{TRAIN}
+    recipes = ", ".join(getattr(usual.objective, "recipes", ())) or "it has only one"
+    train_it.__name__ = "train"
+    train_it.__doc__ = f"""{train.__doc__}
 
     Under torchrun several processes train one model: torchrun --nproc-per-node 2 -m lab train ...
 
@@ -72,7 +67,7 @@ def train(given: list[str]) -> Callable[..., None]:
         settings: what the objective can be told.
         training: how to train.
         objective: what to train for: {", ".join(OBJECTIVES)}; or your own, as file.py:Class or module:Class.
-        recipe: which of its usual settings to begin from{": " * bool(recipes)}{recipes}.
+        recipe: which of the objective's usual settings to begin from: {recipes}.
         corpus: a name (`lab corpus` lists them), or the path of your own text or speech.
         tokenizer: how the text is cut; "char" takes all characters, the others at most --model.vocab-size ids.
         batch_size: rows of --model.context tokens a batch, over all processes; whole lines in about this many.
@@ -83,7 +78,7 @@ def train(given: list[str]) -> Callable[..., None]:
         name: the name of the run's folder, instead of one made from all settings and the code.
         save_seconds: how often it is saved on the way.
     """
-    return train
+    return train_it
 
 
 def sample(
@@ -134,7 +129,7 @@ def sample(
         from lab import runs
         from lab.decode import BeamSearch, Sampling
 
-        loaded = runs.load(runs.find(run, folder), best=best, outside=_outside(own))
+        loaded = runs.load(runs.find(run, folder), best=best, outside=_own(own))
         strategy = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
         if beams is not None:
             strategy = BeamSearch(beams, length_penalty)
@@ -163,7 +158,7 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
     with errors_told():
         from lab.runs import default_folder, table
 
-        rows = table(folder, outside=_outside(own))
+        rows = table(folder, outside=_own(own))
         if rows.empty:
             print(f"no runs in {folder or default_folder()}: `lab train` makes one")
             return
@@ -176,32 +171,10 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
             print(f"{name} is {problem}")
 
 
-def _objective(name: str) -> type:
-    from lab.runs.objectives import objective_class
+def _own(names: tuple[str, ...]) -> list[type]:
+    from lab.outside import named_class
 
-    return _own(name) if ":" in name else objective_class(name)
-
-
-def _outside(names: tuple[str, ...]) -> list[type]:
-    return [_own(name) for name in names]
-
-
-def _own(name: str) -> Any:
-    """The class that a person names on the command line, as `file.py:Class` or `module:Class`."""
-    place, _, attribute = name.rpartition(":")
-    path = Path(place if place.endswith(".py") else f"{place}.py")
-    if path.is_file():
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(place)
-        except ImportError as error:
-            raise ValueError(f"{name!r} names neither the file {path} nor a module: {error}") from error
-    if not hasattr(module, attribute):
-        raise ValueError(f"{module.__name__} has no {attribute!r}")
-    return getattr(module, attribute)
+    return [named_class(name) for name in names]
 
 
 def _asked(given: list[str], flag: str) -> str | None:

@@ -151,9 +151,7 @@ def _step_nats(model, batch, asked, clean, noise, s, t, granularity, generator) 
         guess, _ = _guess_without_itself(model, batch, shown, asked, noise.alpha(t))
         before, after = (time[:, None].expand(asked.shape)[asked][:, None] for time in (s, t))
         return _by_line(d3pm_nats(guess, clean[asked], shown[asked], noise, before, after).sum(-1), asked)
-    stay = noise.posterior(torch.full_like(s, noise.blank, dtype=torch.long), _no_colour(noise, s), s, t)[
-        :, -1
-    ]
+    stay = (1 - noise.alpha(s)) / (1 - noise.alpha(t))
     units = (*asked.shape, 1 if granularity == "token" else clean.shape[2])
     drawn = torch.rand(units, generator=generator, dtype=torch.float64).to(clean.device)
     revealed = (shown == noise.blank) & (drawn >= stay[:, None, None])
@@ -163,10 +161,6 @@ def _step_nats(model, batch, asked, clean, noise, s, t, granularity, generator) 
     if model.config.head == "codebook":
         return _by_line(revealed_nats(logits, evidence(after, model.one_hot, None) == 0), where)
     return _by_line(_nats_of_cells(model, logits, clean[where], revealed[where]), where)
-
-
-def _no_colour(noise: Absorbing, s: Tensor) -> Tensor:
-    return torch.full((*s.shape, noise.num_colours), 1 / noise.num_colours, device=s.device)
 
 
 def _blank_share(clean, asked, share, blank, granularity, generator) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from lab.diffusion.codes import one_hot
 from lab.diffusion.heads import CodebookHead, FactorisedHead, evidence, word_log_marginals
 from lab.nn.blocks import FeedForwardLayer, initialise, make_norm
 from lab.nn.config import TransformerConfig
+from lab.nn.model import Model
 from lab.nn.positions import sinusoids
 from lab.nn.stack import Stack, settle_positions
 
@@ -70,7 +71,7 @@ class DenoiserConfig:
         return self.grid[0] * self.grid[1]
 
 
-class Denoiser(nn.Module):
+class Denoiser(Model):
     """Says of every token which word it was, or of every cell which colour, having seen the whole noised line.
 
     The patterns are not among the weights: they belong to the `codebook`, and `set_codebook` changes them.
@@ -178,10 +179,6 @@ class Denoiser(nn.Module):
         place = torch.searchsorted(self.keys, self._keys(cells)).clamp_max(len(self.keys) - 1)
         ids = self.ids_by_key[place]
         return ids.where((self.patterns[ids] == cells).all(-1), -1)
-
-    @property
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
 
     def _from_words(self, cells: Tensor, alpha: Tensor | None, given: Tensor | None) -> Tensor:
         """The mean embedding of the words, each weighed by how well it explains the cells alone."""

@@ -70,13 +70,11 @@ class LearnableEncoder(nn.Module):
         """ids `(...)` -> `(..., n, K)`."""
         return self.table(ids).unflatten(-1, (-1, self.num_colours))
 
-    def forward(
-        self, ids: Tensor, *, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def forward(self, ids: Tensor, temperature: float = 1.0) -> Tensor:
         """ids `(...)` -> one-hot cells `(..., n, K)`."""
         logits = self.logits(ids)
         if self.training:
-            return straight_through_gumbel(logits, temperature, generator)
+            return straight_through_gumbel(logits, temperature)
         return one_hot(logits.argmax(-1), self.num_colours, logits.dtype)
 
     @torch.no_grad()
@@ -97,7 +95,7 @@ class FixedEncoder(nn.Module):
         self.num_colours, self._book = book.num_colours, book
         self.register_buffer("table", book.patterns)
 
-    def forward(self, ids: Tensor, *, temperature: float = 1.0, generator=None) -> Tensor:
+    def forward(self, ids: Tensor, temperature: float = 1.0) -> Tensor:
         return one_hot(self.table[ids], self.num_colours)
 
     def patterns(self) -> Tensor:
@@ -130,38 +128,27 @@ class LearnableDecoder(nn.Module):
 class Autoencoder(nn.Module):
     """Encoder and decoder: the first stage, in which every token must come back from its pattern.
 
-    `code` is "learned", or "random" (from `seed`) or "linear", with which only the decoder learns. Raises ValueError
-    for sizes that `Codebook` does not take.
+    `code` is "learned", or "random" (from `seed`) or "linear", with which only the decoder learns; `sizes` are the
+    `grid` and `num_colours` of the codebook. Raises ValueError for sizes that `Codebook` does not take.
 
     >>> model = Autoencoder(50)
     >>> model(torch.tensor([[7, 9, 3]])).shape
     torch.Size([1, 3, 50])
     """
 
-    def __init__(
-        self,
-        vocab_size: int,
-        *,
-        code: Code = "learned",
-        grid: tuple[int, int] = (5, 5),
-        num_colours: int = 3,
-        seed: int = 0,
-    ):
+    def __init__(self, vocab_size: int, code: Code = "learned", seed: int = 0, **sizes):
         super().__init__()
-        sizes = {"grid": grid, "num_colours": num_colours}
         if code == "learned":
             self.encoder = LearnableEncoder(vocab_size, **sizes)
         elif code == "random":
             self.encoder = FixedEncoder(Codebook.random(vocab_size, **sizes, seed=seed))
         else:
             self.encoder = FixedEncoder(Codebook.linear(vocab_size, **sizes))
-        self.decoder = LearnableDecoder(vocab_size, grid[0] * grid[1], num_colours)
+        self.decoder = LearnableDecoder(*self.encoder.patterns().shape, self.encoder.num_colours)
 
-    def forward(
-        self, ids: Tensor, *, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def forward(self, ids: Tensor, temperature: float = 1.0) -> Tensor:
         """ids `(B, T)` -> logits `(B, T, V)`, through hard cells."""
-        return self.decoder(self.encoder(ids, temperature=temperature, generator=generator))
+        return self.decoder(self.encoder(ids, temperature))
 
     def codebook(self) -> Codebook:
         """The code as it stands; ValueError where two ids share a pattern."""
@@ -174,7 +161,7 @@ def reconstruction_loss(model: Autoencoder, batch: Batch, step: Step | None = No
     Cross-entropy of logits, not of probabilities: after a softmax of its own it could not fall below
     ln(1 + (V - 1) / e), and would hardly move.
     """
-    logits = model(batch.ids, temperature=COOL if step is None else temperature_at(step))  # (B, T, V)
+    logits = model(batch.ids, COOL if step is None else temperature_at(step))  # (B, T, V)
     nats = F.cross_entropy(
         logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
     )

@@ -16,7 +16,6 @@ import torch
 from lab import runs
 from lab.config import AtLeast, AtMost, Below, validate
 from lab.data import Batch
-from lab.decode import Sampling
 from lab.diffusion.bound import POINTS, score_bound
 from lab.diffusion.codes import collision_report, minimum_distance
 from lab.diffusion.denoiser import Denoiser
@@ -41,6 +40,8 @@ class Stage:
     """What the three share: the model, its text, and that each may begin where another ended."""
 
     configs: ClassVar = (VisualDiffusionConfig,)
+    usual_model: ClassVar[dict] = {}
+    usual_training: ClassVar[dict]
 
     @classmethod
     def usual(cls, recipe: str | None = None) -> dict:
@@ -73,6 +74,11 @@ class Stage:
 class Writing(Stage):
     """What the second and the third share: whole lines to train on, the bound as the score, and lines as they write."""
 
+    def __post_init__(self):
+        validate(self)
+        if self.draws % POINTS:
+            raise ValueError(f"draws must be a multiple of {POINTS}, got {self.draws}")
+
     def batches(self, experiment, material: TextMaterial) -> Iterator[Batch]:
         """Whole lines, those of like length together."""
         context, generator = experiment.model.context, torch.Generator().manual_seed(experiment.seed)
@@ -88,20 +94,9 @@ class Writing(Stage):
         lines = material.splits.validation[: self.scored_lines or None]
         return line_bound(model, material.tokenizer, lines, draws=self.draws).columns()
 
-    def generate(
-        self,
-        model: VisualDiffusion,
-        tokenizer,
-        prompt: str = "",
-        sampling: Sampling | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        max_new_tokens: int | None = None,
-        **options,
-    ) -> str:
+    def generate(self, model: VisualDiffusion, tokenizer, prompt: str = "", sampling=None, **options) -> str:
         """A line that begins with `prompt`; the options are those of `write_line`: suffix, steps, method, length."""
-        options |= {"sampling": sampling, "generator": generator, "max_new_tokens": max_new_tokens}
-        return write_line(model, tokenizer, prompt=prompt, **options).text
+        return write_line(model, tokenizer, prompt=prompt, sampling=sampling, **options).text
 
 
 @dataclass(frozen=True)
@@ -114,7 +109,6 @@ class Reconstruction(Stage):
     words: Annotated[int, AtLeast(1)] = 256
 
     name: ClassVar[str] = "reconstruction"
-    usual_model: ClassVar[dict] = {}
     usual_training: ClassVar[dict] = {"steps": 300, "other_lr": 0.05, "warmup": 5}
     __post_init__ = validate
 
@@ -164,12 +158,7 @@ class Diffusion(Writing):
     draws: Annotated[int, AtLeast(16)] = 16
 
     name: ClassVar[str] = "diffusion"
-    usual_model: ClassVar[dict] = {}
     usual_training: ClassVar[dict] = {"steps": 500}
-
-    def __post_init__(self):
-        validate(self)
-        check_draws(self.draws)
 
     def check(self, experiment, material: TextMaterial) -> None:
         if experiment.model.code == "learned" and experiment.start is None and not self.train_codes:
@@ -229,10 +218,6 @@ class Tuning(Writing):
     usual_training: ClassVar[dict] = {
         "steps": 60, "other_lr": 3e-4, "warmup": 0, "schedule": "constant", "optimizer": "adamw",
     }  # fmt: skip
-
-    def __post_init__(self):
-        validate(self)
-        check_draws(self.draws)
 
     def material(self, experiment) -> "TuningMaterial":
         text = text_material(experiment)
@@ -324,9 +309,3 @@ def line_bound(
         model.denoiser, tokenizer, lines, model.noise, model.lengths, granularity=model.config.granularity,
         draws=draws, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
-
-
-def check_draws(draws: int) -> None:
-    """ValueError unless they make whole sets of antithetic times."""
-    if draws % POINTS:
-        raise ValueError(f"draws must be a multiple of {POINTS}, got {draws}")

@@ -3,7 +3,7 @@
 Letters: B lines, T tokens, N tokens that are still noised, V words, n cells a token, K colours; t goes down to s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
@@ -35,35 +35,18 @@ class Trajectory:
     times: tuple[float, ...]
 
 
-def canvas(
-    length: int,
-    *,
-    prefix: Sequence[int] = (),
-    suffix: Sequence[int] = (),
-    at: Mapping[int, Sequence[int]] | None = None,
-) -> Tensor:
-    """A line of `length` places, int64 `(length,)`: what is given stands where it belongs, -1 where to write.
+def canvas(length: int, *, prefix: Sequence[int] = (), suffix: Sequence[int] = ()) -> Tensor:
+    """A line of `length` places, int64 `(length,)`: what is given at both ends, and -1 where to write.
 
-    `at`: place -> the ids given from there on.
+    >>> canvas(5, prefix=[2, 40], suffix=[3]).tolist()
+    [2, 40, -1, -1, 3]
 
-    >>> canvas(7, prefix=[2, 40], suffix=[3], at={4: [50]}).tolist()
-    [2, 40, -1, -1, 50, -1, 3]
-
-    Raises ValueError when the ids do not fit into the line, or two are given for one place.
+    Raises ValueError when the ids do not fit into the line.
     """
-    line = [BLANK] * length
-    for start, ids in ((0, prefix), (length - len(suffix), suffix), *(at or {}).items()):
-        if start < 0 or start + len(ids) > length:
-            raise ValueError(
-                f"{len(ids)} ids from place {start} do not fit into a line of {length}: make it longer, or give less"
-            )
-        for place, token in enumerate(ids, start):
-            if token < 0:
-                raise ValueError(f"an id is 0 or more, got {token} for place {place}")
-            if line[place] != BLANK:
-                raise ValueError(f"place {place} of the line is given twice, as {line[place]} and as {token}")
-            line[place] = token
-    return torch.tensor(line, dtype=torch.int64)
+    free = length - len(prefix) - len(suffix)
+    if free < 0:
+        raise ValueError(f"{len(prefix)} and {len(suffix)} ids do not fit into a line of length {length}")
+    return torch.tensor([*prefix, *[BLANK] * free, *suffix], dtype=torch.int64)
 
 
 @torch.inference_mode()
@@ -144,7 +127,7 @@ class _Choice:
         return torch.rand(shape, generator=self.generator, dtype=torch.float64).to(self.model.patterns.device)
 
 
-def _show_by_chance(choose: _Choice, noise, cells, given, s, t, granularity: str, again: float) -> Tensor:
+def _show_by_chance(choose: _Choice, noise, cells, given, s, t, granularity, again: float) -> Tensor:
     """Reveal blank cells as the noise says; what a token showed before turns blank with the chance `again`.
 
     The model is asked only for the tokens that this step reveals: others would be drawn for nothing.
@@ -224,10 +207,6 @@ def _start(
     if reveal == "joint" and model.config.head == "factorised":
         raise ValueError("a factorised head knows no words to draw: use reveal='independent'")
     ids = canvas[None] if canvas.dim() == 1 else canvas
-    if ids.dim() != 2 or not 0 < ids.shape[1] <= model.config.context:
-        raise ValueError(
-            f"a canvas is (T,) or (B, T), T at most the context of {model.config.context}; got {tuple(canvas.shape)}"
-        )
     if ids.min() < BLANK or ids.max() >= model.config.vocab_size:
         raise ValueError(
             f"a canvas holds ids below {model.config.vocab_size} and -1 where to write; got "

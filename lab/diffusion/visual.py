@@ -10,7 +10,7 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lab.config import AtLeast
 from lab.diffusion.codebook import Codebook
@@ -19,6 +19,7 @@ from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.learned_codes import Autoencoder, Code, FixedEncoder
 from lab.diffusion.lines import LineLengths
 from lab.diffusion.noise import Absorbing, Granularity, Schedule, Uniform, check_granularity
+from lab.nn.model import Model
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class VisualDiffusionConfig(DenoiserConfig):
         return {"absorbing": Absorbing, "uniform": Uniform}[self.noise](self.num_colours, self.schedule)
 
 
-class VisualDiffusion(nn.Module):
+class VisualDiffusion(Model):
     """Encoder, codebook and decoder (`autoencoder`), `denoiser`, `noise`, and the `lengths` of lines of the text.
 
     The code is that of the encoder's weights. After these have changed, `refresh` lets the denoiser draw with it.
@@ -143,10 +144,6 @@ class VisualDiffusion(nn.Module):
         if denoiser:
             self.denoiser.load_state_dict(earlier.denoiser.state_dict())
         self.refresh()
-
-    @property
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
 
 
 class CodedDenoiser(Denoiser):

@@ -43,18 +43,15 @@ def write_line(
     before, after = tokenizer.encode(prompt), tokenizer.encode(suffix)
     given, longest = len(before) + len(after), model.config.context - 2
     if max_new_tokens is not None:
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         longest = min(longest, given + max_new_tokens)
     if given >= longest if length is None else not given <= length <= longest:
-        asked = "" if length is None else f" a line of {length} tokens was asked for, and"
         raise ValueError(
-            f"the prompt and what follows have {given} tokens;{asked} a line has at most {longest}, beside <s> and "
-            f"</s>: shorten them, or ask for another length"
+            f"prompt and suffix have {given} tokens, a line at most {longest} (the context, and max_new_tokens), and "
+            f"the length asked for is {length}: shorten them, or ask for another length"
         )
     if length is None:
-        lengths, chance = range(given + 1, longest + 1), model.lengths
-        weights = -torch.tensor([chance.nats(n) for n in lengths], dtype=torch.float64)
+        lengths, known = range(given + 1, longest + 1), model.lengths
+        weights = -torch.tensor([known.nats(n) for n in lengths], dtype=torch.float64)
         length = lengths[int(torch.multinomial(weights.softmax(0), 1, generator=generator))]
     book = model.codebook()
     ids = canvas(length + 2, prefix=[tokenizer.bos_id, *before], suffix=[*after, tokenizer.eos_id])

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from lab.config import AtLeast, from_json, from_outside, to_json, validate
 from lab.outside import find_outside
-from lab.runs.objectives import objective_from_json, objective_to_json
+from lab.runs.objectives import objective_class, objective_from_json, objective_to_json
 from lab.text import NAMES, Corpus, CorpusError
 from lab.train import NextToken, TrainConfig
 
@@ -78,12 +78,33 @@ class Experiment:
         if self.start is not None and not hasattr(self.objective, "begin"):
             raise ValueError(f"{self.objective.name} starts from no other run, got start={self.start!r}")
 
+    @classmethod
+    def usual(cls, objective: str | type = "next-token", recipe: str | None = None) -> Self:
+        """An experiment that was tried and works: what the objective usually trains and how, or one of its `recipes`.
+
+        >>> Experiment.usual("next-token", "gru").model.cell
+        'gru'
+
+        Raises ValueError for a name that is not known.
+        """
+        objective = objective_class(objective) if isinstance(objective, str) else objective
+        recipes = getattr(objective, "recipes", ())
+        if recipe is not None and recipe not in recipes:
+            known = f"is one of {', '.join(recipes)}" if recipes else "is not asked for"
+            raise ValueError(f"the recipe of {objective.name} {known}; got {recipe!r}")
+        usual = objective.usual(recipe)
+        return cls(**usual | {"data": Data(**usual.get("data", {}))})
+
     def resolved(self, folder: str | os.PathLike | None = None) -> Self:
         """The same with all that the material decides filled in; of a resolved one, itself.
 
         Raises CorpusError when the text cannot be had or is another by now, and ValueError for what cannot be built.
         """
         return prepare(self, folder)[0]
+
+    def material(self) -> Any:
+        """What it is trained on and scored by: of a text its `corpus`, `splits` and `tokenizer`."""
+        return self.objective.material(self)
 
     def to_json(self) -> dict:
         """Plain values, for `json`; what `from_json` reads."""

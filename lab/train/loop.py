@@ -159,9 +159,6 @@ def _check(model: nn.Module, config: TrainConfig, state: TrainingState, evaluate
             f"evaluate and evaluate_every go together: got evaluate={evaluate!r} and evaluate_every="
             f"{config.evaluate_every}"
         )
-    device = next(model.parameters()).device
-    if config.precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ValueError('this GPU has no bfloat16: train with precision="float32"')
 
 
 @torch.no_grad()

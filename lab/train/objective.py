@@ -69,8 +69,8 @@ class Objective(Protocol):
         """What training came to: columns of the table of runs, and, with a dot in their names, details."""
 
     # ---- optional ----
-    # usual(recipe=None)                    a classmethod: model, training, objective and data of an experiment that was
-    #                                       tried and works, by name; `recipes` lists the names; for `lab train`
+    # usual(recipe=None)                    a classmethod: fields of an `Experiment` that were tried, as a dict,
+    #                                       `data` as one too; `recipes` names the choices; `lab train` begins with it
     # check(experiment, material)           refuse, by a ValueError, what cannot be trained, before the first step
     # begin(model, first, experiment)       give a fresh model what the run `first` has learned
     # language_model(model)                 the part of it that predicts tokens from left to right

@@ -1,13 +1,12 @@
 """How to train, and everything that a step of training changes besides the weights."""
 
-import math
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
-from lab.config import Above, AtLeast, validate
+from lab.config import Above, AtLeast, annotations, from_json, to_json, validate
 from lab.train.optim import Muon, make_optimizers
 
 Count = Annotated[int, AtLeast(0)]
@@ -51,10 +50,9 @@ class TrainConfig:
             )
 
 
-class TrainingState:
-    """Where training stands: the optimizers' memories and a few counts. With the weights it decides all that follows.
-
-    After each `Report` that `train` yields, it belongs to the weights as they are then.
+@dataclass
+class Progress:
+    """How far training has come.
 
     step                           optimizer steps taken
     batches_taken                  batches used up, so where the stream of batches stands
@@ -62,14 +60,27 @@ class TrainingState:
     validation                     what was measured after this very step; None when nothing was
     best_validation, best_step     the lowest so far, and the number of steps taken then; None before the first
     evaluations_without_improvement
-    saved_to                       the folder last saved to (`lab.runs` sets it), for messages
     """
 
-    COUNTS = ("step", "batches_taken", "tokens", "best_step", "evaluations_without_improvement")
-    MEASURES = ("seconds", "validation", "best_validation")
-    MAY_BE_NONE = ("best_step", "validation", "best_validation")
+    step: Count = 0
+    batches_taken: Count = 0
+    tokens: Count = 0
+    best_step: Count | None = None
+    evaluations_without_improvement: Count = 0
+    seconds: Annotated[float, AtLeast(0)] = 0.0
+    validation: float | None = None
+    best_validation: float | None = None
+
+
+class TrainingState(Progress):
+    """Where training stands: the optimizers' memories and some counts. With the weights it decides all that follows.
+
+    After each `Report` that `train` yields, it belongs to the weights as they are then. `saved_to` is the folder last
+    saved to (`lab.runs` sets it), for messages.
+    """
 
     def __init__(self, model: nn.Module, config: TrainConfig):
+        super().__init__()
         self.model, self.config = model, config
         self.optimizers = make_optimizers(
             model,
@@ -78,11 +89,6 @@ class TrainingState:
             weight_decay=config.weight_decay,
             muon=config.optimizer == "muon",
         )
-        self.step = self.batches_taken = self.tokens = self.evaluations_without_improvement = 0
-        self.seconds = 0.0
-        self.validation: float | None = None
-        self.best_validation: float | None = None
-        self.best_step: int | None = None
         self.saved_to: str | None = None
 
     @property
@@ -126,20 +132,16 @@ class TrainingState:
 
     def values(self) -> dict[str, int | float | None]:
         """The counts and measures, for JSON."""
-        return {name: getattr(self, name) for name in (*self.COUNTS, *self.MEASURES)}
+        return {name: getattr(self, name) for name in annotations(Progress)}
 
     def load(self, tensors: dict[str, Tensor], values: dict) -> None:
         """Take over what `tensors()` and `values()` of another state gave, for a model of the same shape.
 
-        Raises ValueError for names, shapes or types that do not fit, and then changes nothing.
+        Raises ValueError for names, shapes or numbers that do not fit, and then changes nothing.
         """
-        if values.keys() != self.values().keys():
-            raise ValueError(f"expected the values {sorted(self.values())}, got {sorted(values)}")
-        for name, value in values.items():
-            kinds = (int,) if name in self.COUNTS else (int, float)
-            fits = type(value) in kinds and math.isfinite(value) and (value >= 0 or name not in self.COUNTS)
-            if not (fits or (value is None and name in self.MAY_BE_NONE)):
-                raise ValueError(f"{name} must be a number, got {value!r}")
+        if missing := self.values().keys() - values.keys():
+            raise ValueError(f"these values are missing: {sorted(missing)}")
+        values = to_json(from_json(Progress, values))
         memories = self._memories(tensors)
         for optimizer, memory in zip(self.optimizers, memories, strict=True):
             optimizer.state.clear()

@@ -1,4 +1,4 @@
-"""A mask of one's own: each token sees itself and every `gap`-th of the `reach` tokens before it, then and when it writes.
+"""A mask of one's own: each token sees itself and every `gap`-th of the `reach` tokens before, also when it writes.
 
 The dilated sliding window of Longformer (Beltagy et al. 2020, figure 2c), causal.
 """

@@ -1,0 +1,98 @@
+"""The rooms of the house, from the ground up, and how much each may hold: `python tests/rooms.py` prints the table.
+
+A module imports only from rooms above its own line. A budget counts lines of code without docstrings, comments and
+blank lines; it is there to make us choose.
+"""
+
+import ast
+import io
+import sys
+import tokenize
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "lab"
+
+BUDGETS = {
+    "files": 30,
+    "outside": 45,
+    "config": 110,
+    "machine": 50,
+    "text": 1350,
+    "data": 560,
+    "nn": 950,
+    "scratch": 360,
+    "score": 330,
+    "train": 450,
+    "decode": 520,
+    "runs": 950,
+    "chars": 1200,
+    "diffusion": 1600,
+    "speech": 1750,
+    "bench": 650,
+    "checks": 2600,
+    "show": 4200,
+    "notebooks": 400,
+    "cli": 250,
+    "__main__": 5,
+}
+ALLOWED_OVER = 1.05
+SKIPPED = {
+    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
+}  # fmt: skip
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def code_size(source: str) -> tuple[int, int]:
+    """Lines and tokens of code.
+
+    >>> code_size('def f():\\n    "Doc."\\n\\n    return 1  # one\\n')
+    (2, 7)
+    """
+    doc_lines = set()
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
+                doc_lines |= set(range(first.lineno, first.end_lineno + 1))
+    lines, tokens = set(), 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in SKIPPED and token.start[0] not in doc_lines:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+            tokens += 1
+    return len(lines), tokens
+
+
+def size(paths) -> tuple[int, int, int]:
+    """Files, lines and tokens of code."""
+    sizes = [code_size(path.read_text("utf-8")) for path in paths]
+    return len(sizes), sum(lines for lines, _ in sizes), sum(tokens for _, tokens in sizes)
+
+
+def main() -> int:
+    modules = sorted(PACKAGE.rglob("*.py"))
+    over = []
+    print(f"{'room':<12}{'files':>7}{'lines':>8}{'budget':>8}{'tokens':>9}")
+    for room, budget in BUDGETS.items():
+        files, lines, tokens = size(path for path in modules if room_of(path) == room)
+        too_many = lines > budget * ALLOWED_OVER
+        over += [room] * too_many
+        print(
+            f"{room:<12}{files:>7}{lines:>8}{budget:>8}{tokens:>9}{'  over its budget' if too_many else ''}"
+        )
+    files, lines, tokens = size(modules)
+    print(f"{'lab':<12}{files:>7}{lines:>8}{sum(BUDGETS.values()):>8}{tokens:>9}")
+    for beside in ("benchmarks", "tests"):
+        files, lines, tokens = size(sorted((ROOT / beside).rglob("*.py")))
+        print(f"{beside:<12}{files:>7}{lines:>8}{'':>8}{tokens:>9}")
+    scripts = [path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.js"))]
+    print(f"{'JavaScript':<12}{len(scripts):>7}{sum(text.count(chr(10)) for text in scripts):>8}")
+    return bool(over)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
