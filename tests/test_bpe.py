@@ -78,19 +78,6 @@ corpus_like = st.lists(st.sampled_from(PARTS), max_size=40).map("".join)
 small_ids = st.integers(0, 6)
 
 
-def test_wikipedia_example():
-    """Wikipedia merges aa to Z, ab to Y and ZY to X, and is left with XdXac.
-
-    After the first merge ab and Za are equally frequent, and the tie rule takes ab, as Wikipedia does.
-    """
-    tokenizer = BPETokenizer.train(["aaabdaaabac"], vocab_size=FIRST_MERGE + 3)
-    a, b = 5 + ord("a"), 5 + ord("b")
-    z, y, x = FIRST_MERGE, FIRST_MERGE + 1, FIRST_MERGE + 2
-    assert tokenizer.merges == [(a, a), (a, b), (z, y)]
-    assert tokenizer.encode("aaabdaaabac") == [x, 5 + ord("d"), x, a, 5 + ord("c")]
-    assert tokenizer.token_bytes(x) == b"aaab"
-
-
 @pytest.mark.parametrize("pattern", ["gpt4", "gpt2", "none"])
 def test_fast_trainer_equals_the_plain_one(pattern):
     rng = random.Random(7)

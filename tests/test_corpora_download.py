@@ -95,17 +95,6 @@ def test_a_download_that_breaks_off_leaves_nothing(at, cached):
     assert is_empty(cached)
 
 
-def test_an_interrupted_download_leaves_nothing(at, cached, monkeypatch):
-    class Interrupted(download.tqdm):
-        def update(self, n=1):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(download, "tqdm", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        fetch(at("good"))
-    assert is_empty(cached)
-
-
 def test_an_unreachable_host_says_what_to_do(at, cached):
     with pytest.raises(UnreachableError) as error:
         fetch(RemoteFile("a.txt", "http://127.0.0.1:9/a.txt", "0" * 64))
@@ -128,22 +117,11 @@ def test_a_mirror_folder_is_read_in_place_before_all_else(at, cached, tmp_path, 
     assert (tmp_path / "a.txt").read_bytes() == BAD  # the mirror is not ours to clean
 
 
-def test_a_mirror_without_the_file_is_passed_over(at, tmp_path, monkeypatch):
-    monkeypatch.setenv("LAB_MIRROR", str(tmp_path / "no such folder"))
-    assert fetch(at("good")) == TEXT
-
-
 def test_a_mirror_address_comes_before_the_files_own(at, cached, monkeypatch, server):
     own = at("wrong")
     monkeypatch.setenv("LAB_MIRROR", at("good").address.removesuffix("a.txt"))
     assert fetch(own) == TEXT and cached.read_bytes() == TEXT
     assert server.asked == ["/good/a.txt"]
-
-
-def test_a_mirror_address_that_fails_is_passed_over(at, monkeypatch, server):
-    monkeypatch.setenv("LAB_MIRROR", at("missing").address.removesuffix("/a.txt"))
-    assert fetch(at("good")) == TEXT
-    assert server.asked == ["/missing/a.txt", "/good/a.txt"]
 
 
 def test_only_http_addresses_are_opened(at, tmp_path, monkeypatch):

@@ -4,8 +4,6 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from lab.files import sha256_bytes
 from lab.text import CorpusError, load, wikitext
@@ -54,20 +52,6 @@ def test_the_filter_line_by_line(line, kept):
     assert wikitext.is_kept(line) == kept
 
 
-@given(
-    st.text(st.sampled_from("AZaz.?! ä1\n"), max_size=12)
-    | st.integers(250, 262).map(lambda n: "A" + "." * (n - 1))
-)
-@example(" A line . \n")
-def test_what_is_kept_is_a_clean_line_and_white_space_around_it_does_not_matter(row):
-    kept = wikitext.kept_lines([row])
-    assert kept == wikitext.kept_lines([f"\t {row} \n"])
-    if kept:
-        (line,) = kept
-        assert line == row.strip() and line.isascii() and line[0].isupper() and line[-1] in ".?!"
-        assert 7 <= len(line) <= 256 and "\n" not in line
-
-
 # As a corpus, with a stand-in for the library
 
 
@@ -108,11 +92,6 @@ def test_the_corpus_is_the_filtered_rows_of_a_pinned_revision(library, tmp_path)
     assert names == ("Salesforce/wikitext", "wikitext-103-raw-v1")
     assert settings["split"] == "train" and len(settings["revision"]) == 40
     assert settings["cache_dir"] == str(tmp_path / "cache" / "datasets")
-
-
-def test_more_rows_than_one_batch(library):
-    library.answer = Rows([f" Line {n} is kept . \n" for n in range(2_500)])
-    assert len(load("wikitext-103").lines) == 2_500
 
 
 def test_parquet_files_of_a_mirror_are_read_in_order(library, monkeypatch, tmp_path):

@@ -99,20 +99,6 @@ def test_the_cache_follows_its_beam(make, early_stopping):
         assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=1e-9)
 
 
-@pytest.mark.parametrize("early_stopping", [False, True, "never"])
-def test_prompts_of_a_batch_do_not_touch_one_another(early_stopping):
-    model, search = transformer(seed=2), BeamSearch(3, 1.0, early_stopping, num_best=3)
-    prompts = [[2], [5], [6, 1], [7], [0, 0, 4, 4], [1]]
-    together = n_best(model, prompts, search, max_new_tokens=20, stop_id=STOP)
-    ends = set()
-    for prompt, expected in zip(prompts, together, strict=True):
-        (alone,) = n_best(model, [prompt], search, max_new_tokens=20, stop_id=STOP)
-        assert [(h.tokens, h.finished) for h in alone] == [(h.tokens, h.finished) for h in expected]
-        assert [h.score for h in alone] == pytest.approx([h.score for h in expected], abs=1e-9)
-        ends.add(sum(1 for _ in beam_search(model, [prompt], search, max_new_tokens=20, stop_id=STOP)))
-    assert len(ends) > 1, "the searches must end at different times"
-
-
 def test_every_step_tells_what_became_of_its_candidates():
     model, W = transformer(seed=2), 3
     alive, steps = {None}, []

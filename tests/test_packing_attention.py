@@ -1,4 +1,4 @@
-"""With the document mask a packed row is what its documents are one by one, in any model that takes a mask."""
+"""Kept apart, the documents of a packed row are what they are one by one, in our model and in torch's own."""
 
 import pytest
 import torch
@@ -27,8 +27,8 @@ class TorchsOwn(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.output = nn.Linear(16, V)
 
-    def forward(self, ids, *, mask, positions):
-        mask = mask | torch.eye(ids.shape[1], dtype=torch.bool)
+    def forward(self, ids, *, document_ids, positions):
+        mask = documents(document_ids) | torch.eye(ids.shape[1], dtype=torch.bool)
         blocked = to_blocked(mask).repeat_interleave(HEADS, dim=1).flatten(0, 1)  # (B * H, T, T)
         return self.output(self.encoder(self.tokens(ids) + self.places(positions), mask=blocked))
 
@@ -58,7 +58,7 @@ def logits_and_gradients(model, rows):
     model.zero_grad()
     logits = []
     for ids, targets, document_ids, positions in rows:
-        logits.append(model(ids, mask=documents(document_ids), positions=positions))
+        logits.append(model(ids, document_ids=document_ids, positions=positions))
         F.cross_entropy(
             logits[-1].flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum"
         ).backward()
@@ -84,7 +84,7 @@ def test_packed_logits_and_gradients_are_those_of_the_documents_one_by_one(model
 @torch.no_grad()
 def test_changing_one_document_leaves_the_others_bit_identical(model, packed):
     def read(ids):
-        return model(ids, mask=documents(packed.document_ids), positions=packed.positions)
+        return model(ids, document_ids=packed.document_ids, positions=packed.positions)
 
     before = read(packed.ids)
     for document in range(len(LINES)):
@@ -102,8 +102,8 @@ def test_without_the_mask_a_document_does_read_its_neighbours(packed):
     first = packed.positions == torch.arange(CONTEXT)  # documents that begin their row have none before them
     first &= packed.document_ids >= 0
     apart, together = (
-        model(batch.ids, mask=mask, positions=batch.positions)
-        for mask in (documents(batch.document_ids), None)
+        model(batch.ids, document_ids=document_ids, positions=batch.positions)
+        for document_ids in (batch.document_ids, None)
     )
     torch.testing.assert_close(apart[first], together[first])
     assert (apart - together)[~first & (packed.document_ids >= 0)].abs().max() > 0.1
