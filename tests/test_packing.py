@@ -107,7 +107,9 @@ def test_best_fit_leaves_hardly_any_padding_in_rows_of_the_king_james_text():
         lines = corpora.load("kjv").lines
     except corpora.CorpusError as error:
         pytest.skip(f"no King James text at hand: {error}")
-    encoded = [[2] * (len(line) + 2) for line in lines[:8000]]  # characters, <s> and </s>: lengths are what counts
+    encoded = [
+        [2] * (len(line) + 2) for line in lines[:8000]
+    ]  # characters, <s> and </s>: lengths are what counts
     packed = pack(encoded, 512, "best_fit")
     assert packed.fill > 0.99
     assert packed.fill > pack(encoded, 512, "in_order").fill
