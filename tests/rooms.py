@@ -26,6 +26,7 @@ BUDGETS = {
     "train": 450,
     "decode": 520,
     "runs": 950,
+    "runs/format1": 90,  # beside the room: reads runs of an older lab, and goes one day
     "chars": 1200,
     "diffusion": 1600,
     "speech": 1750,
@@ -44,6 +45,11 @@ SKIPPED = {
 
 def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def holder_of(path: Path) -> str:
+    """The line of the table on which a module is counted."""
+    return "runs/format1" if path.stem == "format1" else room_of(path)
 
 
 def code_size(source: str) -> tuple[int, int]:
@@ -78,7 +84,7 @@ def main() -> int:
     over = []
     print(f"{'room':<12}{'files':>7}{'lines':>8}{'budget':>8}{'tokens':>9}")
     for room, budget in BUDGETS.items():
-        files, lines, tokens = size(path for path in modules if room_of(path) == room)
+        files, lines, tokens = size(path for path in modules if holder_of(path) == room)
         too_many = lines > budget * ALLOWED_OVER
         over += [room] * too_many
         print(

@@ -218,14 +218,6 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert load(tmp_path / "step-00000008").state.step == 8
 
 
-def test_a_bundle_can_be_marked_the_best(tmp_path):
-    run = tiny_run()
-    for step in train(run.model, batches_of(run), next_token_loss, run.experiment.training, state=run.state):
-        save(tmp_path, run, keep_last=1, best=step.step in (1, 2))
-    assert steps_in(tmp_path) == ["step-00000003", "step-00000006"]
-    assert load(tmp_path, best=True).state.step == 3
-
-
 def test_the_same_step_saved_again_takes_the_place_of_the_first(tmp_path):
     run = train_on(tiny_run(), stop=2)
     first = save(tmp_path, run)

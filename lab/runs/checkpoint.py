@@ -72,13 +72,12 @@ class Run:
     id: str = field(default_factory=lambda: uuid4().hex)
 
 
-def save(folder: str | os.PathLike, run: Run, keep_last: int = 2, best: bool = False) -> Path:
+def save(folder: str | os.PathLike, run: Run, keep_last: int = 2) -> Path:
     """Write `run` as it is now to `folder/step-00000100` (after 100 steps), then delete what is no longer kept.
 
-    Kept are the `keep_last` newest and the best: that with the lowest validation measured at a saved step, or the last
-    that was saved with `best=True`. Whenever the program is killed or the disk fills up, the checkpoint before is
-    intact: a new one is built in a hidden folder beside, flushed to disk, then renamed. Of several processes only
-    process 0 writes.
+    Kept are the `keep_last` newest and the best: that with the lowest validation measured at a saved step. Whenever the
+    program is killed or the disk fills up, the checkpoint before is intact: a new one is built in a hidden folder
+    beside, flushed to disk, then renamed. Of several processes only process 0 writes.
 
     Raises CheckpointError when the run cannot make a checkpoint that loads (weights that are not finite, a tokenizer of
     another size) or the folder holds another run, and OSError when the disk refuses; nothing is changed then.
@@ -96,9 +95,7 @@ def save(folder: str | os.PathLike, run: Run, keep_last: int = 2, best: bool = F
             raise CheckpointError(f"{folder} holds another run: save this one to another folder")
         if known.get("id") != run.id:
             write_atomic(folder / ABOUT, json.dumps(known | {"id": run.id}) + "\n")
-        _write(
-            path, contents, {"run": run.id, "step": state.step, "validation": state.validation, "best": best}
-        )
+        _write(path, contents, {"run": run.id, "step": state.step, "validation": state.validation})
         for old in run_folder.superseded(folder, keep_last, written=path):
             _remove(old)
     state.saved_to = str(path)

@@ -122,7 +122,7 @@ def newest(folder: Path) -> Path:
 
 
 def best(folder: Path) -> Path:
-    """The checkpoint that was marked the best, last; without marks that with the lowest validation.
+    """The checkpoint with the lowest validation.
 
     Raises CheckpointError when nothing was measured, or a manifest cannot be read: that one might be the best.
     """
@@ -153,8 +153,6 @@ def superseded(folder: Path, keep_last: int, written: Path) -> Iterator[Path]:
 
 
 def _best_of(manifests: dict[Path, dict]) -> Path | None:
-    if marked := [path for path, manifest in manifests.items() if manifest["best"]]:
-        return marked[-1]
     measured = {path: m["validation"] for path, m in manifests.items() if m["validation"] is not None}
     return min(measured, key=measured.get) if measured else None
 
