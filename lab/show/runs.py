@@ -18,6 +18,7 @@ XLABELS = {"tokens": "tokens read", "seconds": "seconds of training", "steps": "
 LINES = ("-", (0, (6, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_NAMED = 4  # settings in a label
+PLAIN = ("objective.name", "model.kind", "model.cell", "data.corpus", "data.tokenizer")
 
 
 def compare(
@@ -89,14 +90,20 @@ def curve(run: Run, x: str = "tokens") -> tuple[list[float], list[float]]:
     return along[x], [step["bits_per_char"] for step in logged]
 
 
+def has_curve(run: Run | Exception) -> bool:
+    """Whether it is a run that can be drawn: one that was loaded, has taken a step, and learns text."""
+    return isinstance(run, Run) and bool(steps(run)) and all("bits_per_char" in step for step in steps(run))
+
+
 def _label(one: dict, everywhere: set[str]) -> str:
     named = [name for name in one if name in everywhere or (name == "model.cell" and one[name])]
-    if "model.cell" in named and "kind" in named:  # an LSTM is recurrent
-        named.remove("kind")
+    if "model.cell" in named and "model.kind" in named:  # an LSTM is recurrent
+        named.remove("model.kind")
     if len(named) > MOST_NAMED:
         return ""
-    plain = [name for name in named if name in ("kind", "model.cell", "data.corpus", "data.tokenizer")]
-    words = [Path(one[name]).name for name in plain]  # a corpus may be a path
+    # Those that speak for themselves come first; a corpus may be a path.
+    plain = [name for name in named if name in PLAIN]
+    words = [Path(one[name]).name.removesuffix("Config") for name in plain]
     words += [f"{n.rpartition('.')[2].replace('_', ' ')} {one[n]}" for n in named if n not in plain]
     return ", ".join(words)
 
@@ -113,11 +120,9 @@ def _chosen(runs, names: Iterable[str] | None) -> dict[str, Run]:
         if missing := [name for name in names if name not in found]:
             raise ValueError(f"there is no run {', '.join(missing)}; there are: {', '.join(found) or 'none'}")
         found = {name: found[name] for name in names}
-    drawn = {name: run for name, run in found.items() if isinstance(run, Run) and steps(run)}
+    drawn = {name: run for name, run in found.items() if has_curve(run)}
     if not drawn:
-        raise ValueError(
-            f"none of these runs can be drawn, by damage or for want of steps: {list(found) or 'no run'}"
-        )
+        raise ValueError(f"none of these runs can be drawn, by damage or for want of steps: {list(found)}")
     return drawn
 
 

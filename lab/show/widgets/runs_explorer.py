@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 import ipywidgets as widgets
 
 from lab.decode import Drawn
-from lab.runs import CheckpointError, Run, default_folder, open_runs, score, steps
+from lab.runs import CheckpointError, Run, default_folder, open_runs, score
 from lab.show.colours import INK
-from lab.show.runs import XLABELS, compare, labelled
+from lab.show.runs import XLABELS, compare, has_curve, labelled
 from lab.show.tokens import tokens_html
 from lab.show.widgets.parts import Explorer, alert, embedded, in_row, page, wide
 from lab.show.widgets.stream import Stream
 from lab.show.widgets.token_strip import drawn_tokens
+from lab.show.widgets.voices import language_model
 from lab.show.widgets.writing import Settings, draw
 
 CHOSEN_FIRST = 4  # runs
@@ -52,8 +53,8 @@ class RunsExplorer(Explorer):
     def __init__(self, folder: str | os.PathLike | None = None, prompt: str = Settings.prompt, seed: int = 0):
         folder = folder or default_folder()
         opened = open_runs(folder)
-        intact = {name: run for name, run in opened.items() if isinstance(run, Run) and steps(run)}
-        self.opened: dict[str, Run] = labelled(intact) if intact else {}
+        drawable = {name: run for name, run in opened.items() if has_curve(run)}
+        self.opened: dict[str, Run] = labelled(drawable) if drawable else {}
         self.runs = widgets.SelectMultiple(
             options=list(self.opened),
             value=list(self.opened)[:CHOSEN_FIRST],
@@ -119,7 +120,7 @@ class RunsExplorer(Explorer):
         for label, run in chosen.items():
             drawn[label] = []
             try:
-                for token in draw(run.model, run.tokenizer, settings):
+                for token in draw(language_model(run), run.tokenizer, settings):
                     drawn[label].append(token)
                     yield
             except ValueError as error:

@@ -41,8 +41,7 @@ class Voices:
     def draft(self, name: str) -> Draft:
         """The draft of that model, which is loaded where it was not.
 
-        Raises ValueError for a name that is not there, a run that cannot be read, and one that does not write from
-        left to right.
+        Raises ValueError for a name that is not there, a run that cannot be read, and as `language_model` does.
         """
         if name not in self.drafts:
             if name not in self._runs:
@@ -51,11 +50,13 @@ class Voices:
                 )
             run = self._runs[name]
             run = run if isinstance(run, Run) else load(run)
-            objective = run.experiment.objective
-            if not hasattr(objective, "language_model"):
-                raise ValueError(
-                    f"{name} was trained for {objective.name}, which does not write from left to right: choose a "
-                    "language model (DenoisingViewer shows how visual diffusion writes)"
-                )
-            self.drafts[name] = Draft(objective.language_model(run.model), run.tokenizer, self.filters)
+            self.drafts[name] = Draft(language_model(run), run.tokenizer, self.filters)
         return self.drafts[name]
+
+
+def language_model(run: Run) -> nn.Module:
+    """The part of a run that writes from left to right. Raises ValueError where there is none."""
+    objective = run.experiment.objective
+    if not hasattr(objective, "language_model"):
+        raise ValueError(f"{objective.name} does not write from left to right: choose a language model")
+    return objective.language_model(run.model)
