@@ -36,8 +36,7 @@ def matmul_ceiling(
     torch makes of it, so TensorFloat32 where `torch.set_float32_matmul_precision` says so. Sizes that do not fit in
     memory are passed over; ValueError when none fits.
     """
-    kind = torch.device(device).type
-    found = []
+    sizes = MATMUL_SIZES[torch.device(device).type] if sizes is None else sizes
 
     def timed(n: int) -> Timing:
         # Random values: zeros cost less power, and a GPU would clock higher than real work lets it.
@@ -46,15 +45,13 @@ def matmul_ceiling(
         out = torch.empty_like(a)
         return _time_once(lambda: torch.mm(a, b, out=out), repeats, device)
 
-    for point in sweep(MATMUL_SIZES[kind] if sizes is None else sizes, timed, device=device):
-        if point.fitted:
-            flops = 2 * point.value**3
-            found.append(
-                Ceiling(f"matmul {dtype}", flops / min(point.result.seconds), point.value, point.result)
-            )
-    if not found:
+    rates = [
+        (2 * p.value**3 / min(p.result.seconds), p) for p in sweep(sizes, timed, device=device) if p.fitted
+    ]
+    if not rates:
         raise ValueError(f"no matrix product fits in the memory of {device}: give smaller sizes")
-    return max(found, key=lambda ceiling: ceiling.per_second)
+    per_second, best = max(rates, key=lambda rate: rate[0])
+    return Ceiling(f"matmul {dtype}", per_second, best.value, best.result)
 
 
 def copy_ceiling(

@@ -1,11 +1,14 @@
 """Where the work is done: a CPU, a CUDA GPU or Apple's MPS, all through one `device` parameter."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import torch
 
 from lab.machine import cpu_name
+
+CGROUP = Path("/sys/fs/cgroup")  # where the kernel says what a container may take
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
@@ -72,13 +75,9 @@ def free_memory(device: torch.device | str = "cpu") -> int:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     available = psutil.virtual_memory().available
-    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    return available if limit is None or used is None else max(0, min(available, limit - used))
-
-
-def _number(path: Path) -> int | None:
-    """The number in a file of the kernel's; None where there is no file, or it says "max"."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
+    with suppress(
+        OSError, ValueError
+    ):  # where there is no such file, or it says "max", nothing else is a limit
+        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        available = max(0, min(available, limit - used))
+    return available

@@ -6,16 +6,15 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from lab.bench.devices import synchronise
 
 
-@dataclass(frozen=True)
-class PeakMemory:
+class PeakMemory(NamedTuple):
     """Bytes that a function took at its peak, on top of what was in use; None where the system does not tell."""
 
     host_rise: int | None

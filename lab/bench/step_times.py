@@ -56,11 +56,12 @@ class StepTimes:
 
     def nearest(self, batch: int, width: int, context: int) -> Row:
         """The measured row whose sizes differ by the smallest factors."""
-        wanted = batch, width, context
-        return min(
-            self.rows,
-            key=lambda row: sum(math.log2(a / b) ** 2 for a, b in zip(_sizes(row), wanted, strict=True)),
-        )
+
+        def factors(row: Row) -> float:
+            pairs = zip(_sizes(row), (batch, width, context), strict=True)
+            return sum(math.log2(a / b) ** 2 for a, b in pairs)
+
+        return min(self.rows, key=factors)
 
     def measured(self, size: str) -> tuple[int, int]:
         """The least and the most of one of `SIZES` that was measured: beyond them the law only goes on in a line."""

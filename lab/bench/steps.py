@@ -37,10 +37,9 @@ class TrainingStep:
         precision: str = "float32",
         mode: str = "eager",
     ):
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
+        for name, given, known in (("precision", precision, PRECISIONS), ("mode", mode, MODES)):
+            if given not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {given!r}")
         self.model, self.optimizer, self.precision, self.mode = model, optimizer, precision, mode
         self.device = next(model.parameters()).device
         if mode == "graph" and self.device.type != "cuda":

@@ -83,25 +83,18 @@ def measure_together(
 
 
 def _refuse_unsynchronised(name: str, returned: object, device: torch.device) -> None:
-    others = {d for d in _devices_in(returned) if d.type not in ("cpu", "meta") and not _same(d, device)}
-    others |= {d for d in _busy_cuda_devices() if not _same(d, device)}
-    if others:
-        names = ", ".join(sorted(map(str, others)))
+    seen = {d for d in (*_devices_in(returned), *_busy_cuda_devices()) if d.type not in ("cpu", "meta")}
+    if others := sorted(str(d) for d in seen if _numbered(d) != _numbered(device)):
         raise ValueError(
-            f"{name!r} works on {names}, but the clock waits for device={str(device)!r} only, so it would time the "
-            f"asking, not the work: give device={sorted(map(str, others))[0]!r}"
+            f"{name!r} works on {', '.join(others)}, but the clock waits for device={str(device)!r} only, so it would "
+            f"time the asking, not the work: give device={others[0]!r}"
         )
 
 
-def _same(one: torch.device, other: torch.device) -> bool:
-    """Whether they are one device; one without a number is the current one of its kind."""
-
-    def number(device: torch.device) -> int:
-        if device.index is not None:
-            return device.index
-        return torch.cuda.current_device() if device.type == "cuda" and torch.cuda.is_initialized() else 0
-
-    return one.type == other.type and number(one) == number(other)
+def _numbered(device: torch.device) -> tuple[str, int]:
+    """Its kind and which of them; one without a number is the current one of its kind."""
+    current = torch.cuda.current_device() if device.type == "cuda" and torch.cuda.is_initialized() else 0
+    return device.type, current if device.index is None else device.index
 
 
 def _devices_in(value: object) -> Iterator[torch.device]:
