@@ -15,8 +15,8 @@ PACKAGE = ROOT / "lab"
 
 BUDGETS = {
     "files": 30,
-    "outside": 45,
-    "config": 110,
+    "outside": 65,
+    "config": 115,
     "machine": 50,
     "text": 1350,
     "data": 560,

@@ -8,6 +8,8 @@ from typing import Literal
 
 import tyro
 
+from lab.cli.errors import errors_told
+
 ROOT = Path(__file__).resolve().parents[2]
 Names = tyro.conf.Positional[tuple[str, ...]]
 Profile = Literal["smoke", "standard", "full"]
@@ -24,7 +26,11 @@ def run(
         corpus: a name (`lab corpus` lists them) or the path of your own text; the notebooks' own choice if absent.
         seed: the random seed of every notebook.
     """
-    runs = _run(notebooks, profile, corpus=corpus, seed=seed)
+    from lab.notebooks.report import run_and_report
+
+    given = {name: value for name, value in (("corpus", corpus), ("seed", seed)) if value is not None}
+    with errors_told():
+        runs = run_and_report(notebooks, profile, ROOT / "build", given)
     sys.exit(any(not run.passed for run in runs))
 
 
@@ -34,18 +40,12 @@ def publish(notebooks: Names = ()) -> None:
     Args:
         notebooks: beginnings of notebook names; all when none is given.
     """
-    from lab.files import write_atomic
-    from lab.notebooks.publish import publish as write_back
-    from lab.notebooks.publish import readme_table, with_table
-    from lab.notebooks.runner import NOTEBOOKS, all_notebooks
+    from lab.notebooks.publish import publish_all
+    from lab.notebooks.report import run_and_report
 
-    runs = _run(notebooks, "standard")
-    for run in runs:
-        if run.passed:
-            write_back(NOTEBOOKS / f"{run.name}.ipynb", run.output)
-            print(f"published {run.name}")
-    readme = ROOT / "README.md"
-    write_atomic(readme, with_table(readme.read_text(encoding="utf-8"), readme_table(all_notebooks())))
+    with errors_told():
+        runs = run_and_report(notebooks, "standard", ROOT / "build", {})
+        publish_all(runs, ROOT / "README.md")
     sys.exit(any(not run.passed for run in runs))
 
 
@@ -108,34 +108,16 @@ def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
     Args:
         name: a corpus name, or the path of your own text.
     """
-    from lab.text import NAMES, CorpusError, load
+    from lab.text import NAMES, load
 
     if name is None:
         print("\n".join(f"{known:<14}{what}" for known, what in NAMES.items()))
         return
-    try:
+    with errors_told():
         loaded = load(name)
-    except CorpusError as error:
-        raise SystemExit(str(error)) from None
     print(f"{loaded.name}: {len(loaded.lines):,} lines, {loaded.chars:,} characters")
     print(f"sha256 {loaded.sha256}\nlicence {loaded.licence}\n{loaded.note or ''}".rstrip())
     print("\n".join(f"  {line[:100]}" for line in loaded.lines[:3]))
-
-
-def _run(names: tuple[str, ...], profile: str, **parameters: object) -> list:
-    from lab.notebooks.report import closing_table, write_report
-    from lab.notebooks.runner import find_notebooks, run_notebook
-
-    build = ROOT / "build"
-    given = {name: value for name, value in parameters.items() if value is not None} | {"profile": profile}
-    try:
-        paths = find_notebooks(names)
-        runs = [run_notebook(path, build / "notebooks", given) for path in paths]
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
-    index = write_report(runs, build, profile)
-    print(f"\n{closing_table(runs)}\n\nreport: {index}")
-    return runs
 
 
 def _python(*arguments: str) -> int:

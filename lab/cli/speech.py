@@ -36,7 +36,7 @@ def transcribe(
     """
     with errors_told():
         from lab.runs import find, load
-        from lab.speech import Reading, log_mel, read_audio, transcribe
+        from lab.speech import NGramScorer, Reading, log_mel, read_audio, transcribe
 
         if not sounds:
             raise ValueError(
@@ -49,18 +49,9 @@ def transcribe(
                 "`lab train --objective recognition` trains one that does"
             )
         model, tokenizer = loaded.model, loaded.tokenizer
-        scorer = _scorer(text, tokenizer) if text else None
+        scorer = NGramScorer.of_corpus(text, tokenizer) if text else None
         reading = Reading(method, beam=beam, weight=weight if scorer else 0.0, bonus=bonus if scorer else 0.0)
         for path in sounds:
             features = log_mel(read_audio(path), model.config.features)
             (said,) = transcribe(model, tokenizer, [features], reading, scorer)
             print(f"{path.name}: {said}" if len(sounds) > 1 else said)
-
-
-def _scorer(name: str, tokenizer):
-    from lab.score import KneserNey
-    from lab.speech import NGramScorer, plain
-    from lab.text import load
-
-    lines = [line for line in map(plain, load(name).lines) if line]
-    return NGramScorer(KneserNey(lines, order=6), tokenizer)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from lab.cli.errors import errors_told
+from lab.outside import named_class
 
 
 def train(given: list[str]) -> Callable[..., None]:
@@ -22,7 +23,7 @@ def train(given: list[str]) -> Callable[..., None]:
         from lab.runs import OBJECTIVES, Data, Experiment, get_or_train
 
         named, asked_recipe = _asked(given, "--objective") or "next-token", _asked(given, "--recipe")
-        cls = _own([named])[0] if ":" in named else named
+        cls = named_class(named) if ":" in named else named
         usual = Experiment.usual(cls, asked_recipe)
 
     def train_it(
@@ -129,7 +130,7 @@ def sample(
         from lab import runs
         from lab.decode import BeamSearch, Sampling
 
-        loaded = runs.load(runs.find(run, folder), best=best, outside=_own(own))
+        loaded = runs.load(runs.find(run, folder), best=best, outside=[named_class(one) for one in own])
         strategy = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
         if beams is not None:
             strategy = BeamSearch(beams, length_penalty)
@@ -158,7 +159,7 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
     with errors_told():
         from lab.runs import default_folder, table
 
-        rows = table(folder, outside=_own(own))
+        rows = table(folder, outside=[named_class(one) for one in own])
         if rows.empty:
             print(f"no runs in {folder or default_folder()}: `lab train` makes one")
             return
@@ -169,12 +170,6 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
         print(rows.to_string(formatters={name: form.format for name, form in formats.items()}, na_rep="-"))
         for name, problem in problems.items():
             print(f"{name} is {problem}")
-
-
-def _own(names: tuple[str, ...]) -> list[type]:
-    from lab.outside import named_class
-
-    return [named_class(name) for name in names]
 
 
 def _asked(given: list[str], flag: str) -> str | None:

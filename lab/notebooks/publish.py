@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 
 from lab.files import sha256_bytes, write_atomic
-from lab.notebooks.runner import claims_of, metrics_of
+from lab.notebooks.runner import NOTEBOOKS, NotebookRun, all_notebooks, claims_of, metrics_of
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KEPT_NOTEBOOK_METADATA = {"kernelspec", "language_info", "lab"}
@@ -85,6 +85,15 @@ def publish(path: Path, executed_path: Path) -> None:
     source = nbformat.read(path, as_version=4)
     executed = nbformat.read(executed_path, as_version=4)
     write_atomic(path, nbformat.writes(with_outputs(source, executed)) + "\n")
+
+
+def publish_all(runs: list[NotebookRun], readme: Path) -> None:
+    """Write the outputs of the runs that passed back into their notebooks, and the table into the README."""
+    for run in runs:
+        if run.passed:
+            publish(NOTEBOOKS / f"{run.name}.ipynb", run.output)
+            print(f"published {run.name}")
+    write_atomic(readme, with_table(readme.read_text(encoding="utf-8"), readme_table(all_notebooks())))
 
 
 def readme_table(notebooks: list[Path]) -> str:

@@ -9,7 +9,18 @@ from nbconvert import HTMLExporter
 
 from lab.files import write_atomic
 from lab.machine import machine
-from lab.notebooks.runner import NotebookRun
+from lab.notebooks.runner import NotebookRun, find_notebooks, run_notebook
+
+
+def run_and_report(
+    names: tuple[str, ...], profile: str, build: Path, parameters: dict[str, object]
+) -> list[NotebookRun]:
+    """Run the notebooks whose names begin so, print what they measured, and write `build/index.html`."""
+    paths = find_notebooks(names)
+    runs = [run_notebook(path, build / "notebooks", parameters | {"profile": profile}) for path in paths]
+    index = write_report(runs, build, profile)
+    print(f"\n{closing_table(runs)}\n\nreport: {index}")
+    return runs
 
 
 def closing_table(runs: list[NotebookRun]) -> str:

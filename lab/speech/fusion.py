@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from lab.score import KneserNey
 from lab.score.ngrams import UNICODE, UNKNOWN
-from lab.text import Tokenizer
+from lab.speech.text import plain
+from lab.text import Tokenizer, load
 
 
 class Scorer(Protocol):
@@ -39,6 +40,12 @@ class NGramScorer:
             raise ValueError(f"a model of characters needs a tokenizer of characters: this one has {what}")
         self.model, self.eos_id, self.vocab_size = model, tokenizer.eos_id, tokenizer.vocab_size
         self.known: dict[str, list[float]] = {}  # by the last characters, of which the model sees no more
+
+    @classmethod
+    def of_corpus(cls, name: str, tokenizer: Tokenizer, order: int = 6) -> Self:
+        """The language of a corpus, by name or path, as it is spoken: in small letters, without marks."""
+        lines = [line for line in map(plain, load(name).lines) if line]
+        return cls(KneserNey(lines, order), tokenizer)
 
     def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[list[float]]:
         return [self._following(prefix) for prefix in prefixes]

@@ -91,7 +91,7 @@ def load(name_or_path: str | os.PathLike = "auto") -> Corpus:
         close = difflib.get_close_matches(given, NAMES, n=2, cutoff=0.5)
         raise CorpusError(
             f"no corpus is named {given!r}, and no file or folder lies there (looked in {Path.cwd()}).\n"
-            f"{f'Did you mean {close}? ' if close else ''}Known names: {', '.join(NAMES)}; "
+            f"{f'Did you mean {' or '.join(close)}? ' if close else ''}Known names: {', '.join(NAMES)}; "
             "or give the path of a text file or a folder."
         )
     return own.read(Path(given))
