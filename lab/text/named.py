@@ -88,10 +88,10 @@ def load(name_or_path: str | os.PathLike = "auto") -> Corpus:
         return CORPORA[name_or_path][0]()
     given = os.fspath(name_or_path)
     if not given or not Path(given).exists():  # Path("") would be the current folder
-        close = difflib.get_close_matches(given, NAMES, n=2, cutoff=0.5)
+        close = " or ".join(difflib.get_close_matches(given, NAMES, n=2, cutoff=0.5))
         raise CorpusError(
             f"no corpus is named {given!r}, and no file or folder lies there (looked in {Path.cwd()}).\n"
-            f"{f'Did you mean {' or '.join(close)}? ' if close else ''}Known names: {', '.join(NAMES)}; "
+            f"{f'Did you mean {close}? ' if close else ''}Known names: {', '.join(NAMES)}; "
             "or give the path of a text file or a folder."
         )
     return own.read(Path(given))
