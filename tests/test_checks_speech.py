@@ -13,7 +13,7 @@ from torch import nn
 
 from lab import checks
 from lab.speech.ctc import ctc_nats
-from lab.speech.embedding import make_embedding, reduced
+from lab.speech.encoder import make_embedding, reduced
 
 ONE, ENDS, DIFFER, EQUAL, NOTHING = (
     "one frame, one token", "a path may begin and end with blanks, or without",

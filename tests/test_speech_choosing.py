@@ -11,7 +11,7 @@ from lab.speech.batches import Utterance
 from lab.speech.choosing import choose_weight, compare
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.features import FeatureSpec
-from lab.speech.model import Heard
+from lab.speech.model import Encoded
 from lab.speech.text import character_alphabet
 
 TOKENIZER = character_alphabet()
@@ -29,13 +29,13 @@ class HardOfHearing:
     """What CTC says: of a "b" it takes "a" to be a little likelier; of an "a" it is sure."""
 
 
-def heard(features: torch.Tensor) -> Heard:
+def heard(features: torch.Tensor) -> Encoded:
     logits = torch.full((1, len(features), V), -20.0)
     for t, (a, b) in enumerate(features.tolist()):
         logits[0, t, 0] = 0 if a == b == 0 else -20
         logits[0, t, A] = 0 if a else 0.2 if b else -20
         logits[0, t, B] = 0 if b else -20
-    return Heard(torch.zeros(1, len(features), 4), torch.tensor([len(features)]), logits)
+    return Encoded(torch.zeros(1, len(features), 4), torch.tensor([len(features)]), logits)
 
 
 @pytest.fixture(autouse=True)

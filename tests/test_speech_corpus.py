@@ -12,15 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.config import from_json, to_json
-from lab.speech import espeak, store, synthesis, voices
+from lab.speech import espeak, synthesis, voices
 from lab.speech.audio import resampled
 from lab.speech.batches import Utterance
-from lab.speech.corpus import SpeechCorpus
+from lab.speech.corpus import SpeechCorpus, read_corpus, write_corpus
 from lab.speech.espeak import EspeakMissing, Request, UnknownVoice, speak
 from lab.speech.features import FeatureSpec, log_mel
-from lab.speech.materials import clauses, digits, easy, near_duplicates
 from lab.speech.scores import edit_distance
-from lab.speech.script import SyntheticConfig, texts
+from lab.speech.script import SyntheticConfig, clauses, digits, easy, near_duplicates, texts
 from lab.speech.text import TextError, character_alphabet, encode, plain
 from lab.text import Corpus
 
@@ -253,13 +252,13 @@ def test_a_whistler_needs_neither_espeak_nor_a_cache(tmp_path, monkeypatch):
 
 def test_a_corpus_is_kept_with_all_it_knows(tmp_path):
     some = [Utterance(f"u{n}", torch.full((n + 3, 4), float(n)), "ab", "her") for n in range(3)]
-    left_out, file = {"silent": ("x",)}, tmp_path / "corpus.safetensors"
+    left_out, file = {"silent": ["x"]}, tmp_path / "corpus.safetensors"
     corpus = SpeechCorpus("c", FeatureSpec(bands=4), tuple(some), (), (some[1],), left_out, {"n": 1})
-    store.write(file, corpus, {"of": "this"})
-    kept = store.read(file, {"of": "this"})
+    write_corpus(file, corpus, {"of": "this"})
+    kept = read_corpus(file, {"of": "this"})
     assert kept.skipped == left_out and kept.notes == {"n": 1} and repr(kept) == repr(corpus)
     assert [torch.equal(a.features.half(), b.features) for a, b in zip(some, kept.train, strict=True)]
-    assert store.read(file, {"of": "that"}) is None and store.read(tmp_path / "none", {}) is None
+    assert read_corpus(file, {"of": "that"}) is None and read_corpus(tmp_path / "none", {}) is None
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from lab.data import IGNORE, pad
 from lab.score import KneserNey
 from lab.speech import ctc
-from lab.speech.ctc_beam import prefix_beam
-from lab.speech.fusion import NGramScorer
+from lab.speech.ctc_beam import NGramScorer, prefix_beam
 from lab.text import BPETokenizer, CharTokenizer
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)

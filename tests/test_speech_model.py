@@ -17,14 +17,12 @@ from lab.speech.batches import SpeechBatch, Utterance, collate
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.ctc import ctc_nats
 from lab.speech.ctc_beam import prefix_beam
-from lab.speech.embedding import make_embedding, reduced
-from lab.speech.encoder import SpeechEncoder
+from lab.speech.encoder import SpeechEncoder, make_embedding, reduced
 from lab.speech.features import FeatureError, FeatureSpec, Normalizer
 from lab.speech.model import SpeechConfig, SpeechTransformer
 from lab.speech.objective import Recognition, SpeechMaterial
-from lab.speech.reading import Reading, listen, read, rescored, transcribe
+from lab.speech.reading import Reading, attention_log_probs, listen, read, rescored, transcribe, write
 from lab.speech.text import character_alphabet
-from lab.speech.writing import attention_log_probs, write
 
 quick = settings(max_examples=8, deadline=None, derandomize=True)
 SPEC = FeatureSpec(bands=12)

@@ -59,8 +59,8 @@ def test_the_interval_holds_the_rate_and_narrows_with_more_utterances():
     [
         (cer, (["a", ""], ["a", "b"]), "utterance 1"),
         (wer, (["a", "  "], ["a", "b"]), "utterance 1"),
-        (wer, (["a"], []), "1 and 0"),
-        (wer, ([], []), "0 and 0"),
+        (wer, (["a"], []), "1 references and 0"),
+        (wer, ([], []), "0 references"),
         (show_alignment, ("a", "b", "line"), "unit"),
     ],
 )

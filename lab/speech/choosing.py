@@ -9,7 +9,7 @@ from itertools import product
 
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
-from lab.speech.fusion import Scorer
+from lab.speech.ctc_beam import Scorer
 from lab.speech.model import SpeechTransformer
 from lab.speech.reading import Reading, listen, read
 from lab.speech.scores import ErrorRate, cer, wer
@@ -39,10 +39,12 @@ def read_all(
     resamples: int = 0,
 ) -> list[Read]:
     """Utterances read in several ways; with `resamples` the error rates get their intervals."""
-    heards, said = listen(model, [one.features for one in utterances]), [one.text for one in utterances]
+    encoded = listen(model, [one.features for one in utterances])
+    said = [one.text for one in utterances]
     found = []
     for reading in readings:
-        texts = tuple(tokenizer.decode(read(model, heard, tokenizer, reading, scorer)) for heard in heards)
+        tokens = (read(model, one, tokenizer, reading, scorer) for one in encoded)
+        texts = tuple(map(tokenizer.decode, tokens))
         rates = (rate(said, texts, resamples=resamples) for rate in (cer, wer))
         found.append(Read(reading, texts, *rates))
     return found

@@ -1,10 +1,23 @@
-"""Utterances in three parts, with an account of what was left out."""
+"""Utterances in three parts, with an account of what was left out; and how they are kept on disk.
+
+On disk it is one safetensors file: the features in one tensor, everything else as JSON in its header.
+"""
 
 import hashlib
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lab.config import from_json, to_json
+from lab.files import write_atomic
 from lab.speech.batches import Utterance
 from lab.speech.features import FeatureSpec, Normalizer
 from lab.text import Splits
@@ -22,14 +35,14 @@ class SpeechCorpus:
 
     name: str
     spec: FeatureSpec
-    train: tuple[Utterance, ...]
-    validation: tuple[Utterance, ...] = ()
-    test: tuple[Utterance, ...] = ()
-    skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    train: Sequence[Utterance]
+    validation: Sequence[Utterance] = ()
+    test: Sequence[Utterance] = ()
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def parts(self) -> dict[str, tuple[Utterance, ...]]:
+    def parts(self) -> dict[str, Sequence[Utterance]]:
         return {part: getattr(self, part) for part in PARTS}
 
     def seconds(self, part: str) -> float:
@@ -64,3 +77,45 @@ class SpeechCorpus:
             )
         lines += [f"  left out: {len(names):,}, {reason}" for reason, names in self.skipped.items()]
         return "\n".join([*lines, *(f"  {name}: {value}" for name, value in self.notes.items())])
+
+
+def write_corpus(file: str | os.PathLike, corpus: SpeechCorpus, origin: dict) -> None:
+    """Write a corpus, its features as float16 `(all frames, F)`; `read_corpus` must be given the same `origin`."""
+    frames = torch.cat([u.features.half() for part in corpus.parts.values() for u in part])
+    said = {part: [[u.name, u.voice, len(u), u.text] for u in us] for part, us in corpus.parts.items()}
+    about = {"origin": origin, "name": corpus.name, "spec": to_json(corpus.spec), "notes": dict(corpus.notes)}
+    about |= {"skipped": dict(corpus.skipped), "parts": said}
+    text = json.dumps(about, ensure_ascii=False)
+    header = {"corpus": json.dumps({"sha256": _digest(text, frames), "about": text})}
+    write_atomic(file, save({"frames": frames}, header))
+
+
+def read_corpus(file: str | os.PathLike, origin: dict) -> SpeechCorpus | None:
+    """The corpus that `write_corpus` wrote of the same `origin`; None where there is none, or it was damaged.
+
+    The features stay on disk until they are looked at; what is written to them stays in memory.
+    """
+    try:
+        with safe_open(Path(file), "pt") as kept:
+            header, frames = json.loads(kept.metadata()["corpus"]), kept.get_tensor("frames")
+        about = json.loads(header["about"])
+        if header["sha256"] != _digest(header["about"], frames) or about["origin"] != origin:
+            return None
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return None
+    lengths = [row[2] for part in PARTS for row in about["parts"][part]]
+    features = iter(frames.split(lengths))
+    parts = {
+        part: tuple(
+            Utterance(name, next(features), text, voice) for name, voice, _, text in about["parts"][part]
+        )
+        for part in PARTS
+    }
+    spec = from_json(FeatureSpec, about["spec"])
+    return SpeechCorpus(about["name"], spec, **parts, skipped=about["skipped"], notes=about["notes"])
+
+
+def _digest(text: str, frames: Tensor) -> str:
+    digest = hashlib.sha256(text.encode())
+    digest.update(frames.numpy())
+    return digest.hexdigest()

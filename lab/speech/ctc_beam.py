@@ -6,13 +6,73 @@ Letters: T frames, V tokens.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 from torch import Tensor
 
+from lab.score import KneserNey
+from lab.score.ngrams import UNICODE, UNKNOWN
 from lab.speech.ctc import BLANK
-from lab.speech.fusion import Scorer
+from lab.speech.text import plain
+from lab.text import Tokenizer, load
 
 NEVER = -math.inf
+
+
+class Scorer(Protocol):
+    """For each beginning of a transcript, without `<s>`, log P of every token that may follow; `eos_id` ends it."""
+
+    eos_id: int
+
+    def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[Sequence[float]]: ...
+
+
+class NGramScorer:
+    """A Kneser-Ney model of characters, for a tokenizer of which every token is one character.
+
+    >>> from lab.text.chars import CharTokenizer
+    >>> tokenizer = CharTokenizer.train(["ab"])
+    >>> scorer = NGramScorer(KneserNey(["abab", "abba"], order=3), tokenizer)
+    >>> [round(math.exp(p), 2) for p in scorer([(5,)])[0]]  # after "a": </s>, a and b are possible
+    [0.0, 0.0, 0.0, 0.16, 0.0, 0.07, 0.74]
+
+    Raises ValueError for a tokenizer with longer tokens, or one without an end.
+    """
+
+    def __init__(self, model: KneserNey, tokenizer: Tokenizer):
+        special = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.mask_id)
+        tokens = dict(enumerate(tokenizer.tokens(range(tokenizer.vocab_size))))
+        self.chars = {token: text for token, text in tokens.items() if token not in special}
+        longer = [text for text in self.chars.values() if len(text) != 1]
+        if longer or tokenizer.eos_id is None:
+            what = f"tokens such as {longer[0]!r}" if longer else "no end-of-text token"
+            raise ValueError(f"a model of characters needs a tokenizer of characters: this one has {what}")
+        self.model, self.eos_id, self.vocab_size = model, tokenizer.eos_id, tokenizer.vocab_size
+        self.known: dict[str, list[float]] = {}  # by the last characters, of which the model sees no more
+
+    @classmethod
+    def of_corpus(cls, name: str, tokenizer: Tokenizer, order: int = 6) -> Self:
+        """The language of a corpus, by name or path, as it is spoken: in small letters, without marks."""
+        lines = [line for line in map(plain, load(name).lines) if line]
+        return cls(KneserNey(lines, order), tokenizer)
+
+    def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[list[float]]:
+        return [self._following(prefix) for prefix in prefixes]
+
+    def _following(self, prefix: tuple[int, ...]) -> list[float]:
+        text = "".join(self.chars.get(token, "\N{REPLACEMENT CHARACTER}") for token in prefix)
+        seen = f"\n{text}"[-(self.model.order - 1) :] if self.model.order > 1 else ""
+        if seen not in self.known:
+            self.known[seen] = self._asked(text)
+        return self.known[seen]
+
+    def _asked(self, text: str) -> list[float]:
+        chances = self.model.next_char(text)
+        unseen = math.log(chances[UNKNOWN] / (UNICODE - len(self.model.kinds)))
+        log_probs = [-math.inf] * self.vocab_size
+        for token, char in (self.chars | {self.eos_id: "\n"}).items():
+            log_probs[token] = math.log(chances[char]) if char in chances else unseen
+        return log_probs
 
 
 @dataclass(frozen=True)
@@ -57,16 +117,21 @@ def prefix_beam(
     Raises ValueError for shapes, a beam, a margin or weights that cannot be, and for NaN.
     """
     frames = _checked(log_probs, beam, margin, weight, blank)
-    fusion = _Fusion(scorer if weight else None, weight, bonus)
-    beams = {
-        (): (0.0, NEVER)
-    }  # of each beginning: log P of its paths that end in a blank, and in its last token
+    fusion = _Fusion(scorer if weight else None)
+    # Of each beginning: log P of its paths that end in a blank, and of those that end in its last token.
+    beams = {(): (0.0, NEVER)}
     for frame in frames:
         least = NEVER if margin is None else max(frame) - margin
-        heard = [(token, p) for token, p in enumerate(frame) if p >= least and p > NEVER]
-        if any(token != blank for token, _ in heard):
+        likely = [(token, p) for token, p in enumerate(frame) if p >= least and p > NEVER]
+        if any(token != blank for token, _ in likely):
             fusion.read(beams)
-        beams = _kept(_grown(beams, heard, blank), beam, fusion)
+        beams = _grown(beams, likely, blank)
+        if beam is not None and len(beams) > beam:
+            scores = {
+                tokens: _add(*ends) + (weight * fusion.log_lm(tokens) + bonus * len(tokens))
+                for tokens, ends in beams.items()
+            }
+            beams = {tokens: beams[tokens] for tokens in sorted(scores, key=scores.get, reverse=True)[:beam]}
     fusion.read(beams)
     found = []
     for tokens, ends in beams.items():
@@ -75,7 +140,7 @@ def prefix_beam(
     return sorted(found, key=lambda one: (-one.score, one.tokens))
 
 
-def _grown(beams: dict, heard: list[tuple[int, float]], blank: int) -> dict:
+def _grown(beams: dict, likely: list[tuple[int, float]], blank: int) -> dict:
     """All beginnings after one more frame, with both sums."""
     in_blank, in_token = {}, {}
 
@@ -85,7 +150,7 @@ def _grown(beams: dict, heard: list[tuple[int, float]], blank: int) -> dict:
 
     for tokens, (after_blank, after_token) in beams.items():
         both, last = _add(after_blank, after_token), tokens[-1] if tokens else blank
-        for token, p in heard:
+        for token, p in likely:
             if token == blank:
                 add(in_blank, tokens, both + p)
             elif token == last:
@@ -94,23 +159,15 @@ def _grown(beams: dict, heard: list[tuple[int, float]], blank: int) -> dict:
                     add(in_token, (*tokens, token), after_blank + p)  # it comes again
             else:
                 add(in_token, (*tokens, token), both + p)
-    return {
-        tokens: (in_blank.get(tokens, NEVER), in_token.get(tokens, NEVER)) for tokens in in_blank | in_token
-    }
-
-
-def _kept(grown: dict, beam: int | None, fusion: "_Fusion") -> dict:
-    if beam is None or len(grown) <= beam:
-        return grown
-    ranked = sorted(grown, key=lambda tokens: -(_add(*grown[tokens]) + fusion.value(tokens)))
-    return {tokens: grown[tokens] for tokens in ranked[:beam]}
+    ends = (in_blank, in_token)
+    return {tokens: tuple(sums.get(tokens, NEVER) for sums in ends) for tokens in in_blank | in_token}
 
 
 class _Fusion:
     """What a beginning is worth beside its sound. Each is put to the scorer once, those of one frame together."""
 
-    def __init__(self, scorer: Scorer | None, weight: float, bonus: float):
-        self.scorer, self.weight, self.bonus = scorer, weight, bonus
+    def __init__(self, scorer: Scorer | None):
+        self.scorer = scorer
         self.following: dict[tuple, Sequence[float]] = {}  # log P of each next token
         self.so_far = {(): 0.0}  # log P of the beginning
 
@@ -132,9 +189,6 @@ class _Fusion:
             known = self.so_far[tokens] = self.so_far[parent] + self.following[parent][tokens[-1]]
         return known
 
-    def value(self, tokens: tuple) -> float:
-        return self.weight * self.log_lm(tokens) + self.bonus * len(tokens)
-
     def whole(self, tokens: tuple) -> float:
         """log P of a text that ends here."""
         return self.log_lm(tokens) + self.following[tokens][self.scorer.eos_id] if self.scorer else 0.0
@@ -150,14 +204,13 @@ def _add(a: float, b: float) -> float:
 def _checked(log_probs: Tensor, beam, margin, weight, blank) -> list[list[float]]:
     """The frames as plain numbers, with which single additions are ten times as fast."""
     if log_probs.dim() != 2 or not len(log_probs) or not 0 <= blank < log_probs.shape[1]:
-        raise ValueError(
-            f"log_probs must be (T, V) with T > 0 and hold the blank {blank}, got {tuple(log_probs.shape)}"
-        )
+        shape = tuple(log_probs.shape)
+        raise ValueError(f"log_probs must be (T, V) with T > 0 and hold the blank {blank}, got {shape}")
     if log_probs.isnan().any():
         raise ValueError("log_probs hold NaN: the model is broken, or its training diverged")
     if (beam is not None and beam < 1) or (margin is not None and not margin > 0) or not weight >= 0:
+        given = f"{beam}, {margin} and {weight}"
         raise ValueError(
-            f"beam must be at least 1 and margin above 0, or None for no bound, and weight at least 0; got {beam}, "
-            f"{margin} and {weight}"
+            f"beam must be at least 1, margin above 0 (None: no bound), weight at least 0: got {given}"
         )
     return log_probs.detach().double().tolist()

@@ -1,16 +1,126 @@
-"""The layers of the encoder of speech: those of a transformer, and between them convolutions over neighbours.
+"""The encoder of speech: from frames to fewer, wider ones, then a transformer's layers with convolutions between them.
 
-Letters: B rows, S frames, C channels.
+The first half is by convolutions, recurrent layers, or both; every kind leaves ceil(T / reduction) frames. Padding
+changes nothing: what lies beyond a row's length is zero before each layer looks at it, as it is beyond the end of a row
+that stands alone. Letters: B rows, T frames, S frames left, F bands, C channels.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lab.nn.blocks import Block, ResidualLayer, initialise
 from lab.nn.config import TransformerConfig
 from lab.nn.stack import Stack
-from lab.speech.embedding import real_frames
+
+
+def reduced(lengths: Tensor, reduction: int) -> Tensor:
+    """How many frames are left of `lengths`: ceil(length / reduction), for a part of a frame counts as one.
+
+    >>> reduced(torch.tensor([1, 4, 5, 80]), 4).tolist()
+    [1, 1, 2, 20]
+    """
+    return (lengths + reduction - 1).div(reduction, rounding_mode="floor")
+
+
+def real_frames(lengths: Tensor, T: int) -> Tensor:
+    """Which frames are no padding: bool `(B, T)`."""
+    return torch.arange(T, device=lengths.device) < lengths[:, None]
+
+
+def steps_of(reduction: int) -> list[int]:
+    """The reduction as steps of 2 and 3, one a layer; no reduction is one step of 1.
+
+    >>> steps_of(4), steps_of(6), steps_of(1)
+    ([2, 2], [2, 3], [1])
+
+    Raises ValueError for what has other prime factors.
+    """
+    left, steps = reduction, []
+    for step in (2, 3):
+        while left > 1 and left % step == 0:
+            left, steps = left // step, [*steps, step]
+    if left != 1:
+        raise ValueError(f"reduction must be a product of 2s and 3s, such as 4 or 6, or 1; got {reduction!r}")
+    return steps or [1]
+
+
+class ConvEmbedding(nn.Module):
+    """Convolutions over time and bands, each of which leaves a part of the time and half of the bands.
+
+    Dong et al. 2018 (Speech-Transformer), section 3.2. `(B, T, F)` -> `(B, S, C)`.
+    """
+
+    def __init__(self, bands: int, width: int, channels: int, reduction: int):
+        super().__init__()
+        self.steps, layers = steps_of(reduction), []
+        for n, step in enumerate(self.steps):
+            wide = max(3, 2 * step - 1)  # in time: none is left out between two steps, or after the last
+            shape = {"kernel_size": (wide, 3), "stride": (step, 2), "padding": (wide // 2, 1)}
+            layers.append(nn.Conv2d(channels if n else 1, channels, **shape))
+            bands = (bands + 1) // 2
+        self.layers = nn.ModuleList(layers)
+        self.project = nn.Linear(channels * bands, width)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """`x`, zero beyond `lengths` `(B,)`."""
+        x = x[:, None]  # (B, 1, T, F)
+        for layer, step in zip(self.layers, self.steps, strict=True):
+            lengths = reduced(lengths, step)
+            x = F.gelu(layer(x))
+            x = x * real_frames(lengths, x.shape[2])[:, None, :, None]
+        return self.project(x.transpose(1, 2).flatten(2))
+
+
+class RecurrentEmbedding(nn.Module):
+    """A pyramid of LSTMs that read both ways, each over a part of the frames, neighbours side by side in one.
+
+    Chan et al. 2016 (Listen, Attend and Spell), section 3.1. `(B, T, F)` -> `(B, S, C)`; half of C is for each way.
+    """
+
+    def __init__(self, bands: int, width: int, reduction: int):
+        super().__init__()
+        self.steps = steps_of(reduction)
+        reads = [bands * self.steps[0], *(width * step for step in self.steps[1:])]
+        self.layers = nn.ModuleList(
+            nn.LSTM(size, width // 2, batch_first=True, bidirectional=True) for size in reads
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """`x`, zero beyond `lengths` `(B,)`."""
+        for layer, step in zip(self.layers, self.steps, strict=True):
+            x, lengths = _side_by_side(x, step), reduced(lengths, step)
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            x, _ = pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=x.shape[1])
+        return x
+
+
+class ConvRecurrentEmbedding(nn.Module):
+    """Convolutions that reduce the time, then an LSTM that reads both ways over what is left."""
+
+    def __init__(self, bands: int, width: int, channels: int, reduction: int):
+        super().__init__()
+        self.reduction = reduction
+        self.conv = ConvEmbedding(bands, width, channels, reduction)
+        self.recurrent = RecurrentEmbedding(width, width, 1)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """`x`, zero beyond `lengths` `(B,)`."""
+        return self.recurrent(self.conv(x, lengths), reduced(lengths, self.reduction))
+
+
+def make_embedding(kind: str, bands: int, width: int, channels: int, reduction: int) -> nn.Module:
+    """The embedding of that kind: a module `(x (B, T, F), lengths (B,)) -> (B, S, C)`."""
+    if kind == "blstm":
+        return RecurrentEmbedding(bands, width, reduction)
+    return (ConvRecurrentEmbedding if kind == "both" else ConvEmbedding)(bands, width, channels, reduction)
+
+
+def _side_by_side(x: Tensor, step: int) -> Tensor:
+    """Every `step` neighbours as one frame: `(B, T, F)` -> `(B, ceil(T / step), step * F)`, zeros at the end."""
+    x = F.pad(x, (0, 0, 0, -x.shape[1] % step))
+    return x.reshape(len(x), -1, step * x.shape[2])
 
 
 class ConvolutionLayer(ResidualLayer):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -105,7 +105,7 @@ def describe() -> Description:
 
 @lru_cache(maxsize=4)
 def _describe(library: tuple[str, ...]) -> Description:
-    with Worker(library) as worker:
+    with closing(Worker(library)) as worker:
         return worker.about
 
 
@@ -128,12 +128,12 @@ def speak(requests: Sequence[Request], *, workers: int = 1, progress: bool = Fal
             raise UnknownVoice(f"espeak-ng has no voice {request.voice!r}: {guess}It has {', '.join(known)}")
     shown = tqdm(total=len(requests), desc="speaking", unit="", mininterval=1, disable=not progress)
     with ExitStack() as stack, shown as bar:
-        pool = [stack.enter_context(Worker(library)) for _ in range(workers if FORKS else 0)]
+        pool = [stack.enter_context(closing(Worker(library))) for _ in range(workers if FORKS else 0)]
         asked: deque[Worker] = deque()
         for n, request in enumerate(requests):
             if len(asked) == AHEAD * workers:
                 yield _next(asked, bar)
-            worker = pool[n % workers] if pool else stack.enter_context(Worker(library))
+            worker = pool[n % workers] if pool else stack.enter_context(closing(Worker(library)))
             worker.ask(request)
             asked.append(worker)
         while asked:
@@ -150,7 +150,7 @@ def _next(asked: deque, bar: tqdm) -> Audio:
 
 
 class Worker:
-    """A process that speaks; close it, or use it in a `with`."""
+    """A process that speaks until it is closed."""
 
     def __init__(self, library: tuple[str, ...]):
         command = [sys.executable, "-I", "-S", str(WORKER), *library]
@@ -191,9 +191,3 @@ class Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             pipe.close()
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()

@@ -37,8 +37,8 @@ def sample_folder() -> Path | None:
 class Found(NamedTuple):
     """Utterances, and those left out: reason -> names."""
 
-    utterances: tuple[Utterance, ...]
-    skipped: dict[str, tuple[str, ...]]
+    utterances: list[Utterance]
+    skipped: dict[str, list[str]]
 
 
 def read_fbank(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Found:
@@ -111,7 +111,7 @@ def folder_corpus(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) ->
     They hold filter banks where one of them has a folder `fbank`, else audio. Raises ValueError without such a folder
     for training, and where that holds nothing usable.
     """
-    folder, parts, skipped = Path(folder), {part: () for part in PARTS}, defaultdict(tuple)
+    folder, parts, skipped = Path(folder), {part: [] for part in PARTS}, defaultdict(list)
     read = read_fbank if any(folder.glob("*/fbank")) else read_audio_folder
     inside = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
     for part, beginnings in PARTS.items():
@@ -119,7 +119,7 @@ def folder_corpus(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) ->
             found = read(entry, spec)
             parts[part] += found.utterances
             for reason, names in found.skipped.items():
-                skipped[reason] += tuple(f"{entry.name}/{name}" for name in names)
+                skipped[reason] += [f"{entry.name}/{name}" for name in names]
     if not parts["train"]:
         raise ValueError(
             f"{folder} has nothing to train on: expected a folder train... with transcribed speech in it"
@@ -145,13 +145,13 @@ def _spoken(text: str) -> str:
 
 def _collect(named: Iterable[tuple[str, Callable[[], Utterance]]]) -> Found:
     """What can be made, and the names of what cannot, by reason."""
-    utterances, skipped = [], defaultdict(tuple)
+    utterances, skipped = [], defaultdict(list)
     for name, make in named:
         try:
             utterances.append(make())
         except Unusable as error:
-            skipped[error.reason] += (name,)
-    return Found(tuple(utterances), dict(skipped))
+            skipped[error.reason].append(name)
+    return Found(utterances, dict(skipped))
 
 
 def _load(file: Path, kind: str) -> np.ndarray:

@@ -14,8 +14,7 @@ from lab.data import masks
 from lab.nn import KeyValueCache, Model, Stack, TokenEmbedding, TransformerConfig
 from lab.nn.stack import settle_positions
 from lab.nn.transformer import make_output
-from lab.speech.embedding import make_embedding, real_frames, reduced, steps_of
-from lab.speech.encoder import SpeechEncoder
+from lab.speech.encoder import SpeechEncoder, make_embedding, real_frames, reduced, steps_of
 from lab.speech.features import FeatureError, FeatureSpec, Normalizer
 
 Whole = Annotated[int, AtLeast(1)]
@@ -69,7 +68,7 @@ class SpeechConfig:
         return replace(self.decoder, context=places, num_positions=None, num_layers=self.encoder_layers)
 
 
-class Heard(NamedTuple):
+class Encoded(NamedTuple):
     """What the encoder makes of utterances.
 
     memory      `(B, S, C)`, for the decoder to attend to
@@ -87,17 +86,17 @@ class Heard(NamedTuple):
         S = self.memory.shape[1]
         return None if int(self.lengths.min()) == S else masks.padding(self.lengths, S)
 
-    def row(self, n: int) -> "Heard":
+    def row(self, n: int) -> "Encoded":
         """One utterance alone, without padding."""
         S = int(self.lengths[n])
         rows = slice(n, n + 1)
-        return Heard(self.memory[rows, :S], self.lengths[rows], self.ctc_logits[rows, :S])
+        return Encoded(self.memory[rows, :S], self.lengths[rows], self.ctc_logits[rows, :S])
 
 
-class Recognised(NamedTuple):
-    """What a pass over a batch gives: `heard`, and the decoder's logits `(B, U, V)`; None where it got no tokens."""
+class SpeechOutput(NamedTuple):
+    """What a pass over a batch gives: `encoded`, and the decoder's logits `(B, U, V)`; None where it got no tokens."""
 
-    heard: Heard
+    encoded: Encoded
     logits: Tensor | None
 
 
@@ -105,8 +104,8 @@ class SpeechTransformer(Model):
     """An encoder of speech with a CTC output, and a decoder that attends to it and writes the transcript.
 
     >>> model = SpeechTransformer(SpeechConfig(TransformerConfig(33, width=16, feed_forward=16)))
-    >>> heard, logits = model(torch.randn(1, 81, 80), torch.tensor([81]), torch.tensor([[2, 9, 11]]))
-    >>> heard.ctc_logits.shape, logits.shape
+    >>> encoded, logits = model(torch.randn(1, 81, 80), torch.tensor([81]), torch.tensor([[2, 9, 11]]))
+    >>> encoded.ctc_logits.shape, logits.shape
     (torch.Size([1, 21, 33]), torch.Size([1, 3, 33]))
     """
 
@@ -126,34 +125,32 @@ class SpeechTransformer(Model):
         self.decoder = Stack(c.decoder, causal=True, reads_memory=True, positions=self.embedding.place)
         self.output = make_output(c.decoder, self.embedding)
 
-    def forward(self, features: Tensor, lengths: Tensor, ids: Tensor | None = None) -> Recognised:
+    def forward(self, features: Tensor, lengths: Tensor, ids: Tensor | None = None) -> SpeechOutput:
         """features `(B, T, F)`, of which row b has `lengths[b]` frames; ids `(B, U)`: `<s>` and the transcript.
 
         The logits at u are of the token after ids `0 .. u`. Padding may hold anything. Raises ValueError for shapes
         that do not fit, more frames or tokens than the config allows, and rows without frames.
         """
-        heard = self.encode(features, lengths)
-        return Recognised(heard, None if ids is None else self.decode(ids, heard))
+        encoded = self.encode(features, lengths)
+        return SpeechOutput(encoded, None if ids is None else self.decode(ids, encoded))
 
-    def encode(self, features: Tensor, lengths: Tensor) -> Heard:
+    def encode(self, features: Tensor, lengths: Tensor) -> Encoded:
         """What the encoder makes of features `(B, T, F)`; arguments and errors as of `forward`."""
         c = self.config
         _check(features, lengths, c)
         x = self.front_norm(self.front(self.normalized(features, lengths), lengths))
         lengths = self.output_lengths(lengths)
         memory = self.encoder(x, lengths)
-        return Heard(memory, lengths, self.ctc_output(memory))
+        return Encoded(memory, lengths, self.ctc_output(memory))
 
-    def decode(self, ids: Tensor, heard: Heard, *, cache: KeyValueCache | None = None) -> Tensor:
+    def decode(self, ids: Tensor, encoded: Encoded, *, cache: KeyValueCache | None = None) -> Tensor:
         """ids `(B, U)` -> logits `(B, U, V)`; with a cache, of `new_cache`, ids hold only what is new.
 
         A cache belongs to one memory: its keys and values are made on the first call and kept.
         """
         positions = settle_positions(ids, None, cache.length if cache is not None else 0, self.config.decoder)
-        x = self.decoder(
-            self.embedding(ids, positions), positions,
-            cache=cache, memory=heard.memory, memory_mask=heard.mask,
-        )  # fmt: skip
+        x = self.embedding(ids, positions)
+        x = self.decoder(x, positions, cache=cache, memory=encoded.memory, memory_mask=encoded.mask)
         return self.output(x)
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
@@ -166,8 +163,8 @@ class SpeechTransformer(Model):
         if self.config.normalize == "global":
             x = (features - self.mean) / self.std
         else:
-            n, heard = lengths[:, None, None], torch.where(real, features, 0.0)
-            mean = heard.sum(1, keepdim=True) / n  # (B, 1, F)
+            n, silenced = lengths[:, None, None], torch.where(real, features, 0.0)
+            mean = silenced.sum(1, keepdim=True) / n  # (B, 1, F)
             spread = (torch.where(real, features - mean, 0.0).square().sum(1, keepdim=True) / n).sqrt()
             x = (features - mean) / spread.clamp(min=LEAST_SPREAD)
         return torch.where(real, x, 0.0)
@@ -178,11 +175,11 @@ class SpeechTransformer(Model):
         self.mean.copy_(torch.tensor(normalizer.mean))
         self.std.copy_(torch.tensor(normalizer.std))
 
-    def cross_attention_maps(self, ids: Tensor, heard: Heard) -> list[Tensor]:
+    def cross_attention_maps(self, ids: Tensor, encoded: Encoded) -> list[Tensor]:
         """How much each token takes of each frame while ids `(B, U)` are read: `(B, H, U, S)` for each layer."""
         positions = settle_positions(ids, None, 0, self.config.decoder)
         x = self.embedding(ids, positions)
-        return self.decoder.attention_maps(x, positions, memory=heard.memory, memory_mask=heard.mask)
+        return self.decoder.attention_maps(x, positions, memory=encoded.memory, memory_mask=encoded.mask)
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows, for decoding a few tokens at a time."""
@@ -197,8 +194,6 @@ def _check(features: Tensor, lengths: Tensor, c: SpeechConfig) -> None:
         raise FeatureError(f"features must be floats (B, T, F) with F = {F} bands, got {given}")
     B, T, _ = features.shape
     if c.max_frames < T:
-        raise ValueError(
-            f"T = {T} frames are more than max_frames = {c.max_frames}: cut the audio, or raise it"
-        )
+        raise ValueError(f"{T} frames are more than max_frames, {c.max_frames}: cut the audio, or raise it")
     if lengths.shape != (B,) or not 1 <= int(lengths.min()) <= int(lengths.max()) <= T:
         raise ValueError(f"lengths must be {B} numbers in 1 .. T = {T}, got {lengths.tolist()}")

@@ -1,5 +1,6 @@
 """What a recogniser is trained to do: to write down what it hears, by CTC and by attention at once."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Annotated, ClassVar
@@ -23,7 +24,7 @@ from lab.speech.script import SyntheticConfig
 from lab.speech.synthesis import synthetic
 from lab.speech.text import TextError, character_alphabet, encode
 from lab.speech.voices import ACCENTS
-from lab.text import Corpus, Splits, Tokenizer, load
+from lab.text import Corpus, Tokenizer, load
 from lab.train import Loss, Step, TrainConfig, trained_tokenizer
 
 EVALUATED_UTTERANCES = 100  # that are transcribed on the way; the score at the end takes more
@@ -42,11 +43,6 @@ class SpeechMaterial:
     name: str
     licence: str
     sha256: str
-
-    @property
-    def splits(self) -> Splits:
-        """What is said in each part."""
-        return self.speech.texts
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ class Recognition:
             tokenizer = trained_tokenizer(data.tokenizer, speech.texts.train, config.vocab_size)
         kept = fitting(speech, tokenizer, config)
         if self.shortest:
-            kept = replace(kept, train=tuple(sorted(kept.train, key=len)[: self.shortest]))
+            kept = replace(kept, train=sorted(kept.train, key=len)[: self.shortest])
         return SpeechMaterial(kept, tokenizer, name, licence, speech.sha256)
 
     def fitted(self, config: SpeechConfig, material: SpeechMaterial) -> SpeechConfig:
@@ -151,11 +147,11 @@ class Recognition:
 
         The metrics are the nats a token of both. Raises ValueError for utterances that CTC cannot align.
         """
-        heard, logits = model(batch.features, batch.lengths, batch.ids if self.ctc_weight < 1 else None)
+        encoded, logits = model(batch.features, batch.lengths, batch.ids if self.ctc_weight < 1 else None)
         parts, count = {}, batch.num_targets
         if self.ctc_weight > 0:
-            log_probs = heard.ctc_logits.float().log_softmax(-1)
-            parts["ctc"] = self.ctc_weight, ctc_loss(log_probs, heard.lengths, batch.targets).sum()
+            log_probs = encoded.ctc_logits.float().log_softmax(-1)
+            parts["ctc"] = self.ctc_weight, ctc_loss(log_probs, encoded.lengths, batch.targets).sum()
         if logits is not None:
             flat, golden = logits.flatten(0, 1), batch.golden.flatten()
             nats = nnf.cross_entropy(flat, golden, ignore_index=IGNORE, reduction="sum")
@@ -197,18 +193,16 @@ def fitting(corpus: SpeechCorpus, tokenizer: Tokenizer, config: SpeechConfig) ->
 
     Raises ValueError when nothing is left to train on.
     """
-    skipped = {reason: list(names) for reason, names in corpus.skipped.items()}
-    parts = {}
+    skipped = defaultdict(list, {reason: list(names) for reason, names in corpus.skipped.items()})
+    parts = {part: [] for part in corpus.parts}
     for part, utterances in corpus.parts.items():
-        parts[part] = []
         for one in utterances:
             reason = _unfit(one, tokenizer, config, part == "train")
-            parts[part].append(one) if reason is None else skipped.setdefault(reason, []).append(one.name)
+            parts[part].append(one) if reason is None else skipped[reason].append(one.name)
     if not parts["train"]:
         reasons = ", ".join(f"{len(names)} {reason}" for reason, names in skipped.items()) or "there are none"
         raise ValueError(f"no utterance of {corpus.name} can be learned from: {reasons}")
-    kept = {part: tuple(utterances) for part, utterances in parts.items()}
-    return replace(corpus, **kept, skipped={reason: tuple(names) for reason, names in skipped.items()})
+    return replace(corpus, **parts, skipped=dict(skipped))
 
 
 def _unfit(one: Utterance, tokenizer: Tokenizer, config: SpeechConfig, to_learn: bool) -> str | None:

@@ -1,24 +1,25 @@
 """From features to text: by CTC, by attention, by both, with a language model or without.
 
-Letters: T frames, F bands, U tokens, V tokens there are.
+Letters: T frames, F bands, S frames that the encoder makes of them, U tokens of a text, V tokens there are.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
+import torch.nn.functional as nnf
+from torch import Tensor, nn
 
 from lab.config import Above, AtLeast, AtMost, validate
-from lab.data import by_length, pad
-from lab.nn import evaluating
+from lab.data import IGNORE, by_length, pad
+from lab.decode import BeamSearch, Sampling, generate
+from lab.nn import KeyValueCache, evaluating
 from lab.speech.ctc import greedy
-from lab.speech.ctc_beam import Hypothesis, prefix_beam
+from lab.speech.ctc_beam import Hypothesis, Scorer, prefix_beam
 from lab.speech.features import check_features
-from lab.speech.fusion import Scorer
-from lab.speech.model import Heard, SpeechTransformer
-from lab.speech.writing import attention_log_probs, write
+from lab.speech.model import Encoded, SpeechTransformer
 from lab.text import Tokenizer
 
 Method = Literal["ctc", "ctc beam", "attention", "attention beam", "both"]
@@ -49,7 +50,9 @@ class Reading:
 
 
 @torch.no_grad()
-def listen(model: SpeechTransformer, features: Sequence[Tensor], frames: int = PADDED_FRAMES) -> list[Heard]:
+def listen(
+    model: SpeechTransformer, features: Sequence[Tensor], frames: int = PADDED_FRAMES
+) -> list[Encoded]:
     """What the encoder makes of each utterance `(T, F)`; those of like length are read together.
 
     The model is left in the mode it was in. Raises FeatureError for features that are not those of its spec.
@@ -61,30 +64,30 @@ def listen(model: SpeechTransformer, features: Sequence[Tensor], frames: int = P
         for rows in by_length([len(x) for x in features], size=frames):
             lengths = torch.tensor([len(features[n]) for n in rows])
             padded = pad([features[n].float() for n in rows]).to(device, dtype)
-            heard = model.encode(padded, lengths.to(device))
-            found |= {n: heard.row(row) for row, n in enumerate(rows)}
+            encoded = model.encode(padded, lengths.to(device))
+            found |= {n: encoded.row(row) for row, n in enumerate(rows)}
     return [found[n] for n in range(len(features))]
 
 
 def read(
     model: SpeechTransformer,
-    heard: Heard,
+    encoded: Encoded,
     tokenizer: Tokenizer,
     reading: Reading,
     scorer: Scorer | None = None,
 ) -> list[int]:
     """The tokens of one utterance, without `<s>` and `</s>`."""
-    log_probs = heard.ctc_logits[0].cpu().double().log_softmax(-1)
+    log_probs = encoded.ctc_logits[0].cpu().double().log_softmax(-1)
     if reading.method == "ctc":
         return greedy(log_probs)
     if reading.method.startswith("attention"):
-        return write(model, heard, tokenizer, beam=reading.beam if reading.method.endswith("beam") else 1)
+        return write(model, encoded, tokenizer, beam=reading.beam if reading.method.endswith("beam") else 1)
     weight = reading.weight if scorer else 0.0
     found = prefix_beam(
         log_probs, beam=reading.beam, margin=reading.margin, scorer=scorer, weight=weight, bonus=reading.bonus
     )
     if reading.method == "both":
-        found = rescored(model, heard, tokenizer, found, reading.attention_weight)
+        found = rescored(model, encoded, tokenizer, found, reading.attention_weight)
     return list(found[0].tokens)
 
 
@@ -96,21 +99,69 @@ def transcribe(
     scorer: Scorer | None = None,
 ) -> list[str]:
     """The text of each utterance `(T, F)`."""
-    heards = listen(model, features)
-    return [tokenizer.decode(read(model, heard, tokenizer, reading, scorer)) for heard in heards]
+    return [tokenizer.decode(read(model, one, tokenizer, reading, scorer)) for one in listen(model, features)]
 
 
 def rescored(
     model: SpeechTransformer,
-    heard: Heard,
+    encoded: Encoded,
     tokenizer: Tokenizer,
     found: Sequence[Hypothesis],
     attention_weight: float,
 ) -> list[Hypothesis]:
     """The hypotheses of a CTC search, ordered anew: `attention_weight` of what CTC said is what the decoder says."""
-    by_attention = attention_log_probs(model, heard, tokenizer, [one.tokens for one in found])
+    by_attention = attention_log_probs(model, encoded, tokenizer, [one.tokens for one in found])
     changed = [
         replace(one, score=one.score + attention_weight * (log_attention - one.log_ctc))
         for one, log_attention in zip(found, by_attention, strict=True)
     ]
     return sorted(changed, key=lambda one: (-one.score, one.tokens))
+
+
+class Writer(nn.Module):
+    """The decoder together with what it attends to: a language model, with which `lab.decode` can write.
+
+    `encoded` is one utterance; however many texts are tried at once, all are of it.
+    """
+
+    def __init__(self, model: SpeechTransformer, encoded: Encoded):
+        super().__init__()
+        self.model, self.encoded, self.config = model, encoded, model.config.decoder
+        self.training = model.training
+
+    def forward(self, ids: Tensor, *, cache: KeyValueCache | None = None, **_) -> Tensor:
+        """ids `(B, U)` -> logits `(B, U, V)`."""
+        rows = Encoded(*(part.expand(len(ids), *part.shape[1:]) for part in self.encoded))
+        return self.model.decode(ids, rows, cache=cache)
+
+    def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
+        """An empty cache for `batch` texts."""
+        return self.model.new_cache(batch, device)
+
+
+def write(model: SpeechTransformer, encoded: Encoded, tokenizer: Tokenizer, beam: int = 1) -> list[int]:
+    """What the decoder writes of one utterance, by `lab.decode`: greedily, or with a beam.
+
+    It ends at `</s>`, at the model's context, or after as many tokens as there are frames: more cannot have been said.
+    """
+    longest = min(model.config.context - 1, int(encoded.lengths[0]))
+    strategy = BeamSearch(width=beam) if beam > 1 else Sampling(temperature=0)
+    options = {"max_new_tokens": longest, "stop_id": tokenizer.eos_id, "num_alternatives": 0}
+    drawn = generate(Writer(model, encoded), [tokenizer.bos_id], strategy, **options)
+    return [step.token for step in drawn if step.token != tokenizer.eos_id]
+
+
+@torch.no_grad()
+def attention_log_probs(
+    model: SpeechTransformer, encoded: Encoded, tokenizer: Tokenizer, texts: Sequence[Sequence[int]]
+) -> list[float]:
+    """log P(text, `</s>` | audio) of each text by the decoder, all in one batch.
+
+    Of a text that does not fit in the decoder's context it is -inf.
+    """
+    U = min(max(map(len, texts)) + 1, model.config.decoder.context)
+    ids = pad([[tokenizer.bos_id, *text][:U] for text in texts], tokenizer.pad_id or 0)
+    golden = pad([[*text, tokenizer.eos_id][:U] for text in texts], IGNORE)
+    logits = Writer(model, encoded)(ids.to(encoded.memory.device)).double().cpu()
+    nats = nnf.cross_entropy(logits.transpose(1, 2), golden, ignore_index=IGNORE, reduction="none").sum(1)
+    return [-math.inf if len(text) >= U else -found for text, found in zip(texts, nats.tolist(), strict=True)]

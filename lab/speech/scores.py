@@ -12,12 +12,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-KINDS = {
-    "equal": "equal",
-    "replace": "substitute",
-    "delete": "delete",
-    "insert": "insert",
-}  # by rapidfuzz's names
 CONFIDENCE = 0.95
 
 
@@ -60,9 +54,7 @@ def edit_distance(reference: Sequence, hypothesis: Sequence) -> int:
     >>> edit_distance("kitten", "sitting"), edit_distance("the cat sat".split(), "the cat".split())
     (3, 1)
     """
-    row = list(
-        range(len(hypothesis) + 1)
-    )  # edits from the beginning of the reference to each of the hypothesis
+    row = list(range(len(hypothesis) + 1))  # the edits that make an empty reference each beginning of it
     for i, x in enumerate(reference, start=1):
         above, row = row, [i]
         for j, y in enumerate(hypothesis, start=1):
@@ -79,7 +71,7 @@ def align(reference: Sequence, hypothesis: Sequence) -> list[Edit]:
     edits = []
     for kind, a, a_end, b, b_end in Levenshtein.opcodes(reference, hypothesis):
         pairs = zip_longest(reference[a:a_end], hypothesis[b:b_end])
-        edits += [Edit(KINDS[kind], *pair) for pair in pairs]
+        edits += [Edit("substitute" if kind == "replace" else kind, *pair) for pair in pairs]
     return edits
 
 
@@ -130,14 +122,11 @@ def show_alignment(reference: str, hypothesis: str, unit: Literal["word", "char"
 
 def _rate(references: list, hypotheses: list, unit: str, resamples: int, seed: int) -> ErrorRate:
     if len(references) != len(hypotheses) or not references:
-        raise ValueError(
-            f"give as many hypotheses as references, at least one; got {len(references)} and {len(hypotheses)}"
-        )
+        given = f"{len(references)} references and {len(hypotheses)} hypotheses"
+        raise ValueError(f"give as many hypotheses as references, at least one; got {given}")
     if empty := [n for n, reference in enumerate(references) if not reference]:
-        raise ValueError(
-            f"the reference of utterance {empty[0]} has no {unit} ({len(empty)} such in all): no share of nothing can "
-            "be wrong; leave these utterances out"
-        )
+        them = f"{len(empty)}, first utterance {empty[0]}"
+        raise ValueError(f"references without {unit} have no share that is wrong, leave them out: {them}")
     edits = [Counter(edit.kind for edit in align(*pair)) for pair in zip(references, hypotheses, strict=True)]
     counts = np.array([[of[kind] for kind in ("substitute", "delete", "insert")] for of in edits])
     errors, lengths = counts.sum(1), np.array([len(reference) for reference in references])

@@ -1,14 +1,97 @@
-"""The script of synthetic speech: how much of what is said by whom, and the texts dealt into three parts."""
+"""The script of synthetic speech: what may be said, how much of it by whom, dealt into three parts.
 
+Said are digits, easy clauses of common words, or any clauses of a corpus.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
 
 from lab.config import AtLeast, validate
-from lab.speech import espeak, materials
+from lab.speech import espeak
 from lab.speech.features import FeatureSpec
+from lab.speech.text import plain
 from lab.text import Corpus, Splits
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CLAUSE_ENDS = re.compile(r"[.,;:?!()\[\]]")
+
+
+def digits(n: int, seed: int = 0, shortest: int = 2, longest: int = 5) -> list[str]:
+    """n different rows of digit words, each length as likely as any other while it lasts.
+
+    >>> digits(2, seed=1)
+    ['seven nine zero', 'nine two three eight']
+
+    Raises ValueError when there are not so many.
+    """
+    there_are = sum(10**length for length in range(shortest, longest + 1))
+    if not 0 <= n <= there_are:
+        raise ValueError(
+            f"there are {there_are:,} rows of {shortest} to {longest} digits, so n cannot be {n}"
+        )
+    random, found = np.random.default_rng(seed), {}
+    while len(found) < n:
+        lengths = random.integers(shortest, longest + 1, size=n).tolist()
+        rows = random.integers(10, size=(n, longest)).tolist()
+        for length, row in zip(lengths, rows, strict=True):
+            found[" ".join(DIGITS[digit] for digit in row[:length])] = None
+    return list(found)[:n]
+
+
+def clauses(corpus: Corpus, shortest: int = 2, longest: int = 8) -> list[str]:
+    """The different stretches between punctuation marks with so many words, spelled as `plain` has it.
+
+    >>> clauses(Corpus("one", ("In the beginning, God: created (the heaven) and earth.",), "none"))
+    ['in the beginning', 'the heaven', 'and earth']
+    """
+    found = (plain(part) for line in corpus.lines for part in CLAUSE_ENDS.split(line))
+    return [text for text in dict.fromkeys(found) if shortest <= len(text.split()) <= longest]
+
+
+def easy(corpus: Corpus, words: int = 300, shortest: int = 2, longest: int = 6) -> list[str]:
+    """The clauses of at most `longest` words that are made of the corpus's `words` commonest words alone."""
+    counts = Counter(word for line in corpus.lines for word in plain(line).split())
+    common = {word for word, _ in counts.most_common(words)}
+    return [text for text in clauses(corpus, shortest, longest) if common.issuperset(text.split())]
+
+
+def near_duplicates(held_out: Sequence[str], train: Sequence[str]) -> list[tuple[str, str]]:
+    """The held-out texts that are one word away from a training text, or none, each with the first such.
+
+    One word away: with one word put in, left out or replaced they are the same. What a model says of such a text may
+    be memory.
+
+    >>> near_duplicates(["and god said", "let there be"], ["god said", "and he said", "be there"])
+    [('and god said', 'god said')]
+    """
+    # One word replaced: both with a gap at that place are the same. One put in: the longer without it is the shorter.
+    whole, gapped, shortened = defaultdict(list), defaultdict(list), defaultdict(list)
+    for number, text in enumerate(train):
+        words = tuple(text.split())
+        whole[words].append(number)
+        for i, rest in _without_one(words):
+            gapped[i, rest].append(number)
+            shortened[rest].append(number)
+    found = []
+    for text in held_out:
+        words = tuple(text.split())
+        near = [*whole.get(words, ()), *shortened.get(words, ())]
+        for i, rest in _without_one(words):
+            near += [*gapped.get((i, rest), ()), *whole.get(rest, ())]
+        if near:
+            found.append((text, train[min(near)]))
+    return found
+
+
+def _without_one(words: tuple[str, ...]) -> list[tuple[int, tuple[str, ...]]]:
+    """Each place, and the words without that at it."""
+    return [(i, words[:i] + words[i + 1 :]) for i in range(len(words))]
+
 
 DIGIT_ROWS = 20_000  # of which as many are held out as are asked for
 
@@ -55,13 +138,13 @@ def texts(config: SyntheticConfig, corpus: Corpus | None = None) -> Splits:
     Raises ValueError where a material other than digits has no corpus, or too few texts to train on something.
     """
     if config.material == "digits":
-        found = materials.digits(DIGIT_ROWS, config.seed)
+        found = digits(DIGIT_ROWS, config.seed)
     elif corpus is None:
         raise ValueError(
             f"the material {config.material!r} is taken from a text: pass corpus=lab.text.load(...)"
         )
     else:
-        found = getattr(materials, config.material)(corpus)
+        found = {"easy": easy, "clauses": clauses}[config.material](corpus)
     held_out = config.validation + config.test
     if len(found) <= held_out:
         raise ValueError(

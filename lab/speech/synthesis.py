@@ -6,18 +6,19 @@ byte. It is one synthesiser that speaks, so what a model learns of it says nothi
 
 import json
 import os
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
 from lab.config import to_json
 from lab.files import sha256_bytes
-from lab.speech import espeak, materials, store, voices
+from lab.speech import espeak, voices
 from lab.speech.audio import AudioError, resampled
 from lab.speech.batches import Utterance
-from lab.speech.corpus import SpeechCorpus
+from lab.speech.corpus import SpeechCorpus, read_corpus, write_corpus
 from lab.speech.features import log_mel
-from lab.speech.script import SyntheticConfig, texts
+from lab.speech.script import SyntheticConfig, near_duplicates, texts
 from lab.speech.whistle import whistled
 from lab.text import Corpus
 from lab.text.download import cache_folder
@@ -35,11 +36,10 @@ def requests(config: SyntheticConfig, corpus: Corpus | None = None) -> dict[str,
         speakers = random.permutation(np.resize(np.arange(len(VOICES[part])), count))
         accents = random.integers(len(config.accents), size=count)
         speeds = random.integers(config.speeds[0], config.speeds[1] + 1, size=count)
+        who = zip(speakers, accents, speeds.tolist(), strict=True)
         asked[part] = [
-            espeak.Request(
-                said[n % len(said)], VOICES[part][speakers[n]], config.accents[accents[n]], int(speeds[n]), n
-            )
-            for n in range(count)
+            espeak.Request(said[n % len(said)], VOICES[part][voice], config.accents[accent], speed, n)
+            for n, (voice, accent, speed) in enumerate(who)
         ]
     return asked
 
@@ -64,29 +64,24 @@ def synthetic(
     folder = Path(folder) if folder else cache_folder() / "speech"
     origin = {"version": VERSION, "config": to_json(config), "corpus": corpus and corpus.sha256}
     name = f"{config.material}-{sha256_bytes(json.dumps(origin, sort_keys=True).encode())[:12]}"
-    if (kept := store.read(folder / f"{name}.safetensors", origin)) is not None:
+    if (kept := read_corpus(folder / f"{name}.safetensors", origin)) is not None:
         return kept
     asked = requests(config, corpus)
     rows = [(part, request) for part, said in asked.items() for request in said]
     spoken = espeak.speak([request for _, request in rows], workers=workers, progress=progress)
-    parts, skipped = {part: [] for part in asked}, {}
+    parts, skipped = {part: [] for part in asked}, defaultdict(list)
     for n, ((part, request), audio) in enumerate(zip(rows, spoken, strict=True)):
         utterance = f"{part}-{n:06d}"
         try:
             features = log_mel(resampled(audio, config.features.rate), config.features)
         except AudioError as error:
-            skipped.setdefault(error.reason, []).append(utterance)
+            skipped[error.reason].append(utterance)
             continue
         voice = f"{request.accent}+{request.voice}"
         parts[part].append(Utterance(utterance, features.half(), request.text, voice))
-    made = SpeechCorpus(
-        f"{config.material}, spoken by espeak-ng {espeak.describe().version}",
-        config.features,
-        **{part: tuple(utterances) for part, utterances in parts.items()},
-        skipped={reason: tuple(names) for reason, names in skipped.items()},
-        notes=_notes(asked),
-    )
-    store.write(folder / f"{name}.safetensors", made, origin)
+    title = f"{config.material}, spoken by espeak-ng {espeak.describe().version}"
+    made = SpeechCorpus(title, config.features, **parts, skipped=dict(skipped), notes=_notes(asked))
+    write_corpus(folder / f"{name}.safetensors", made, origin)
     return made
 
 
@@ -95,7 +90,7 @@ def _notes(asked: dict[str, list[espeak.Request]]) -> dict[str, str]:
     train = [request.text for request in asked["train"]]
     notes = {}
     for part in ("validation", "test"):
-        near = materials.near_duplicates([request.text for request in asked[part]], train)
+        near = near_duplicates([request.text for request in asked[part]], train)
         shown = "; ".join(f"{text!r} is near {other!r}" for text, other in near[:SHOWN])
         notes[f"near-duplicates in {part}"] = (
             f"{len(near):,} of {len(asked[part]):,} are at most one word from a training text"

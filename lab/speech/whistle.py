@@ -18,10 +18,8 @@ from lab.speech.features import log_mel
 from lab.speech.script import SyntheticConfig, texts
 
 LETTERS = string.ascii_lowercase + "'"
-LOW, HIGH = (
-    np.geomspace(300, 900, 6),
-    np.geomspace(1100, 4000, 6),
-)  # Hz; 6 x 6 pairs are enough for the letters
+# In Hz; 6 x 6 pairs are enough for the letters.
+LOW, HIGH = np.geomspace(300, 900, 6), np.geomspace(1100, 4000, 6)
 VOICES = {"train": range(40), "validation": range(40, 44), "test": range(44, 48)}
 
 
@@ -51,16 +49,13 @@ def whistled(config: SyntheticConfig, corpus=None) -> SpeechCorpus:
     """
     parts = {}
     for part, said in zip(VOICES, texts(config, corpus), strict=True):
-        parts[part] = tuple(
-            _utterance(f"{part}-{n:06d}", said[n % len(said)], VOICES[part][n % len(VOICES[part])], n, config)
+        voices = VOICES[part]
+        parts[part] = [
+            _utterance(f"{part}-{n:06d}", said[n % len(said)], voices[n % len(voices)], n, config)
             for n in range(getattr(config, part))
-        )
-    return SpeechCorpus(
-        f"{config.material}, whistled",
-        config.features,
-        **parts,
-        notes={"no speech": "two sines a letter: espeak-ng was not found (pip install espeakng-loader)"},
-    )
+        ]
+    notes = {"no speech": "two sines a letter: espeak-ng was not found (pip install espeakng-loader)"}
+    return SpeechCorpus(f"{config.material}, whistled", config.features, **parts, notes=notes)
 
 
 def _utterance(name: str, text: str, voice: int, seed: int, config: SyntheticConfig) -> Utterance:
