@@ -121,7 +121,7 @@ def test_a_stream_that_can_skip_is_asked_to():
 def test_what_is_left_of_a_stream_is_not_the_stream_made_anew():
     state = TrainingState(new_model(), TrainConfig(steps=9))
     state.batches_taken = 5
-    with pytest.raises(ValueError, match="stands after 5 batches, but this stream ran out after 2"):
+    with pytest.raises(ValueError, match=r"5 batches .* 2"):
         state.remaining([None, None])
 
 
@@ -288,7 +288,7 @@ def test_state_model_config_and_evaluation_must_belong_together():
     for (other, other_config), settings, said in cases:
         with pytest.raises(ValueError, match=said):
             next(train(other, windows(), next_token_loss, other_config, state=state, **settings))
-    with pytest.raises(ValueError, match="go together: got evaluate=None and evaluate_every=2"):
+    with pytest.raises(ValueError, match="evaluate_every"):
         next(train(model, windows(), next_token_loss, TrainConfig(steps=5, evaluate_every=2)))
 
 

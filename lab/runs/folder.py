@@ -74,11 +74,6 @@ def find(name: str | os.PathLike, folder: str | os.PathLike | None = None) -> Pa
     raise ValueError(f"{problem} {os.fspath(name)!r}. Runs in {folder}:\n{listed}")
 
 
-def trained_by(run_folder: Path) -> str | None:
-    """The `code_version` that began the run in that folder; None where nothing says so."""
-    return about(run_folder).get("code")
-
-
 def about(run_folder: Path) -> dict:
     """What is known of the run in a folder before its first checkpoint: its `id`, the version of the `code`."""
     try:

@@ -18,7 +18,7 @@ from lab.outside import is_outside
 from lab.runs.checkpoint import Run, load, resume, save
 from lab.runs.code import code_version
 from lab.runs.experiment import Experiment, prepare
-from lab.runs.folder import ABOUT, CheckpointError, newest, read_manifest, trained_by, where
+from lab.runs.folder import ABOUT, CheckpointError, about, newest, read_manifest, where
 from lab.runs.lock import interrupt_held, locked
 from lab.runs.table import outcome, summary
 from lab.train import Report, TrainingState, parallel, train
@@ -100,7 +100,8 @@ def get_or_train(
                 if outcome(run) is None:
                     _finish(run, material, path, save_seconds, progress, say)
                     return run
-    say(f"loaded {path}: trained {_date(path)} in {_result(run)}{_other_code(path, experiment)}")
+    date = read_manifest(newest(path))["date"][:10]
+    say(f"loaded {path}: trained {date} in {_result(run)}{_other_code(path, experiment)}")
     return run
 
 
@@ -232,14 +233,10 @@ def _settings(config) -> Iterator:
 
 def _other_code(path: Path, experiment: Experiment) -> str:
     """A run that goes by a name of its own may be older than the code."""
-    if trained_by(path) in (None, code_version(experiment.objective)):
+    if about(path).get("code") in (None, code_version(experiment.objective)):
         return ""
     return "; the code has changed since, and only another name trains it again"
 
 
 def _result(run: Run) -> str:
     return f"{run.state.seconds:.0f} s, {run.state.step} steps; validation: {summary(run)}"
-
-
-def _date(path: Path) -> str:
-    return read_manifest(newest(path))["date"][:10]

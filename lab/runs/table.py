@@ -9,15 +9,7 @@ import pandas as pd
 
 from lab.runs.checkpoint import Run, load
 from lab.runs.experiment import flat
-from lab.runs.folder import (
-    ABOUT,
-    CheckpointError,
-    checkpoints,
-    newest,
-    read_manifest,
-    run_folders,
-    trained_by,
-)
+from lab.runs.folder import ABOUT, CheckpointError, about, checkpoints, newest, read_manifest, run_folders
 from lab.score import Score
 
 AVERAGED = 20  # the last steps whose mean loss is the final one
@@ -88,9 +80,8 @@ def table(folder: str | os.PathLike | None = None, outside: Sequence[type] = ())
     opened = open_runs(folder, outside)
     paths = {path.name: path for path in run_folders(folder)}
     intact = {name: run for name, run in opened.items() if isinstance(run, Run)}
-    known = {
-        name: settings(run) | {"code": (trained_by(paths[name]) or "")[:8]} for name, run in intact.items()
-    }
+    code = {name: (about(paths[name]).get("code") or "")[:8] for name in intact}
+    known = {name: settings(run) | {"code": code[name]} for name, run in intact.items()}
     differ = differing(known)
     rows = {
         name: differ[name] | _results(run, paths[name])

@@ -81,10 +81,7 @@ def train(
         for micro in range(config.accumulate):
             batch = next(batches, None)
             if batch is None:
-                raise ValueError(
-                    f"the batches ran out after {state.step} of {config.steps} steps: a step takes "
-                    f"{config.accumulate}, give more or take fewer steps"
-                )
+                raise ValueError(f"the batches ran out after {state.step} of {config.steps} steps: give more")
             batch = parallel.shard(batch.to(device))
             if batch.num_targets == 0 and parallel.world_size() > 1:  # fewer rows than processes
                 continue
@@ -120,17 +117,9 @@ def train(
         if config.evaluate_every and state.step % config.evaluate_every == 0:
             state.record(_evaluated(model, evaluate, state))
         state.seconds = time.perf_counter() - start
-        yield Report(
-            state.step - 1,
-            mean,
-            config.other_lr * factor,
-            grad_norm,
-            int(count),
-            state.seconds,
-            state.tokens / state.seconds,
-            state.validation,
-            _means(told),
-        )
+        rate, speed = config.other_lr * factor, state.tokens / state.seconds
+        measured = mean, rate, grad_norm, int(count), state.seconds, speed, state.validation
+        yield Report(state.step - 1, *measured, _means(told))
 
 
 def _means(metrics: list[dict[str, float]]) -> dict[str, float]:
@@ -150,14 +139,10 @@ def _check(model: nn.Module, config: TrainConfig, state: TrainingState, evaluate
     if state.model is not model:
         raise ValueError("this state belongs to another model: make TrainingState(model, config)")
     if state.config != config:
-        raise ValueError(
-            "this state was made for another config: to go on with a changed one, make "
-            "new = TrainingState(model, config) and new.load(state.tensors(), state.values())"
-        )
+        raise ValueError("this state was made for another config: load its tensors and values into a new one")
     if (evaluate is None) != (config.evaluate_every == 0):
         raise ValueError(
-            f"evaluate and evaluate_every go together: got evaluate={evaluate!r} and evaluate_every="
-            f"{config.evaluate_every}"
+            f"evaluate and evaluate_every ({config.evaluate_every}) go together: give both, or none"
         )
 
 

@@ -59,11 +59,11 @@ def make_optimizers(
     for name, p in model.named_parameters():
         for_muon = muon and "blocks" in name.split(".")
         (hidden if for_muon and p.dim() == 2 else matrices if p.dim() == 2 else vectors).append(p)
-    adamw_groups = [
+    decayed, plain = (
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
-    ]
-    optimizers = [torch.optim.AdamW(adamw_groups, lr=other_lr, betas=(0.9, 0.95))]
+    )
+    optimizers = [torch.optim.AdamW([decayed, plain], lr=other_lr, betas=(0.9, 0.95))]
     if hidden:
         optimizers.append(Muon(hidden, lr=matrix_lr, weight_decay=weight_decay))
     for optimizer in optimizers:

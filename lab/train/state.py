@@ -45,9 +45,7 @@ class TrainConfig:
     def __post_init__(self):
         validate(self)
         if self.patience and not self.evaluate_every:
-            raise ValueError(
-                f"patience counts evaluations: with patience {self.patience}, got evaluate_every 0"
-            )
+            raise ValueError(f"patience {self.patience} counts evaluations, but evaluate_every is 0")
 
 
 @dataclass
@@ -119,8 +117,7 @@ class TrainingState(Progress):
         batches = iter(batches)
         if (found := sum(1 for _ in islice(batches, taken))) < taken:
             raise ValueError(
-                f"training stands after {taken} batches, but this stream ran out after {found}: make the stream "
-                f"anew, from the same seed, instead of passing what is left of it"
+                f"{taken} batches were taken, but this stream has {found}: make it anew, from its seed"
             )
         return batches
 
