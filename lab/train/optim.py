@@ -59,10 +59,8 @@ def make_optimizers(
     for name, p in model.named_parameters():
         for_muon = muon and "blocks" in name.split(".")
         (hidden if for_muon and p.dim() == 2 else matrices if p.dim() == 2 else vectors).append(p)
-    decayed, plain = (
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    )
+    decayed = {"params": matrices, "weight_decay": weight_decay}
+    plain = {"params": vectors, "weight_decay": 0.0}
     optimizers = [torch.optim.AdamW([decayed, plain], lr=other_lr, betas=(0.9, 0.95))]
     if hidden:
         optimizers.append(Muon(hidden, lr=matrix_lr, weight_decay=weight_decay))
@@ -90,8 +88,5 @@ def learning_rate_factor(step: int, steps: int, warmup: int, schedule: str = "li
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
-    if schedule == "linear":
-        return 1 - progress
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress))
-    return 1.0
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return {"linear": 1 - progress, "cosine": cosine, "constant": 1.0}[schedule]
