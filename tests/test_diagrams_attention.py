@@ -112,14 +112,6 @@ def test_report_is_what_the_model_does(case):
     assert ("attention.turned_q" in shapes) == ("model.decoder.rotary" in shapes) == (c.positions == "rotary")
 
 
-def test_report_leaves_the_model_as_it_was(case):
-    _, model, shapes = case
-    assert report_shapes(model, torch.ones(B, S, dtype=torch.long), PAST) == shapes
-    with pytest.raises(ValueError, match="context of 64"):
-        report_shapes(model, torch.zeros(B, 65, dtype=torch.long), past=1)
-    assert not any(module._forward_hooks for module in model.modules())
-
-
 # What is drawn
 
 
@@ -141,19 +133,6 @@ def test_mask_drawn_is_one_that_the_layer_takes(case):
     cache = model.new_cache(B)
     model(torch.zeros(B, PAST, dtype=torch.long), cache=cache)
     model(torch.zeros(B, T, dtype=torch.long), mask=torch.ones(mask, dtype=torch.bool), cache=cache)
-
-
-def test_the_decoder_shows_each_block_and_its_cache_once(case):
-    c = case[0]
-    said = labels(draw(decoder, c)[1])
-    blocks = [line for line in said if re.match("blocks? ", line)]
-    spans = [re.findall(r"\d+", line) for line in blocks]
-    shown = [i for span in spans for i in range(int(span[0]), int(span[-1]) + 1)]
-    assert shown == list(range(1, c.num_layers + 1))
-    assert [line.removesuffix(", each") for line in said if "cache of" in line] == [
-        f"cache of {b}" for b in blocks
-    ]
-    assert ("the embedding again" in said) == c.tied
 
 
 # What is refused

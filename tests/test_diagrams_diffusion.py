@@ -122,34 +122,6 @@ def test_the_pipeline_is_run_and_its_shapes_are_drawn(name):
     assert all(torch.equal(a, b) for a, b in zip(made, again, strict=True)), "seeded"
 
 
-@pytest.mark.parametrize("name", NOISES)
-def test_grids_drawn_are_those_of_the_pipeline(name):
-    """From the coloured squares of the drawing, by their places, the cells come back."""
-    made, plain = run_pipeline(*pipeline_of(name)), draw(name)[0]
-    squares = []
-    for path in ElementTree.fromstring(draw(name)[1]).iter(f"{SVG}path"):
-        if path.get("stroke-width") == "0.5":
-            for corner in re.findall(r"M([-\d.]+) ([-\d.]+)L", path.get("d")):
-                squares.append((*map(float, corner), path.get("fill")))
-    assert len(squares) == 3 * DRAWN * 25
-    colour_of = {colour: i for i, colour in enumerate((*cell_colours(3), PAPER))}
-    for node in plain.iter(f"{SVG}g"):
-        title = node.findtext(f"{SVG}title")
-        if title in ("cells", "noised", "shown"):
-            pairs = re.findall(r"(-?[\d.]+),(-?[\d.]+)", node.find(f"{SVG}polygon").get("points"))
-            (left, right), (top, bottom) = (
-                (min(v), max(v)) for v in zip(*((float(x), float(y)) for x, y in pairs), strict=True)
-            )
-            inside = [s for s in squares if left < s[0] < right and top < s[1] < bottom]
-            assert len(inside) == DRAWN * 25, title
-            rows = [
-                sorted(inside, key=lambda s: s[1])[i : i + DRAWN * 5] for i in range(0, DRAWN * 25, DRAWN * 5)
-            ]
-            read = torch.tensor([[colour_of[s[2]] for s in sorted(row)] for row in rows])  # (5, DRAWN * 5)
-            read = read.view(5, DRAWN, 5).transpose(0, 1).reshape(DRAWN, 25)
-            assert torch.equal(read, getattr(made, title)[0, :DRAWN]), title
-
-
 def test_a_model_that_scores_colours_is_refused():
     with pytest.raises(ValueError, match="head"):
         visual_tokens(build(replace(SMALL, head="factorised")), Absorbing(), IDS)

@@ -79,20 +79,6 @@ def test_the_picture_can_be_read_back(rows, columns, num_colours, T, seed):
     assert torch.equal(read, cells)
 
 
-def test_a_blank_cell_is_paper_with_an_edge(book):
-    cells = book.encode(torch.tensor([[3]]))
-    cells[0, 0, :2] = book.blank
-    paths = [
-        p
-        for p in ElementTree.fromstring(lines_svg(token_lines(cells, book, Names(), ["l"]), book)).iter(
-            f"{SVG}path"
-        )
-    ]
-    (blank,) = [path for path in paths if path.get("fill") == PAPER]
-    assert blank.get("stroke") == BLANK_EDGE and blank.get("d").count("M") == 2
-    assert not any(path.get("stroke") for path in paths if path is not blank)
-
-
 def test_words_say_how_far_a_grid_can_be_read(book):
     grids = book.encode(torch.tensor([5, 5, 5, 5, 5, 5]))
     grids[1, :3] = book.blank  # unfinished

@@ -4,7 +4,7 @@ import html
 
 import pytest
 import torch
-from test_widgets import controls_of, text_of
+from widget_toys import text_of, tokenizer
 
 from lab.diffusion.codebook import Codebook
 from lab.show.colours import PAPER
@@ -12,23 +12,12 @@ from lab.show.diagrams.palette import contrast
 from lab.show.token_grids import cell_colours
 from lab.show.widgets import GridEditor
 from lab.show.widgets.grid_editor import compared, find, find_word, render
-from lab.text import BPETokenizer
 
-LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> BPETokenizer:
-    return BPETokenizer.train(LINES, vocab_size=280)
-
-
-@pytest.fixture(scope="module")
-def book(tokenizer) -> Codebook:
-    return Codebook.linear(tokenizer.vocab_size)
+book = Codebook.linear(tokenizer.vocab_size)
 
 
 @pytest.fixture
-def editor(book, tokenizer) -> GridEditor:
+def editor() -> GridEditor:
     return GridEditor(book, tokenizer, " the", seed=1)
 
 
@@ -36,7 +25,7 @@ def said(editor) -> str:
     return html.unescape(text_of(editor.view.value))
 
 
-def test_a_click_goes_on_to_the_next_colour_and_after_the_last_to_blank(editor, book):
+def test_a_click_goes_on_to_the_next_colour_and_after_the_last_to_blank(editor):
     before = editor.cells
     seen = []
     for _ in range(4):
@@ -47,7 +36,7 @@ def test_a_click_goes_on_to_the_next_colour_and_after_the_last_to_blank(editor, 
     assert torch.equal(editor.cells, before), "once round, and all others as they were"
 
 
-def test_cells_look_like_what_they_hold(editor, book):
+def test_cells_look_like_what_they_hold(editor):
     cells = torch.arange(25) % 4
     editor.paint(cells)
     for i, (colour, button) in enumerate(zip(cells.tolist(), editor.buttons, strict=True)):
@@ -66,7 +55,7 @@ def test_cells_look_like_what_they_hold(editor, book):
     assert not any("lab-blank" in button._dom_classes for button in editor.buttons)
 
 
-def test_the_nearest_word_and_the_runner_up_are_those_of_brute_force(editor, book, tokenizer):
+def test_the_nearest_word_and_the_runner_up_are_those_of_brute_force(editor):
     chance = torch.Generator().manual_seed(5)
     for _ in range(10):
         cells = torch.randint(4, (25,), generator=chance)
@@ -88,7 +77,7 @@ def test_the_nearest_word_and_the_runner_up_are_those_of_brute_force(editor, boo
             assert f"(id {order[1]}), which differs in {distances[order[1]]} of" in words
 
 
-def test_damage_is_random_seeded_and_as_much_as_asked_for(editor, book, tokenizer):
+def test_damage_is_random_seeded_and_as_much_as_asked_for(editor):
     start = editor.cells
     editor.count.value = 6
     editor.recolour.click()
@@ -112,7 +101,7 @@ def test_damage_is_random_seeded_and_as_much_as_asked_for(editor, book, tokenize
     assert "Every cell is blank" in said(editor)
 
 
-def test_the_picture_has_dots_where_a_word_differs(editor, book, tokenizer):
+def test_the_picture_has_dots_where_a_word_differs(editor):
     cells = editor.cells
     cells[0] = (cells[0] + 1) % 3
     cells[1] = book.blank
@@ -142,7 +131,7 @@ def test_a_text_that_is_no_token_is_told_in_place(editor):
     assert "role='alert'" not in editor.view.value
 
 
-def test_what_cannot_be_edited_is_refused(editor, book, tokenizer):
+def test_what_cannot_be_edited_is_refused(editor):
     with pytest.raises(ValueError, match="of a vocabulary of 30, not of 280"):
         GridEditor(Codebook.linear(30), tokenizer)
     with pytest.raises(ValueError, match="144 cells can be shown to click at, got 169"):
@@ -156,13 +145,3 @@ def test_what_cannot_be_edited_is_refused(editor, book, tokenizer):
     with pytest.raises(ValueError, match="the cells of one grid"):
         editor.paint(torch.zeros(2, 25, dtype=torch.int64))
     assert find_word(tokenizer, "the") == tokenizer.encode("the")[0]
-
-
-def test_controls_have_names_and_nothing_was_forgotten(editor):
-    assert {name for control in controls_of(editor) for name in control._dom_classes} == {
-        "lab-word",
-        "lab-count",
-    }
-    for name in ("load", "recolour", "erase"):
-        assert f"lab-{name}" in getattr(editor, name)._dom_classes
-    assert "lab-nearest" in editor.view._dom_classes and "GridEditor" in repr(editor)

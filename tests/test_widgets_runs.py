@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from test_widgets import text_of
+from widget_toys import text_of
 
 from lab import runs
 from lab.nn.transformer import TransformerConfig

@@ -5,45 +5,26 @@ import html
 
 import pytest
 import torch
-from test_widgets import controls_of, drawn_in, text_of
+from widget_toys import controls_of, drawn_in, model, names_of, text_of, tokenizer
 
 from lab.decode.search import Sampling
-from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.next_token import filtered, next_token, told
 from lab.show.widgets import Sampler
-from lab.show.widgets.sampler import Settings, draw, drawn_tokens
+from lab.show.widgets.sampler import Settings, draw
 from lab.show.widgets.sampler_controls import USED
 from lab.show.widgets.voices import GIVEN
 from lab.show.widgets.writing import STRATEGIES, Draft
-from lab.text import BPETokenizer
-
-LINES = ["the heaven and the earth", "the earth was without form", "and the heaven was & is <b>"] * 4
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> BPETokenizer:
-    return BPETokenizer.train(LINES, vocab_size=280)
-
-
-def tiny(vocab_size: int, seed: int = 0) -> DecoderOnlyTransformer:
-    torch.manual_seed(seed)
-    config = TransformerConfig(vocab_size, context=32, width=16, num_heads=2, feed_forward=16)
-    model = DecoderOnlyTransformer(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return model
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer) -> DecoderOnlyTransformer:
-    return tiny(tokenizer.vocab_size)
-
-
-@pytest.fixture
-def sampler(model, tokenizer) -> Sampler:
+def new_sampler() -> Sampler:
     made = Sampler(model, tokenizer, prompt="the", seed=2)
     made.controls.length.value, made.controls.top_p.value, made.controls.temperature.value = 25, 1.0, 1.0
     return made
+
+
+@pytest.fixture
+def sampler() -> Sampler:
+    return new_sampler()
 
 
 def seen(sampler: Sampler, voice: str = GIVEN) -> list[str]:
@@ -59,7 +40,7 @@ def problem(sampler: Sampler) -> str:
     return html.unescape(text_of(sampler.notice.value))
 
 
-def test_generate_writes_what_the_settings_say(sampler, model, tokenizer):
+def test_generate_writes_what_the_settings_say(sampler):
     sampler.button.click()
     drawn = list(draw(model, tokenizer, sampler.settings))
     assert sampler.drafts[GIVEN].drawn == drawn and len(seen(sampler)) == len(drawn)
@@ -102,7 +83,7 @@ def test_controls_without_effect_are_disabled(sampler):
 
 
 def test_no_control_was_forgotten_and_each_has_its_class(sampler):
-    names = {name for control in controls_of(sampler) for name in control._dom_classes}
+    names = names_of(sampler)
     settings = {f"lab-{name.replace('_', '-')}" for name in vars(Settings())} - {"lab-filters"}
     strip = {name for name in names if name.startswith("lab-strip")}
     assert names - strip == settings | {"lab-voice", "lab-token", "lab-instead", "lab-path"}
@@ -112,7 +93,7 @@ def test_no_control_was_forgotten_and_each_has_its_class(sampler):
     assert "lab-sampler" in sampler._dom_classes and "need a running notebook" in repr(sampler)
 
 
-def test_the_sampler_streams_and_stop_and_continue_give_the_same_text(model, tokenizer):
+def test_the_sampler_streams_and_stop_and_continue_give_the_same_text():
     async def session():
         sampler = Sampler(model, tokenizer, prompt="the", seed=2)
         sampler.stream.seconds = 0
@@ -140,24 +121,7 @@ def test_the_sampler_streams_and_stop_and_continue_give_the_same_text(model, tok
     assert after[:27] == whole[:27] and after[: len(stopped)] == stopped
 
 
-def test_a_second_click_replaces_the_first_text(model, tokenizer):
-    async def session():
-        sampler = Sampler(model, tokenizer, prompt="the", seed=2)
-        sampler.button.click()
-        first = sampler.stream.task
-        await asyncio.sleep(0.01)
-        sampler.controls.seed.value = 5
-        sampler.button.click()
-        await sampler.stream.task
-        assert first.cancelled() and not model.training
-        return tokens(sampler), [step.token for step in draw(model, tokenizer, sampler.settings)]
-
-    model.eval()
-    shown, expected = asyncio.run(session())
-    assert shown == expected
-
-
-def test_another_token_is_chosen_and_the_text_goes_on_from_it(sampler, tokenizer):
+def test_another_token_is_chosen_and_the_text_goes_on_from_it(sampler):
     sampler.button.click()
     before, draft = list(tokens(sampler)), sampler.drafts[GIVEN]
     sampler.choice.token.value = 4
@@ -193,34 +157,7 @@ def test_a_click_on_a_token_chooses_it(sampler):
     assert sampler.choice.take.disabled and sampler.choice.instead.options == ()
 
 
-def test_each_token_tells_its_probability_and_its_alternatives(sampler, tokenizer):
-    sampler.button.click()
-    shown = drawn_tokens(tokenizer, "the", sampler.drafts[GIVEN].drawn)
-    strip = sampler.strips[GIVEN].buttons
-    assert strip.tooltips[0] == "" and strip.tooltips[1] == "\n".join(shown[1].details)
-    assert f"{sampler.drafts[GIVEN].drawn[0].probability:.1%}" in strip.tooltips[1]
-    for n, token in enumerate(shown[1:]):
-        rule = next(line for line in sampler.strips[GIVEN].above.value.splitlines() if token.colour in line)
-        assert f":nth-child({n + 2})" in rule
-
-
-def test_the_end_of_the_line_is_the_end(sampler, tokenizer):
-    sampler.controls.length.value = 5
-    sampler.button.click()
-    draft = sampler.drafts[GIVEN]
-    was = draft.drawn[2]
-    draft.drawn[2] = type(was)(
-        was.token, was.log_probability, ((tokenizer.eos_id, 0.1), *was.alternatives), 1.0
-    )
-    sampler.choose(GIVEN, 2, tokenizer.eos_id)
-    assert draft.ended and len(draft.drawn) == 3 and not sampler.problem
-    sampler.continue_button.click()
-    assert "the line has ended" in problem(sampler)
-    sampler.button.click()
-    assert problem(sampler) == "" and len(tokens(sampler)) == 5
-
-
-def test_filters_from_outside_are_chosen_by_name(model, tokenizer, tmp_path):
+def test_filters_from_outside_are_chosen_by_name(tmp_path):
     def only(token):
         return lambda logits, ids: logits.masked_fill(torch.arange(logits.shape[-1]) != token, -torch.inf)
 
@@ -267,7 +204,7 @@ def test_what_cannot_be_encoded_is_said_and_the_old_text_stays(sampler):
     assert problem(sampler) == "" and "surrogate" not in sampler.next_token.value
 
 
-def test_bad_settings_are_refused(model, tokenizer):
+def test_bad_settings_are_refused():
     for bad in (
         {"strategy": "best"},
         {"temperature": -1.0},
@@ -280,7 +217,7 @@ def test_bad_settings_are_refused(model, tokenizer):
         Sampler(model)
 
 
-def test_the_bars_show_what_is_kept_and_what_is_removed(model, tokenizer):
+def test_the_bars_show_what_is_kept_and_what_is_removed():
     ids = [2, *tokenizer.encode("the")]
     step = next_token(model, ids, Sampling(top_k=3))
     own = model(torch.tensor([ids]))[0, -1].double().softmax(-1)
@@ -292,7 +229,7 @@ def test_the_bars_show_what_is_kept_and_what_is_removed(model, tokenizer):
     assert repeated.drawn_from[0] < repeated.drawn_from[1]
 
 
-def test_the_widget_shows_the_bars_of_the_chosen_place(sampler, model, tokenizer):
+def test_the_widget_shows_the_bars_of_the_chosen_place(sampler):
     sampler.controls.top_k.value = 3
     assert "3 of 280 tokens kept" in text_of(sampler.next_token.value)
     sampler.button.click()
@@ -313,7 +250,7 @@ def test_the_figure_is_what_was_written_or_would_be(sampler):
     assert drawn_in(sampler.figure()) != before
 
 
-def test_a_draft_needs_no_widget(model, tokenizer):
+def test_a_draft_needs_no_widget():
     draft = Draft(model, tokenizer)
     for n, _ in enumerate(draft.begin(Settings("the", length=4)), start=1):
         assert len(draft.drawn) == n

@@ -4,35 +4,22 @@ import json
 import shutil
 
 import pytest
-from test_widgets import drawn_in
-from test_widgets_sampler import LINES, problem, seen, tiny, tokens
+from test_widgets_sampler import new_sampler, problem, seen, tokens
+from widget_toys import model, tokenizer
 
 from lab import runs
 from lab.nn.recurrent import RecurrentConfig
-from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.nn.transformer import TransformerConfig
 from lab.runs import Data, Experiment
 from lab.show.widgets import Sampler
 from lab.show.widgets.sampler import draw
 from lab.show.widgets.voices import GIVEN, Voices
-from lab.text import BPETokenizer
 from lab.train import TrainConfig
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> BPETokenizer:
-    return BPETokenizer.train(LINES, vocab_size=280)
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer) -> DecoderOnlyTransformer:
-    return tiny(tokenizer.vocab_size)
-
-
 @pytest.fixture
-def sampler(model, tokenizer) -> Sampler:
-    made = Sampler(model, tokenizer, prompt="the", seed=2)
-    made.controls.length.value, made.controls.top_p.value, made.controls.temperature.value = 25, 1.0, 1.0
-    return made
+def sampler() -> Sampler:
+    return new_sampler()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +37,7 @@ def folder(tmp_path_factory):
     return base / "runs"
 
 
-def test_a_session_is_saved_and_goes_on_as_it_would_have(sampler, model, tokenizer, tmp_path):
+def test_a_session_is_saved_and_goes_on_as_it_would_have(sampler, tmp_path):
     sampler.path.value = str(tmp_path / "deep" / "s.json")
     sampler.button.click()
     sampler.choice.pick(GIVEN, 2)
@@ -121,18 +108,6 @@ def test_runs_are_chosen_and_write_side_by_side(folder):
     sampler.models.value = ()
     sampler.button.click()
     assert "choose a model first" in problem(sampler) and sampler.texts.children == ()
-
-
-def test_a_session_of_several_runs_is_loaded_by_another_sampler(folder, tmp_path):
-    sampler = Sampler(runs=runs.open_runs(folder), prompt="line ")
-    sampler.models.value = ("decoder", "gru")
-    sampler.controls.length.value = 8
-    sampler.button.click()
-    other = Sampler(runs=folder)
-    other.load(sampler.save(tmp_path / "two.json"))
-    assert other.models.value == ("decoder", "gru")
-    assert tokens(other, "gru") == tokens(sampler, "gru")
-    assert [text for text in drawn_in(other.figure()) if text.startswith("gru: sample")]
 
 
 def test_runs_that_cannot_write_are_told_in_place(folder, tmp_path):
