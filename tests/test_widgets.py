@@ -103,6 +103,7 @@ MOVED = {
     lambda: MergeStepper(tokenizer, "the heaven"): {"text": "form", "slider": 2},
 }  # fmt: skip
 UNMOVED = {
+    "lab-causal",
     "lab-padding",
     "lab-prefix",
     "lab-play",
