@@ -1,6 +1,5 @@
 """Diagrams of notebook 07: shapes and grids are the running model's, and nothing lies on another."""
 
-import re
 from dataclasses import replace
 from functools import cache
 from xml.etree import ElementTree
@@ -12,11 +11,9 @@ from test_diagrams_layout import assert_none_overlap, assert_on_the_page, taken
 
 from lab.diffusion import Absorbing, Codebook, Denoiser, DenoiserConfig, Uniform
 from lab.nn import TransformerConfig
-from lab.show.colours import PAPER
 from lab.show.diagrams import denoiser, visual_tokens
-from lab.show.diagrams.sketch import SVG, labels
-from lab.show.diagrams.visual_tokens import DRAWN, run_pipeline
-from lab.show.token_grids import cell_colours
+from lab.show.diagrams.sketch import labels
+from lab.show.diagrams.visual_tokens import run_pipeline
 
 STACK = TransformerConfig(101, width=20, num_layers=1, num_heads=2, feed_forward=12)
 SMALL = DenoiserConfig(STACK)

@@ -14,7 +14,7 @@ from torch import nn
 from lab.nn.recurrent import CELLS, RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.runs import Experiment, Run, save
-from lab.show.diagrams import SKY, recurrence, report_recurrent_shapes, run, strokes
+from lab.show.diagrams import SKY, recurrence, report_recurrent_shapes, run
 from lab.show.diagrams.run import PIECES
 from lab.show.diagrams.sketch import SVG, labels
 from lab.text import CharTokenizer

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from lab.diffusion.codebook import Codebook
 from lab.show.colours import GREY, PAPER
 from lab.show.token_grids import (
-    BLANK_EDGE,
     CELLS,
     PITCH,
     TokenLine,
@@ -23,7 +22,6 @@ from lab.show.token_grids import (
     lines_svg,
     read_words,
     stages,
-    token_lines,
 )
 
 SVG = "{http://www.w3.org/2000/svg}"
