@@ -206,7 +206,7 @@ def flat(ids, offsets):
         (of([[2, 2**70, 3]]), ValueError, "line 0"),
         (flat([[2, 3], [2, 3]], [0, 4]), ValueError, "flat ids"),
         (flat([2.0, 3.0], [0, 2]), ValueError, "flat ids"),
-        (flat([2, 7, -1, 3], [0, 4]), ValueError, "place 2"),
+        (flat([2, 7, -1, 3], [0, 4]), ValueError, "-1"),
         (flat([0, 1, 2, 3], [0, 3]), ValueError, "offsets"),
         (flat([0, 1, 2, 3], [1, 4]), ValueError, "offsets"),
         (flat([0, 1, 2, 3], [0, 3, 2, 4]), ValueError, "line 1"),

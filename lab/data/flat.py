@@ -61,10 +61,11 @@ def check_flat(ids: np.ndarray, offsets: Sequence[int]) -> FlatLines:
     Raises ValueError where they do not fit each other, for negative ids, and for a line of fewer than two ids.
     """
     ids = ids if isinstance(ids, np.memmap) else np.ascontiguousarray(ids)
-    if ids.ndim != 1 or ids.dtype.kind not in "iu":
-        raise ValueError(f"flat ids are whole numbers of shape (N,), got {ids.dtype} of shape {ids.shape}")
-    if ids.dtype.kind == "i" and len(ids) and ids.min() < 0:
-        raise ValueError(f"ids are from 0 up, but {ids.min()} stands at place {ids.argmin()}")
+    # Unsigned ids are not read: the file may be large.
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.dtype.kind == "i" and ids.min(initial=0) < 0):
+        raise ValueError(
+            f"flat ids are whole numbers from 0 up, (N,); got {ids.dtype} of shape {ids.shape}: {ids}"
+        )
     offsets = np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets)
     if not len(lengths) or offsets[0] != 0 or offsets[-1] != len(ids):

@@ -168,13 +168,11 @@ def from_additive(mask: Tensor) -> Tensor:
     >>> from_additive(torch.tensor([0.0, -torch.inf])).tolist()
     [True, False]
     """
-    if not mask.dtype.is_floating_point:
-        raise ValueError(f"an additive mask is floating point, 0 or -inf; got {mask.dtype}")
     allowed = mask == 0
     other = mask[~(allowed | (mask == -torch.inf))]
-    if other.numel():
+    if not mask.dtype.is_floating_point or other.numel():
         raise ValueError(
-            f"an additive mask holds only 0 and -inf; got {other.numel()} other values, first {other[0].item()}"
+            f"an additive mask is floating point, 0 or -inf; got {mask.dtype} with the values {other.unique().tolist()}"
         )
     return allowed
 

@@ -47,14 +47,9 @@ class Packed:
     def ledger(self) -> Ledger:
         """How often each token is input and target, counted from the rows themselves."""
         inputs = self.sources[self.document_ids >= 0]
-        predicted = self.sources[self.targets != IGNORE] + 1
-        return Ledger(
-            name="packed",
-            rows=len(self),
-            row_length=self.ids.shape[1],
-            inputs=inputs.bincount(minlength=self.num_tokens).numpy(),
-            targets=predicted.bincount(minlength=self.num_tokens).numpy(),
-        )
+        targets = self.sources[self.targets != IGNORE] + 1
+        counts = (tokens.bincount(minlength=self.num_tokens).numpy() for tokens in (inputs, targets))
+        return Ledger("packed", len(self), self.ids.shape[1], *counts)
 
     def loader(self, batch_size: int, isolate: bool = False, **order) -> Loader:
         """Every row once, in batches with the positions of this packing; `order`: `shuffle` and so on, see `Loader`.

@@ -3,14 +3,12 @@
 import os
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 import lab.text
 from lab.data.batch import Batch
-from lab.data.flat import flatten
 from lab.data.lengths import pad_pairs
 from lab.data.loader import Loader
 
@@ -40,16 +38,14 @@ class Transcripts(Dataset):
         if not self.texts:
             raise ValueError("there are no transcripts: give a folder that has some, or at least one text")
         self.pad_id = tokenizer.pad_id or 0  # an imported tokenizer may have none; any id will do, unread
-        self._ids, self._offsets = flatten(tokenizer.encode_lines(self.texts))
+        self._lines = [torch.tensor(ids) for ids in tokenizer.encode_lines(self.texts)]
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """What the model reads, begun by `<s>`, and what it should say, ended by `</s>`."""
-        index = range(len(self))[index]  # counts negative indices from the end, refuses those out of range
-        ids = self._ids[self._offsets[index] : self._offsets[index + 1]].astype(np.int64)
-        return torch.from_numpy(ids[:-1]), torch.from_numpy(ids[1:])
+        return self._lines[index][:-1], self._lines[index][1:]
 
     def collate_fn(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Batch:
         """One batch of pairs, padded on the right to the longest: `pad_id` in ids, -100 in targets."""

@@ -16,10 +16,10 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 class Tokenizer(Protocol):
     """Text to ids and back: what any tokenizer must have, one from outside too; it exists only trained.
 
-    `train` and `from_json` are needed where it is trained for a run and kept with it; to encode and decode, the rest
-    is enough. The special ids are attributes: a tokenizer trained here has 0 to 4; an imported one keeps those of its
-    file, and `None` where it has no such token. Every id is in `range(vocab_size)`. What `to_json` writes is any
-    text from which `from_json` makes an equal tokenizer.
+    `train`, `to_json` and `from_json` are needed where it is trained for a run and kept with it, `tokens` by widgets;
+    the rest by all who read or write text. The special ids are attributes: a tokenizer trained here has 0 to 4; an
+    imported one keeps those of its file, and `None` where it has no such token. Every id is in `range(vocab_size)`.
+    What `to_json` writes is any text from which `from_json` makes an equal tokenizer.
     """
 
     pad_id: int | None

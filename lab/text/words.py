@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Self
 
 from lab.text.protocol import SPECIAL_TOKENS
@@ -37,9 +38,7 @@ class WordTokenizer(TableTokenizer):
                 f"max_vocab={max_vocab!r} leaves no room for words; "
                 f"{len(SPECIAL_TOKENS)} of it are special tokens, so give {len(SPECIAL_TOKENS) + 1} or more"
             )
-        counts = Counter()
-        for line in lines:
-            counts.update(cls.split(line))
+        counts = Counter(chain.from_iterable(map(cls.split, lines)))
         if not counts:
             raise ValueError("there is no word in these lines to learn from; give a corpus with text")
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
