@@ -27,12 +27,10 @@ import lab.text
 from lab.bench import machine
 from lab.data import Batch, join_lines, random_windows
 from lab.diffusion import (
-    Absorbing,
     Codebook,
     Denoiser,
     DenoiserConfig,
     LineLengths,
-    Uniform,
     diffusion_loss,
     line_batches,
     score_bound,
@@ -102,6 +100,7 @@ def denoiser(side: str, text: Text, s: Settings) -> tuple[Denoiser, Iterator[Bat
     config = DenoiserConfig(
         stack,
         noise="uniform" if uniform else "absorbing",
+        granularity="token" if side == "token" else "cell",
         reads="words",
         time_input=uniform,
         neighbours=s.neighbours,
@@ -120,12 +119,10 @@ def run(side: str, text: Text, s: Settings) -> dict:
         loss = next_token_loss
     else:
         model, batches = denoiser(side, text, s)
-        noise = Uniform() if side == "uniform" else Absorbing()
-        granularity = "token" if side == "token" else "cell"
         times = "uniform" if side == "token" else "informative"
 
         def loss(model: Denoiser, batch: Batch, step: Step) -> Loss:
-            return diffusion_loss(model, batch, noise, step.rng, granularity=granularity, times=times)
+            return diffusion_loss(model, batch, step.rng, times=times)
 
     read: list[int] = []
     began = time.process_time()
@@ -139,7 +136,7 @@ def run(side: str, text: Text, s: Settings) -> dict:
     if side == "autoregressive":
         score = score_lines(model, text.tokenizer, text.held_out)
     else:
-        score = bound(model, text, noise, granularity, s)
+        score = bound(model, text, s)
     print(f"{side}: {score}", flush=True)
     return {
         "bits_per_char": score.bits_per_char,
@@ -162,15 +159,13 @@ def counted(batches: Iterator[Batch], read: list[int]) -> Iterator[Batch]:
         yield batch
 
 
-def bound(model: Denoiser, text: Text, noise, granularity: str, s: Settings) -> Score:
+def bound(model: Denoiser, text: Text, s: Settings) -> Score:
     lengths, generator = LineLengths.of(text.lines), torch.Generator().manual_seed(s.seed)
     return score_bound(
         model,
         text.tokenizer,
         text.held_out,
-        noise,
         lengths,
-        granularity=granularity,
         draws=s.draws,
         generator=generator,
         batch_size=32,

@@ -16,6 +16,8 @@ OF_STACK = {field.name for field in fields(TransformerConfig)}
 def config_of(vocab_size: int, cls=DenoiserConfig, **settings):
     """A config of a denoiser, from its own settings and those of its stack."""
     stack = {name: settings.pop(name) for name in OF_STACK & settings.keys()}
+    if settings.get("noise") == "uniform":
+        settings["granularity"] = "cell"
     return cls(TransformerConfig(vocab_size, **stack), **settings)
 
 
@@ -29,10 +31,10 @@ def toy_codebook(vocab_size: int, num_cells: int) -> Codebook:
 class ExactDenoiser(Denoiser):
     """Knows the probability of every line of `length` words, and so the exact answer to every question."""
 
-    def __init__(self, vocab_size=4, num_cells=2, length=2, noise="absorbing", head="codebook", seed=0):
+    def __init__(self, vocab_size=4, num_cells=2, length=2, seed=0, **settings):
         config = config_of(
-            vocab_size, noise=noise, head=head, context=length, width=4, num_layers=1, num_heads=1,
-            feed_forward=4, grid=(1, num_cells),
+            vocab_size, context=length, width=4, num_layers=1, num_heads=1, feed_forward=4, grid=(1, num_cells),
+            **settings,
         )  # fmt: skip
         super().__init__(config, toy_codebook(vocab_size, num_cells))
         self.lines = torch.tensor(list(product(range(vocab_size), repeat=length)))  # (X, T)

@@ -184,18 +184,17 @@ ESTIMATES = [
 def test_estimates_from_draws_agree_with_the_entropy(noise, head, granularity, schedule, monkeypatch):
     for where in ("cell", "uniform"):  # this little world has no idle times, so crowding would only add noise
         monkeypatch.setitem(bound.CROWDED, where, (0.0, 1.0))
-    world = ExactDenoiser(noise=noise, head=head)
-    mean, error = estimate(world, granularity, None, schedule)
+    world = ExactDenoiser(noise=noise, head=head, granularity=granularity, schedule=schedule)
+    mean, error = estimate(world, None)
     assert mean == pytest.approx(world.entropy, abs=4 * error) and error < 0.06
 
 
-def estimate(world, granularity, steps, schedule="linear", count=40_000):
+def estimate(world, steps, count=40_000):
     """The mean of `noised_nats` over lines of the world and times, and its error."""
-    noise = (Uniform if world.config.noise == "uniform" else Absorbing)(schedule=schedule)
     ids = world.sample(count, seed=1)
     generator = torch.Generator().manual_seed(2)
     quantile = torch.randperm(count, generator=generator).double().add(0.5) / count
-    nats = noised_nats(world, Batch(ids, ids), noise, quantile, granularity, steps, generator)
+    nats = noised_nats(world, Batch(ids, ids), quantile, steps, generator)
     return float(nats.mean()), float(nats.std() / count**0.5)
 
 
@@ -213,8 +212,8 @@ def test_crowded_times_are_weighed_back(low, high):
     "noise, granularity", [("absorbing", "token"), ("absorbing", "cell"), ("uniform", "cell")]
 )
 def test_few_steps_cost_more_than_many(noise, granularity):
-    world = ExactDenoiser(noise=noise)
-    one, three, ten = (estimate(world, granularity, steps)[0] for steps in (1, 3, 10))
+    world = ExactDenoiser(noise=noise, granularity=granularity)
+    one, three, ten = (estimate(world, steps)[0] for steps in (1, 3, 10))
     assert one > three > ten > world.entropy - 0.1
     if noise == "absorbing":  # one step draws the two words apart from each other, but each of them whole
         marginals = world(torch.full((1, 2, 2), BLANK)).log_softmax(-1)[0]
@@ -223,7 +222,9 @@ def test_few_steps_cost_more_than_many(noise, granularity):
 
 
 def test_joint_reveals_cost_less_than_single_cells():
-    joint, single = (estimate(ExactDenoiser(head=head), "cell", 2)[0] for head in ("codebook", "factorised"))
+    joint, single = (
+        estimate(ExactDenoiser(head=head, granularity="cell"), 2)[0] for head in ("codebook", "factorised")
+    )
     assert joint < single - 0.1
 
 
@@ -248,7 +249,7 @@ def lengths():
 def test_every_token_is_scored_exactly_once(context, steps):
     """A model that knows nothing pays ln V for each token, however the draws fall."""
     score = score_bound(
-        small(context=context), LETTERS, TEXT, Absorbing(), lengths(), steps=steps, draws=400 if steps else 16,
+        small(context=context), LETTERS, TEXT, lengths(), steps=steps, draws=400 if steps else 16,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     ends = sum(lengths().nats(len(line)) for line in TEXT)
@@ -260,7 +261,7 @@ def test_every_token_is_scored_exactly_once(context, steps):
 
 def test_the_score_is_a_bound_over_what_score_lines_scores():
     model = small()
-    score = score_bound(model.train(), LETTERS, TEXT, Absorbing(), lengths())
+    score = score_bound(model.train(), LETTERS, TEXT, lengths())
     plain = score_lines(_Bigrams(), LETTERS, TEXT)
     assert (score.chars, score.tokens) == (plain.chars, plain.tokens) == (66, 66)
     assert score.is_bound and str(score).startswith("<= ") and "±" in str(score)
@@ -281,14 +282,12 @@ class _Bigrams(torch.nn.Module):
     "noise, granularity", [("absorbing", "token"), ("absorbing", "cell"), ("uniform", "cell")]
 )
 def test_the_standard_error_is_the_spread_between_generators(noise, granularity):
-    model = small(noise)
+    model = small(noise, granularity=granularity)
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.3)
-    kind = Uniform() if noise == "uniform" else Absorbing()
     scores = [
         score_bound(
-            model, LETTERS, TEXT * 4, kind, lengths(), granularity=granularity,
-            generator=torch.Generator().manual_seed(seed),
+            model, LETTERS, TEXT * 4, lengths(), generator=torch.Generator().manual_seed(seed),
         )
         for seed in range(12)
     ]  # fmt: skip
@@ -302,9 +301,9 @@ def test_padding_costs_nothing_and_is_not_seen():
         torch.nn.init.normal_(p, std=0.3)
     windows = [window for ids in LETTERS.encode_lines(["abca", "dd"]) for window in line_windows(ids, 16)]
     last = torch.tensor([0.999, 0.999])  # everything blank, so nothing is left to chance
-    both = noised_nats(model, pad_windows(windows), Absorbing(), last)
+    both = noised_nats(model, pad_windows(windows), last)
     for row in range(2):
-        alone = noised_nats(model, pad_windows(windows[row : row + 1]), Absorbing(), last[:1])
+        alone = noised_nats(model, pad_windows(windows[row : row + 1]), last[:1])
         assert float(alone) == pytest.approx(float(both[row]), rel=1e-5)
 
 
@@ -344,22 +343,17 @@ def test_batches_hold_each_line_once_a_pass_and_little_padding():
     assert seen[:120] != seen[120:] and padding < 0.1 * tokens
 
 
-WORLD = {"tokenizer": LETTERS, "lines": TEXT, "noise": Absorbing(), "lengths": lengths()}
+WORLD = {"tokenizer": LETTERS, "lines": TEXT, "lengths": lengths()}
 REFUSED = [
     (lambda: score_bound(small(), **WORLD | {"lines": []}), "lines"),
     (lambda: score_bound(small(), **WORLD, draws=12), "draws"),
     (lambda: score_bound(small(), **WORLD, draws=18), "draws"),
     (lambda: score_bound(small(), **WORLD, steps=0), "steps"),
-    (lambda: score_bound(small(), **WORLD, granularity="line"), "granularity"),
-    (lambda: score_bound(small(), **WORLD | {"noise": Uniform()}), "noise"),
-    (lambda: score_bound(small(), **WORLD | {"noise": Absorbing(4)}), "noise"),
     (lambda: LineLengths.of([]), "lines"),
     (lambda: LineLengths((-1,)), "counts"),
     (lambda: line_windows([2, 7, 3], 1), "context"),
     (lambda: next(line_batches([[2, 7, 3]], 32, 31, torch.Generator())), "tokens"),
     (lambda: next(line_batches([[2, 3]], 32, 64, torch.Generator())), "nothing to predict"),
-    (lambda: diffusion_loss(small(), None, Absorbing(), None, granularity="line"), "granularity"),
-    (lambda: diffusion_loss(small(), None, Uniform(), None, granularity="token"), "granularity"),
     (lambda: Diffusion(weights="1/t"), "weights"),
     (lambda: Diffusion(times="linear"), "times"),
     (lambda: Diffusion(least=1), "least"),
@@ -388,20 +382,20 @@ LOSSES = [
 def test_losses_have_gradients_and_under_true_weights_the_bound_as_their_mean(
     noise, head, granularity, weights, times
 ):
-    world = ExactDenoiser(noise=noise, head=head)
-    kind, ids = (Uniform if noise == "uniform" else Absorbing)(), world.sample(20_000)
-    how = dict(granularity=granularity, weights=weights, times=times, least=1e-3, clamp=0)
+    world = ExactDenoiser(noise=noise, head=head, granularity=granularity)
+    ids = world.sample(20_000)
+    how = dict(weights=weights, times=times, least=1e-3, clamp=0)
     chance = torch.Generator().manual_seed(0)
-    nats, count, _ = diffusion_loss(world, Batch(ids, ids), kind, chance, **how)
+    nats, count, _ = diffusion_loss(world, Batch(ids, ids), chance, **how)
     if weights == "bound":
         single_cells = head == "factorised" and granularity == "token"  # then cells are priced one by one
         expected = world.entropy if not single_cells else None
         assert count == ids.numel()
         if expected:
             assert float(nats) / 20_000 == pytest.approx(expected, rel=0.2 if noise == "uniform" else 0.06)
-    real = small(noise, head=head)
+    real = small(noise, head=head, granularity=granularity)
     text = Batch(torch.randint(4, 9, (4, 10)), torch.randint(4, 9, (4, 10)))
-    nats, count, _ = diffusion_loss(real, text, kind, chance, **how)
+    nats, count, _ = diffusion_loss(real, text, chance, **how)
     nats.backward()
     assert 0 < count <= 40 and torch.isfinite(nats) and nats > 0
     assert all(torch.isfinite(p.grad).all() for p in real.parameters() if p.grad is not None)
@@ -419,7 +413,7 @@ def test_what_is_given_is_neither_noised_nor_asked():
     ids = torch.randint(4, 9, (64, 12), generator=torch.Generator().manual_seed(0))
     targets = ids.clone()
     targets[:, 0] = targets[:, 7] = IGNORE
-    diffusion_loss(model, Batch(ids, targets), Absorbing(), torch.Generator().manual_seed(0))
+    diffusion_loss(model, Batch(ids, targets), torch.Generator().manual_seed(0))
     cells, where = seen[0]
     blank = (cells == BLANK).any(-1)
     assert torch.equal(blank, where) and not where[:, [0, 7]].any() and 0.2 < where.float().mean() < 0.6
@@ -447,7 +441,7 @@ def test_without_attention_across_tokens_it_stops_at_the_unigram_entropy(attends
     config = config_of(9, width=32, num_heads=2, feed_forward=64, neighbours=int(attends), attends=attends)
     model = Denoiser(config, Codebook.random(9))
     batches = chain(torch.Generator().manual_seed(0))
-    loss = lambda model, batch, step: diffusion_loss(model, batch, Absorbing(), step.rng, clamp=0)  # noqa: E731
+    loss = lambda model, batch, step: diffusion_loss(model, batch, step.rng, clamp=0)  # noqa: E731
     steps = [report.loss for report in train(model, batches, loss, TrainConfig(120, other_lr=2e-2))]
     last = sum(steps[-20:]) / 20
     if attends:

@@ -6,8 +6,9 @@ from diffusion_toys import BLANK, config_of, toy_codebook
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.diffusion import Absorbing, Codebook, Denoiser, Uniform
+from lab.diffusion import Absorbing, Codebook, Denoiser, DenoiserConfig, Uniform
 from lab.diffusion.heads import evidence, leave_one_out, word_log_marginals
+from lab.nn import TransformerConfig
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 V, N = 6, 4
@@ -185,6 +186,7 @@ def test_a_denoiser_without_noise_that_shows_it_need_not_be_told_how_much_is_lef
 REFUSED = [
     (lambda: build(noise="masked"), "noise"),
     (lambda: build(head="words"), "head"),
+    (lambda: DenoiserConfig(TransformerConfig(V), noise="uniform"), "granularity"),
     (lambda: build(reads=1), "reads"),
     (lambda: build(attends=0), "attends"),
     (lambda: build(neighbours=-1), "neighbours"),

@@ -135,7 +135,6 @@ REFUSED = [
     (lambda: Uniform().alpha(1.5), "time"),
     (lambda: Uniform().transition(0.5, 0.25), "time"),
     (lambda: Uniform().corrupt(torch.zeros(1, 1, 1).long(), 0.5, granularity="token"), "granularity"),
-    (lambda: Absorbing().corrupt(torch.zeros(1, 1, 1).long(), 0.5, granularity="line"), "granularity"),
     (lambda: Absorbing().posterior(torch.tensor(3), torch.ones(3) / 3, 0.0, 0.0), "blank at time 0"),
 ]
 

@@ -114,7 +114,6 @@ REFUSED = [
     (lambda: visual(code="hash"), "code"),
     (lambda: visual(grid=(0, 6)), "grid"),
     (lambda: visual(granularity="line"), "granularity"),
-    (lambda: visual(noise="uniform"), "granularity"),
     (lambda: visual(schedule="steep"), "schedule"),
     (lambda: visual(1000), "1,000 tokens"),
     (lambda: visual(num_colours=1), "num_colours"),
@@ -141,7 +140,7 @@ def test_a_checkpoint_holds_all_of_it(ask, tmp_path, kind):
     run = quiet(ask(**KINDS[kind]), tmp_path / "run", name="here")
     (tmp_path / "run" / "here").rename(tmp_path / "moved")
     again = runs.load(tmp_path / "moved")
-    assert again.experiment == run.experiment and again.model.noise == run.model.noise
+    assert again.experiment == run.experiment and again.model.denoiser.noise == run.model.denoiser.noise
     assert again.model.codebook() == run.model.codebook() and again.model.lengths == run.model.lengths
     state, restored = run.model.state_dict(), again.model.state_dict()
     assert state.keys() == restored.keys()
@@ -300,7 +299,7 @@ def test_the_denoiser_alone_gives_the_encoder_a_gradient(ask):
     table, losses = model.autoencoder.encoder.table.weight, []
 
     def cost():
-        return diffusion_loss(model.denoiser, batch, model.noise, seeded(0)).nats
+        return diffusion_loss(model.denoiser, batch, seeded(0)).nats
 
     plain = cost()
     plain.backward()
@@ -360,8 +359,7 @@ def test_the_score_is_the_bound_of_the_same_lines(ask, tmp_path):
     lines = material.splits.validation
     assert run.model.lengths == LineLengths.of(material.lines) != LineLengths((0,))
     expected = score_bound(
-        run.model.denoiser, run.tokenizer, lines[:2], run.model.noise, run.model.lengths,
-        granularity="cell", draws=16, generator=seeded(0),
+        run.model.denoiser, run.tokenizer, lines[:2], run.model.lengths, draws=16, generator=seeded(0)
     )  # fmt: skip
     assert runs.score(run) == expected and expected.is_bound and str(expected).startswith("<= ")
     every = quiet(ask(Diffusion(scored_lines=0), **KINDS["cell"]), tmp_path)

@@ -5,7 +5,7 @@ import torch
 from diffusion_toys import BLANK, ExactDenoiser, config_of, toy_codebook
 
 from lab.decode import Sampling
-from lab.diffusion import Absorbing, Denoiser, Uniform, canvas, denoise
+from lab.diffusion import Denoiser, canvas, denoise
 from lab.diffusion.sampler import draw
 
 ROWS = 4000
@@ -15,13 +15,9 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def noise_of(model):
-    return Uniform() if model.config.noise == "uniform" else Absorbing()
-
-
 def write(model, line=(-1, -1), rows=ROWS, steps=8, seed=0, **more):
     board = torch.tensor(line).expand(rows, len(line))
-    return denoise(model, noise_of(model), board, steps=steps, generator=generator(seed), **more)
+    return denoise(model, board, steps=steps, generator=generator(seed), **more)
 
 
 def distance(world, ids, given=None):
@@ -34,17 +30,15 @@ def distance(world, ids, given=None):
 
 
 WAYS = [
-    ("absorbing", {"granularity": "token"}, 60), ("absorbing", {"granularity": "cell"}, 60),
-    ("absorbing", {"granularity": "token", "method": "remasking"}, 60),
-    ("absorbing", {"granularity": "cell", "method": "remasking"}, 60),
-    ("absorbing", {"granularity": "cell", "reveal": "independent"}, 100), ("uniform", {"granularity": "cell"}, 100),
-    ("uniform", {"granularity": "cell", "reveal": "independent"}, 150),
+    ("absorbing", "token", {}, 60), ("absorbing", "cell", {}, 60), ("absorbing", "token", {"method": "remasking"}, 60),
+    ("absorbing", "cell", {"method": "remasking"}, 60), ("absorbing", "cell", {"reveal": "independent"}, 100),
+    ("uniform", "cell", {}, 100), ("uniform", "cell", {"reveal": "independent"}, 150),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("noise, how, steps", WAYS)
-def test_lines_come_as_often_as_they_are_likely(noise, how, steps):
-    world = ExactDenoiser(noise=noise)
+@pytest.mark.parametrize("noise, granularity, how, steps", WAYS)
+def test_lines_come_as_often_as_they_are_likely(noise, granularity, how, steps):
+    world = ExactDenoiser(noise=noise, granularity=granularity)
     ids = write(world, steps=steps, **how).ids
     words = (ids >= 0).all(-1)
     assert words.float().mean() > 0.95
@@ -58,8 +52,8 @@ def test_lines_come_as_often_as_they_are_likely(noise, how, steps):
 )
 @pytest.mark.parametrize("line", [(2, -1), (-1, 1)])
 def test_what_is_given_stays_and_the_rest_fits_it(noise, granularity, line):
-    world = ExactDenoiser(noise=noise)
-    out = write(world, line, steps=30, granularity=granularity)
+    world = ExactDenoiser(noise=noise, granularity=granularity)
+    out = write(world, line, steps=30)
     place = 0 if line[0] >= 0 else 1
     assert (out.ids[:, place] == line[place]).all()
     assert (out.cells[:, :, place] == world.cells(torch.tensor(line[place]))).all(), "never noised on the way"
@@ -70,8 +64,8 @@ def test_what_is_given_stays_and_the_rest_fits_it(noise, granularity, line):
 @pytest.mark.parametrize("granularity", ["token", "cell"])
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_with_the_joint_reveal_every_grid_is_a_word(method, granularity, steps):
-    world = ExactDenoiser()
-    out = write(world, rows=500, steps=steps, method=method, granularity=granularity)
+    world = ExactDenoiser(granularity=granularity)
+    out = write(world, rows=500, steps=steps, method=method)
     assert (out.ids >= 0).all() and torch.equal(world.cells(out.ids), out.cells[-1])
     assert out.cells.shape == (steps + 1, 500, 2, 2) and (out.cells[0] == BLANK).all()
     assert out.times[0] == 1 and out.times[-1] == 0 and len(out.times) == steps + 1
@@ -85,29 +79,23 @@ def test_with_the_joint_reveal_every_grid_is_a_word(method, granularity, steps):
 @pytest.mark.parametrize("granularity", ["token", "cell"])
 @pytest.mark.parametrize("method", ["ancestral", "remasking"])
 def test_as_much_is_visible_at_each_time_as_the_schedule_says(method, granularity):
-    out = write(ExactDenoiser(), steps=6, method=method, granularity=granularity, remask=0.8)
+    out = write(ExactDenoiser(granularity=granularity), steps=6, method=method, remask=0.8)
     visible = (out.cells != BLANK).double().mean((1, 2, 3))
     torch.testing.assert_close(visible, 1 - torch.tensor(out.times).double(), rtol=0, atol=0.03)
 
 
 def test_cells_drawn_apart_may_make_no_word_and_more_steps_help():
-    world = ExactDenoiser(vocab_size=6, num_cells=4, length=1)
+    world = ExactDenoiser(vocab_size=6, num_cells=4, length=1, granularity="cell")
     shares = [
-        float(
-            (write(world, [-1], steps=steps, granularity="cell", reveal="independent").ids >= 0)
-            .float()
-            .mean()
-        )
+        float((write(world, [-1], steps=steps, reveal="independent").ids >= 0).float().mean())
         for steps in (1, 4, 32)
     ]
     assert shares[0] < 0.7 < shares[2] and shares[0] < shares[1] < shares[2] < 1
-    assert (write(world, [-1], steps=1, granularity="cell").ids >= 0).all()
+    assert (write(world, [-1], steps=1).ids >= 0).all()
 
 
 def test_confidence_reveals_the_surest_first_as_many_as_the_schedule_says():
-    out = denoise(
-        small(), Absorbing(), torch.full((3, 10), -1), steps=5, method="confidence", generator=generator()
-    )
+    out = denoise(small(), torch.full((3, 10), -1), steps=5, method="confidence", generator=generator())
     assert (out.cells != BLANK).all(-1).sum(-1).tolist() == [[n] * 3 for n in (0, 2, 4, 6, 8, 10)]
 
     class Sure(ExactDenoiser):
@@ -162,13 +150,13 @@ def test_the_same_generator_state_gives_the_same_lines_and_the_model_keeps_its_m
 def test_other_heads_and_noises_write_too(noise, head):
     model = small(noise=noise, head=head)
     reveal = "independent" if head == "factorised" else "joint"
-    out = write(model, [-1, 3, -1], rows=4, steps=4, granularity="cell", reveal=reveal)
+    out = write(model, [-1, 3, -1], rows=4, steps=4)
     assert (out.ids[:, 1] == 3).all() and (out.cells[-1] < 3).all()
     assert (out.ids >= 0).all() or reveal == "independent"
 
 
 def test_one_line_may_be_given_alone_and_all_of_it():
-    out = denoise(small(), Absorbing(), canvas(4, prefix=[2, 4, 5, 3]), steps=2)
+    out = denoise(small(), canvas(4, prefix=[2, 4, 5, 3]), steps=2)
     assert out.ids.tolist() == [[2, 4, 5, 3]] and (out.cells == out.cells[0]).all()
 
 
@@ -187,17 +175,17 @@ def test_a_canvas_holds_a_prompt_at_either_end():
 
 
 REFUSED = [
-    ({"steps": 0}, "steps"), ({"method": "greedy"}, "method"), ({"granularity": "line"}, "granularity"),
-    ({"reveal": "all"}, "reveal"), ({"remask": 2}, "remask"), ({"noise": Uniform()}, "noise"),
+    ({"steps": 0}, "steps"), ({"method": "greedy"}, "method"), 
+    ({"reveal": "all"}, "reveal"), ({"remask": 2}, "remask"),
     ({"canvas": torch.full((13,), -1)}, "context"), ({"canvas": torch.tensor([6, -1])}, "canvas"),
     ({"canvas": torch.tensor([-2, -1])}, "canvas"),
-    ({"model": small(noise="uniform"), "noise": Uniform(), "method": "confidence"}, "method"),
-    ({"model": small(head="factorised")}, "reveal"),
+    ({"model": small(noise="uniform"), "method": "confidence"}, "method"),
+    ({"model": small(head="factorised"), "reveal": "joint"}, "reveal"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("change, named", REFUSED)
 def test_what_cannot_be_written_is_refused(change, named):
-    asked = {"model": small(), "noise": Absorbing(), "canvas": torch.tensor([-1, -1]), "steps": 2} | change
+    asked = {"model": small(), "canvas": torch.tensor([-1, -1]), "steps": 2} | change
     with pytest.raises(ValueError, match=named):
         denoise(**asked)

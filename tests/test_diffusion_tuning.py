@@ -50,13 +50,14 @@ def generator(seed=0):
 
 SIZES = {
     "width": 8, "num_heads": 2, "feed_forward": 16, "num_layers": 1, "context": 12, "head": "factorised",
+    "granularity": "cell",
 }  # fmt: skip
 
 
-def tiny(seed=0, book=BOOK, std=0.5, **more):
+def tiny(seed=0, book=BOOK, std=0.5, schedule="cosine", **more):
     """A factorised model in float64 with weights that say something."""
     torch.manual_seed(seed)
-    sizes = SIZES | {"grid": book.grid, "num_colours": book.num_colours} | more
+    sizes = SIZES | {"grid": book.grid, "num_colours": book.num_colours, "schedule": schedule} | more
     model = Denoiser(config_of(book.vocab_size, **sizes), book).double()
     for p in model.parameters():
         nn.init.normal_(p, std=std)
@@ -99,7 +100,7 @@ def test_log_policy_is_that_of_every_possible_step(t, s):
     for before in every[torch.randperm(81, generator=generator())[:25]]:
         before = before.expand(81, 2, 2)
         expected = chances(model, before, every, t, s)
-        log_p = cell_log_probabilities(model, NOISE, before, t, torch.zeros(81, 2, dtype=torch.bool))
+        log_p = cell_log_probabilities(model, before, t, torch.zeros(81, 2, dtype=torch.bool))
         revealed = ((before == BLANK) & (every != BLANK)).flatten(1).sum(-1)
         left = ((before == BLANK) & (every == BLANK)).flatten(1).sum(-1)
         found = revealed_log_probability(log_p, before, every, BLANK).exp()
@@ -115,7 +116,7 @@ def test_kl_of_a_step_is_counted_out_and_zero_for_the_same_model(t, s):
     model, other, every = tiny(0), tiny(1), states(4).view(-1, 2, 2)
     t, s, no = torch.tensor(t), torch.tensor(s), torch.zeros(81, 2, dtype=torch.bool)
     share = float((NOISE.alpha(s) - NOISE.alpha(t)) / (1 - NOISE.alpha(t)))
-    mine, theirs = (cell_log_probabilities(m, NOISE, every, t, no) for m in (model, other))
+    mine, theirs = (cell_log_probabilities(m, every, t, no) for m in (model, other))
     found = blank_kl(mine, theirs, every, BLANK, share)
     assert (blank_kl(mine, mine, every, BLANK, share) == 0).all() and (found >= 0).all()
     for n in range(0, 81, 7):
@@ -133,7 +134,7 @@ def test_the_kl_of_paths_is_the_sum_over_their_steps():
         assert float(p.sum()) == pytest.approx(1, abs=1e-12)
         exact = float((p * (p / q).log()).sum())
         found = [
-            policy_gradient(model, other, NOISE, Trajectory(paths[:, [n]], None, tuple(times(3).tolist())),
+            policy_gradient(model, other, Trajectory(paths[:, [n]], None, tuple(times(3).tolist())),
                             torch.zeros(1, 1, dtype=torch.bool), torch.zeros(1), 0.0)
             for n in range(paths.shape[1])
         ]  # fmt: skip
@@ -151,7 +152,7 @@ def test_the_gradient_with_the_leave_one_out_baseline_is_unbiased(samples):
     better = weight * advantages(worth[groups])
     path = Trajectory(paths[:, groups.flatten()], None, tuple(times(2).tolist()))
     no = torch.zeros(groups.numel(), 1, dtype=torch.bool)
-    policy_gradient(model, model, NOISE, path, no, better.flatten(), 0.0)
+    policy_gradient(model, model, path, no, better.flatten(), 0.0)
     scale = 0
     for p, exact in zip(model.parameters(), expected, strict=True):
         if exact is not None:
@@ -175,7 +176,7 @@ WORDS = Codebook.linear(6, grid=(1, 4), num_colours=3)  # of 81 patterns
 def world(seed=0, std=0.1, length=5, **more) -> VisualDiffusion:
     """A model that draws the cells of `WORDS` one by one, on lines of one length."""
     torch.manual_seed(seed)
-    sizes = SIZES | {"grid": (1, 4), "granularity": "cell", "longest_line": length} | more
+    sizes = SIZES | {"grid": (1, 4), "longest_line": length} | more
     model = VisualDiffusion(config_of(6, VisualDiffusionConfig, **sizes))
     for p in model.denoiser.parameters():
         nn.init.normal_(p, std=std)
@@ -202,8 +203,7 @@ def test_a_step_has_the_gradient_of_all_that_is_asked_for():
     start, reference = copy.deepcopy(model.denoiser), material.reference
     chance = generator(5)
     board = line_prompt(model.lengths, 2, 12, chance).repeat_interleave(4, dim=0)
-    how = {"steps": 3, "granularity": "cell", "reveal": "independent", "generator": chance}
-    path = denoise(start, noise, board, **how)
+    path = denoise(start, board, steps=3, reveal="independent", generator=chance)
     rewards = Reward(WORDS, repetition=0.5)(path.cells[-1].clone(), board != -1)
     better = advantages(rewards.total.view(2, 4)).flatten()
     gain, kl, tokens = 0.0, 0.0, int((board == -1).sum())
@@ -246,7 +246,7 @@ def test_a_few_steps_raise_the_hit_rate_and_move_away_from_the_frozen_model():
     assert np.mean(hits[:5]) < 0.25 and np.mean(hits[-5:]) > np.mean(hits[:5]) + 0.4
     assert kls[0] == 0 and kls[-1] > 0.1
     board, reward = [torch.full((200, 5), -1)], Reward(WORDS)
-    free = write(denoiser, Absorbing(), board, "independent", steps=4, reward=reward, generator=generator())
+    free = write(denoiser, board, "independent", steps=4, reward=reward, generator=generator())
     assert free.hit_rate == pytest.approx(np.mean(hits[-5:]), abs=0.15)
     held, _ = tuned(kl=30.0)
     assert held[-1].metrics["kl"] < 0.1 * kls[-1], "a large weight holds the model where it was"
@@ -387,16 +387,8 @@ def test_ways_of_writing_with_the_same_model():
     model, reward = tiny(0, WORDS, std=0.1), Reward(WORDS)
     boards = [torch.tensor([[2, -1, -1, -1, 3]] * 60), torch.tensor([[2, -1, 1, 3]] * 60)]
     at = {"steps": 2, "reward": reward}
-    done = {way: write(model, Absorbing(), boards, way, generator=generator(), **at) for way in WAYS}
-    apart = denoise(
-        model,
-        Absorbing(),
-        boards[0],
-        steps=2,
-        granularity="cell",
-        reveal="independent",
-        generator=generator(),
-    )
+    done = {way: write(model, boards, way, generator=generator(), **at) for way in WAYS}
+    apart = denoise(model, boards[0], steps=2, reveal="independent", generator=generator())
     assert done["independent"].lines[:60] == [[i for i in row if i >= 0] for row in apart.ids.tolist()]
     assert done["projected"].lines[:60] == WORDS.decode(apart.cells[-1].clone()).tolist()
     assert done["projected"].hit_rate == done["joint"].hit_rate == 1 > done["independent"].hit_rate
@@ -405,16 +397,14 @@ def test_ways_of_writing_with_the_same_model():
     assert all(line[0] == 2 and line[-1] == 3 for way in done.values() for line in way.lines)
     assert {len(line) for line in done["joint"].lines} == {4, 5}
     many = boards[0][:1].repeat_interleave(8, dim=0)
-    cells = denoise(
-        model, Absorbing(), many, steps=2, granularity="cell", reveal="independent", generator=generator()
-    )
+    cells = denoise(model, many, steps=2, reveal="independent", generator=generator())
     best = reward(cells.cells[-1].clone(), many != -1).total.max()
-    one = write(model, Absorbing(), [boards[0][:1]], "best of 8", generator=generator(), **at)
+    one = write(model, [boards[0][:1]], "best of 8", generator=generator(), **at)
     assert one.reward == pytest.approx(float(best))
     for wrong, named in (
         ({"way": "greedy"}, "way"), ({"steps": 0}, "steps"), ({"model": tiny(0, WORDS, head="codebook")}, "head"),
     ):  # fmt: skip
-        asked = {"model": model, "noise": Absorbing(), "prompts": boards, "way": "joint", **at} | wrong
+        asked = {"model": model, "prompts": boards, "way": "joint", **at} | wrong
         with pytest.raises(ValueError, match=named):
             write(**asked, generator=generator())
 
@@ -422,9 +412,7 @@ def test_ways_of_writing_with_the_same_model():
 def test_a_comparison_has_a_row_for_each_and_one_for_the_data():
     models = {"before": tiny(0, WORDS), "after": tiny(1, WORDS)}
     reward = Reward(WORDS, Judge.of(Pairs(), LINES))
-    rows = compare(
-        models, Absorbing(), [torch.tensor([[2, -1, -1, 3]] * 10)], reward, steps=(1, 4), data=[LINES[2]] * 30
-    )
+    rows = compare(models, [torch.tensor([[2, -1, -1, 3]] * 10)], reward, steps=(1, 4), data=[LINES[2]] * 30)
     assert [(row["model"], row["way"], row["steps"]) for row in rows] == [
         ("data", "", 0), *((name, way, steps) for name in models for way in WAYS for steps in (1, 4))
     ]  # fmt: skip

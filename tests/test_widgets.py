@@ -8,7 +8,7 @@ from diffusion_toys import config_of
 from test_widgets_step_time import planted
 from widget_toys import LINES, characters, controls_of, drawn_in, loud, names_of, text_of, tiny, tokenizer
 
-from lab.diffusion import Absorbing, Codebook, Denoiser
+from lab.diffusion import Codebook, Denoiser
 from lab.show.colours import INK, TINTS, surprise_colour
 from lab.show.diagrams.palette import contrast
 from lab.show.tokens import by_probability, in_turn, tokens_figure, tokens_html
@@ -78,7 +78,7 @@ def denoising_viewer() -> DenoisingViewer:
     book, stack = Codebook.linear(tokenizer.vocab_size), {"context": 24, "width": 16, "feed_forward": 16}
     config = config_of(tokenizer.vocab_size, num_layers=1, num_heads=2, grid=book.grid, **stack)
     painter = loud(Denoiser(config, book))
-    return DenoisingViewer(painter, tokenizer, Absorbing(), "the heaven _ the * earth", gap=3, steps=6)
+    return DenoisingViewer(painter, tokenizer, "the heaven _ the * earth", gap=3, steps=6)
 
 
 def step_time_explorer() -> StepTimeExplorer:

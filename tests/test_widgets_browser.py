@@ -24,7 +24,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 MODELS = """
 import torch
-from lab.diffusion import Absorbing, Codebook, Denoiser, DenoiserConfig
+from lab.diffusion import Codebook, Denoiser, DenoiserConfig
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.widgets import *
 from lab.speech.model import SpeechConfig, SpeechTransformer
@@ -53,7 +53,7 @@ CELLS = [
     'TokenizerPlayground({"characters": characters, "<BPE>": tokenizer}, "the heaven")',
     "MaskExplorer()",
     'AttentionExplorer(model, characters, "the earth")',
-    'DenoisingViewer(painter, tokenizer, Absorbing(), "the heaven _ the * earth", gap=3, steps=6)',
+    'DenoisingViewer(painter, tokenizer, "the heaven _ the * earth", gap=3, steps=6)',
     "GridEditor(book, tokenizer)",
     'MergeStepper(tokenizer, "the heaven and the earth")',
     'SpeechExplorer(ears, character_alphabet(), "one two")',

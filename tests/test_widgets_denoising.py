@@ -9,7 +9,7 @@ from diffusion_toys import config_of
 from widget_toys import loud, text_of, tokenizer
 
 from lab.decode.search import Sampling
-from lab.diffusion import Absorbing, Codebook, Denoiser, Uniform, denoise
+from lab.diffusion import Codebook, Denoiser, denoise
 from lab.show.token_grids import read_words
 from lab.show.widgets import DenoisingViewer
 from lab.show.widgets.denoising import line_to_write, render, text_at
@@ -30,7 +30,7 @@ model = small()
 
 @pytest.fixture
 def viewer() -> DenoisingViewer:
-    return DenoisingViewer(model, tokenizer, Absorbing(), TEXT, gap=3, steps=6)
+    return DenoisingViewer(model, tokenizer, TEXT, gap=3, steps=6)
 
 
 def shown(viewer) -> str:
@@ -50,7 +50,7 @@ def test_write_does_what_the_sampler_does(viewer):
     viewer.button.click()
     line = line_to_write(tokenizer, "the heaven_ the* earth", 3)
     made = denoise(
-        model, Absorbing(), torch.tensor(line), steps=6, method="remasking", sampling=Sampling(0.7),
+        model, torch.tensor(line), steps=6, method="remasking", sampling=Sampling(0.7),
         generator=torch.Generator().manual_seed(4),
     )  # fmt: skip
     assert torch.equal(viewer.written.cells, made.cells[:, 0]) and torch.equal(
@@ -115,11 +115,11 @@ def test_the_figure_is_the_trajectory(viewer):
 
 
 def test_uniform_noise_and_factorised_heads():
-    viewer = DenoisingViewer(small(noise="uniform"), tokenizer, Uniform(), "the _ earth", steps=4)
+    viewer = DenoisingViewer(small(noise="uniform"), tokenizer, "the _ earth", steps=4)
     assert viewer.method.options == ("ancestral",) and "<svg" in viewer.view.value
     assert (viewer.written.cells < 3).all(), "there is no blank"
-    split = small(head="factorised")
-    viewer = DenoisingViewer(split, tokenizer, Absorbing(), "the _ earth", steps=4, granularity="cell")
+    split = small(head="factorised", granularity="cell")
+    viewer = DenoisingViewer(split, tokenizer, "the _ earth", steps=4)
     unread = int((viewer.written.ids < 0).sum())
     assert (
         "<svg" in viewer.view.value

@@ -15,7 +15,7 @@ from lab.data import IGNORE, Batch, by_length
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import SMALLEST, evidence, leave_one_out
 from lab.diffusion.lines import LineLengths, asking_windows, pad_windows
-from lab.diffusion.noise import Absorbing, Granularity, Uniform, check_granularity
+from lab.diffusion.noise import Uniform
 from lab.nn import evaluating
 from lab.score import Score
 
@@ -65,10 +65,8 @@ def score_bound(
     model: Denoiser,
     tokenizer,
     lines: Sequence[str],
-    noise: Absorbing | Uniform,
     lengths: LineLengths,
     *,
-    granularity: Granularity = "token",
     steps: int | None = None,
     draws: int = 16,
     generator: torch.Generator | None = None,
@@ -82,10 +80,14 @@ def score_bound(
     than single cells. Each line has `draws` noisings in sets of 4 times a quarter apart; the standard error is that of
     the noise alone, from the differences between the sets. The model is left in the mode it was in.
 
-    Raises ValueError for no lines, fewer than 16 draws or not a multiple of 4, steps below 1, or noise of another kind
-    than the model's.
+    Raises ValueError for no lines, fewer than 16 draws or not a multiple of 4, and steps below 1.
     """
-    _check(model, lines, noise, granularity, steps, draws)
+    if not lines:
+        raise ValueError("no lines to score: pass at least one")
+    if draws < 16 or draws % POINTS:
+        raise ValueError(f"draws must be at least 16 and a multiple of {POINTS}, got {draws!r}")
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps must be at least 1, or None for continuous time; got {steps!r}")
     encoded, nats, variance, sets = tokenizer.encode_lines(lines), 0.0, 0.0, draws // POINTS
     for ids in encoded:
         nats += lengths.nats(len(ids) - 2)
@@ -99,7 +101,7 @@ def score_bound(
                 first = torch.rand(len(batch.ids), generator=generator, dtype=torch.float64) / POINTS
                 for point in range(POINTS):
                     quantile = first + point / POINTS
-                    nats_now = noised_nats(model, batch, noise, quantile, granularity, steps, generator)
+                    nats_now = noised_nats(model, batch, quantile, steps, generator)
                     found[:, drawn] += nats_now.cpu() / POINTS
             nats += float(found.mean(1).sum())
             variance += float(found.var(1).sum()) / sets
@@ -110,9 +112,7 @@ def score_bound(
 def noised_nats(
     model: Denoiser,
     batch: Batch,
-    noise: Absorbing | Uniform,
     quantile: Tensor,
-    granularity: Granularity = "token",
     steps: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -120,13 +120,12 @@ def noised_nats(
 
     Targets that are IGNORE are given, as everywhere.
     """
+    noise, granularity = model.noise, model.config.granularity
     asked = batch.targets != IGNORE  # (W, T)
     clean, quantile = model.cells(batch.ids), quantile.to(batch.ids.device)
     if steps is not None:
         s, t = ((quantile * steps).floor() + after for after in (0, 1))
-        return steps * _step_nats(
-            model, batch, asked, clean, noise, s / steps, t / steps, granularity, generator
-        )
+        return steps * _step_nats(model, batch, asked, clean, s / steps, t / steps, generator)
     if noise.kind == "uniform":
         alpha, density = _crowded(quantile, *CROWDED["uniform"])
         shown = noise.corrupt(clean, noise.time(alpha), generator, keep=~asked)
@@ -144,8 +143,9 @@ def noised_nats(
     return _by_line(nats, where) / share / density
 
 
-def _step_nats(model, batch, asked, clean, noise, s, t, granularity, generator) -> Tensor:
+def _step_nats(model: Denoiser, batch, asked, clean, s, t, generator) -> Tensor:
     """What the step from t back to s costs each line, all its cells together: `(W,)`."""
+    noise, granularity = model.noise, model.config.granularity
     shown = noise.corrupt(clean, t, generator, granularity=granularity, keep=~asked)
     if noise.kind == "uniform":
         guess, _ = _guess_without_itself(model, batch, shown, asked, noise.alpha(t))
@@ -213,18 +213,3 @@ def _crowded(quantile: Tensor, low: float, high: float, share: float = 0.9) -> t
     value = torch.where(quantile >= upto, high + (quantile - upto) / rest, value)
     density = torch.where((quantile < before) | (quantile >= upto), rest, inside)
     return value.clamp(1e-6, 1 - 1e-6), density
-
-
-def _check(model, lines, noise, granularity, steps, draws) -> None:
-    if not lines:
-        raise ValueError("no lines to score: pass at least one")
-    if draws < 16 or draws % POINTS:
-        raise ValueError(f"draws must be at least 16 and a multiple of {POINTS}, got {draws!r}")
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps must be at least 1, or None for continuous time; got {steps!r}")
-    if noise.kind != model.config.noise or noise.num_colours != model.config.num_colours:
-        raise ValueError(
-            f"the model was made for {model.config.noise} noise of {model.config.num_colours} colours, "
-            f"got {noise.kind} noise of {noise.num_colours}"
-        )
-    check_granularity(granularity, noise.kind)

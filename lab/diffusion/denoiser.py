@@ -15,6 +15,7 @@ from lab.config import AtLeast, validate
 from lab.diffusion.codebook import Codebook
 from lab.diffusion.codes import one_hot
 from lab.diffusion.heads import CodebookHead, FactorisedHead, evidence, word_log_marginals
+from lab.diffusion.noise import Absorbing, Granularity, Schedule, Uniform
 from lab.nn.blocks import FeedForwardLayer, initialise, make_norm
 from lab.nn.config import TransformerConfig
 from lab.nn.model import Model
@@ -27,6 +28,8 @@ class DenoiserConfig:
     """A stack of layers, and what goes into it and comes out.
 
     noise       what the cells have been through: "absorbing" or "uniform"
+    schedule    of the noise: "linear", "cosine" or "log-linear"
+    granularity what is lost at once: a whole "token" or a single "cell" (under uniform noise always a cell)
     head        "codebook": a score for each word; "factorised": for each colour of each cell
     reads       "cells": a linear map of the cells; "words": to that is added the mean embedding of the words that fit
                 what is visible, a word's own where all of it is
@@ -40,6 +43,8 @@ class DenoiserConfig:
 
     stack: TransformerConfig
     noise: Literal["absorbing", "uniform"] = "absorbing"
+    schedule: Schedule = "linear"
+    granularity: Granularity = "token"
     head: Literal["codebook", "factorised"] = "codebook"
     reads: Literal["cells", "words"] = "cells"
     attends: bool = True
@@ -55,6 +60,8 @@ class DenoiserConfig:
                 "a denoiser has no table of tokens to which places could be added, or which could be tied: positions "
                 "must be turned in its layers, and tied False"
             )
+        if self.noise == "uniform" and self.granularity == "token":
+            raise ValueError("uniform noise changes single cells: granularity must be 'cell', got 'token'")
         if self.neighbours and not self.attends:
             raise ValueError("neighbours show a token those beside it, so attends must be True")
 
@@ -90,6 +97,7 @@ class Denoiser(Model):
         super().__init__()
         c, width = config, config.stack.width
         self.config = config
+        self.noise = {"absorbing": Absorbing, "uniform": Uniform}[c.noise](c.num_colours, c.schedule)
         self.set_codebook(codebook)
         self.states = c.num_colours + (c.noise == "absorbing")
         self.from_cells = nn.Linear(c.num_cells * self.states, width, bias=False)

@@ -13,7 +13,6 @@ from lab.data import IGNORE, Batch
 from lab.diffusion.bound import udlm_nats
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import leave_one_out
-from lab.diffusion.noise import Absorbing, Granularity, Uniform, check_granularity
 from lab.train import Loss
 
 Weights, Times = Literal["mean", "bound"], Literal["uniform", "informative"]
@@ -25,10 +24,8 @@ SHARE = 0.9
 def diffusion_loss(
     model: Denoiser,
     batch: Batch,
-    noise: Absorbing | Uniform,
     generator: torch.Generator,
     *,
-    granularity: Granularity = "token",
     weights: Weights = "mean",
     times: Times = "uniform",
     least: float = 0.05,
@@ -39,16 +36,13 @@ def diffusion_loss(
     Ids are the clean text; where the target is IGNORE they are given, so never noised. `clamp` of the lines have a
     random span given as well, as a prompt would be.
 
-    granularity  "token": whole tokens turn blank (absorbing only); "cell": single cells are noised
     weights      "mean": the cross-entropy of what was there, summed over the tokens that were noised, counting these:
                  it varies least, so it learns fastest. "bound": the integrand of the bound, whose expectation over
                  `times` is the bound in nats (save what lies below `least`), counting all tokens that are not given
     times        "uniform" from `least` to 1, one time a line, spread evenly over the lines; "informative": 90 % of
                  them where a token is neither certain nor hopeless, weighed back in under "bound"
-
-    Raises ValueError for a granularity that is none, or is not for this noise.
     """
-    check_granularity(granularity, noise.kind)
+    noise, granularity = model.noise, model.config.granularity
     asked = batch.targets != IGNORE  # (B, T)
     if clamp:
         left = asked & ~random_spans(*batch.ids.shape, clamp, generator).to(asked.device)

@@ -8,7 +8,7 @@ Letters: K colours, S states of a cell (K, or K and a blank), B lines, T tokens,
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -81,9 +81,10 @@ class Noise:
         before, after = self.alpha(s), self.alpha(t)
         return before, after, after / before
 
-    def _lost(self, cells: Tensor, t, generator, granularity: str, keep: Tensor | None) -> Tensor:
+    def _lost(self, cells: Tensor, t, generator, granularity: Granularity, keep: Tensor | None) -> Tensor:
         """Which cells `(B, T, n)` lose their colour."""
-        check_granularity(granularity, self.kind)
+        if self.kind == "uniform" and granularity == "token":
+            raise ValueError("uniform noise changes single cells: granularity must be 'cell', got 'token'")
         shape = (*cells.shape[:2], 1 if granularity == "token" else cells.shape[2])
         drawn = torch.rand(shape, generator=generator, dtype=torch.float64).to(cells.device)
         alpha = self.alpha(t).to(cells.device)
@@ -175,16 +176,6 @@ class Absorbing(Noise):
         Tokens in `keep` `(B, T)` stay as they are.
         """
         return cells.masked_fill(self._lost(cells, t, generator, granularity, keep), self.blank)
-
-
-def check_granularity(granularity: str, kind: str) -> None:
-    """ValueError unless this kind of noise can take so much at once."""
-    if granularity not in get_args(Granularity):
-        raise ValueError(
-            f"granularity must be one of {', '.join(get_args(Granularity))}; got {granularity!r}"
-        )
-    if kind == "uniform" and granularity == "token":
-        raise ValueError("uniform noise changes single cells: granularity must be 'cell', got 'token'")
 
 
 def _checked_time(t: Tensor | float) -> Tensor:

@@ -181,10 +181,8 @@ class Diffusion(Writing):
         return Loss(nats + code_nats * (count / words), count)
 
     def _denoising(self, model: VisualDiffusion, batch: Batch, step: Step) -> Loss:
-        return diffusion_loss(
-            model.denoiser, batch, model.noise, step.rng, granularity=model.config.granularity, weights=self.weights,
-            times=self.times, least=self.least, clamp=self.clamp,
-        )  # fmt: skip
+        how = {"weights": self.weights, "times": self.times, "least": self.least, "clamp": self.clamp}
+        return diffusion_loss(model.denoiser, batch, step.rng, **how)
 
 
 @dataclass(frozen=True)
@@ -233,10 +231,6 @@ class Tuning(Writing):
                 f"{experiment.start.run} is of the first stage, in which the denoiser has learned nothing yet"
             )
         check_policy(experiment.model)
-        if experiment.model.granularity != "cell":
-            raise ValueError(
-                f"tuning reveals single cells: granularity must be 'cell', got {experiment.model.granularity!r}"
-            )
         _ = material.reward  # says what is wrong with the judge
 
     def loss(self, model: VisualDiffusion, batch: Batch, step: Step) -> Loss:
@@ -245,19 +239,17 @@ class Tuning(Writing):
         So the optimizer is that of any run. The metrics say what was written, and the KL to the reference. Dropout
         stays off, so that the policy is the one that wrote.
         """
-        denoiser, noise, rng, device = model.denoiser.eval(), model.noise, step.rng, batch.ids.device
+        denoiser, rng, device = model.denoiser.eval(), step.rng, batch.ids.device
         board = line_prompt(model.lengths, self.prompts, model.config.context, rng)
         board = board.to(device).repeat_interleave(self.samples, dim=0)
         given = board != BLANK
-        path = write_apart(denoiser, noise, board, steps=self.denoising_steps, generator=rng)
+        path = write_apart(denoiser, board, steps=self.denoising_steps, generator=rng)
         rewards = step.material.reward(path.cells[-1], given)
         better = advantages(rewards.total.view(-1, self.samples)).flatten()
-        nats, count, _ = diffusion_loss(
-            denoiser, batch, noise, rng, granularity="cell", weights="bound", times="informative"
-        )
+        nats, count, _ = diffusion_loss(denoiser, batch, rng, weights="bound", times="informative")
         reference = step.material.reference.to(device)
         # `train` divides all gradients by the count.
-        kl = policy_gradient(denoiser, reference, noise, path, given, better * count, self.kl * count)
+        kl = policy_gradient(denoiser, reference, path, given, better * count, self.kl * count)
         metrics = {"kl": kl} | {name: float(part.mean()) for name, part in rewards._asdict().items()}
         return Loss(self.anchor * nats + (1 - self.anchor) * nats.detach(), count, metrics)
 
@@ -303,9 +295,7 @@ class TuningMaterial(TextMaterial):
 def line_bound(
     model: VisualDiffusion, tokenizer, lines: Sequence[str], *, draws: int = 16, seed: int = 0
 ) -> Score:
-    """`score_bound` with the model's own noise, granularity and lengths; the same for the same seed."""
+    """`score_bound` with the model's own lengths of lines; the same for the same seed."""
     model.refresh()
-    return score_bound(
-        model.denoiser, tokenizer, lines, model.noise, model.lengths, granularity=model.config.granularity,
-        draws=draws, generator=torch.Generator().manual_seed(seed),
-    )  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    return score_bound(model.denoiser, tokenizer, lines, model.lengths, draws=draws, generator=generator)

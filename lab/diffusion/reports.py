@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import SMALLEST, evidence
-from lab.diffusion.noise import Absorbing
 from lab.diffusion.rewards import Judge, Reward, n_grams
 from lab.diffusion.sampler import BLANK, denoise
 from lab.diffusion.tuning import check_policy, write_apart
@@ -40,7 +39,6 @@ class Written:
 
 def write(
     model: Denoiser,
-    noise: Absorbing,
     prompts: Sequence[Tensor],
     way: Way,
     *,
@@ -63,23 +61,22 @@ def write(
     lines, found = [], []
     for board in prompts:
         board = board.to(model.patterns.device)
-        cells, given = _written(model, noise, board, way, steps, reward, generator), board != BLANK
+        cells, given = _written(model, board, way, steps, reward, generator), board != BLANK
         rewards = reward(cells, given)
         found.append(torch.stack([rewards.hit_rate, rewards.distance, rewards.total]))
         lines += [[token for token in row if token >= 0] for row in model.ids(cells).tolist()]
     return Written(lines, *torch.cat(found, dim=1).mean(1).tolist())
 
 
-def _written(model, noise, board: Tensor, way: Way, steps: int, reward: Reward, generator) -> Tensor:
+def _written(model: Denoiser, board: Tensor, way: Way, steps: int, reward: Reward, generator) -> Tensor:
     """The finished cells `(B, T, n)` of one canvas."""
     if way == "joint":
-        path = denoise(words_head(model), noise, board, steps=steps, granularity="cell", generator=generator)
-        return path.cells[-1].clone()
+        return denoise(words_head(model), board, steps=steps, generator=generator).cells[-1].clone()
     if way != "best of 8":
-        cells = write_apart(model, noise, board, steps=steps, generator=generator).cells[-1]
+        cells = write_apart(model, board, steps=steps, generator=generator).cells[-1]
         return reward.codebook.encode(reward.codebook.decode(cells)) if way == "projected" else cells
     board = board.repeat_interleave(CANDIDATES, dim=0)
-    cells = write_apart(model, noise, board, steps=steps, generator=generator).cells[-1]
+    cells = write_apart(model, board, steps=steps, generator=generator).cells[-1]
     best = reward(cells, board != BLANK).total.view(-1, CANDIDATES).argmax(1)
     return cells.unflatten(0, (-1, CANDIDATES))[torch.arange(len(best)), best]
 
@@ -152,7 +149,6 @@ def text_report(lines: Sequence[Sequence[int]], judge: Judge | None = None) -> T
 
 def compare(
     models: Mapping[str, Denoiser],
-    noise: Absorbing,
     prompts: Sequence[Tensor],
     reward: Reward,
     *,
@@ -180,7 +176,7 @@ def compare(
         for way in ways:
             for count in steps:
                 generator = torch.Generator().manual_seed(seed)
-                done = write(model, noise, prompts, way, steps=count, reward=reward, generator=generator)
+                done = write(model, prompts, way, steps=count, reward=reward, generator=generator)
                 row = {"model": name, "way": way, "steps": count}
                 row["passes"] = count * (CANDIDATES if way == "best of 8" else 1)
                 row |= {"hit_rate": done.hit_rate, "distance": done.distance, "reward": done.reward}

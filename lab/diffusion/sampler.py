@@ -14,7 +14,7 @@ from torch import Tensor
 from lab.decode import Sampling
 from lab.diffusion.denoiser import Denoiser
 from lab.diffusion.heads import leave_one_out
-from lab.diffusion.noise import Absorbing, Granularity, Uniform, check_granularity
+from lab.diffusion.noise import Absorbing
 from lab.nn import evaluating
 
 BLANK = -1  # in a canvas: a place to write at; in what comes out: a grid that is no word
@@ -52,13 +52,11 @@ def canvas(length: int, *, prefix: Sequence[int] = (), suffix: Sequence[int] = (
 @torch.inference_mode()
 def denoise(
     model: Denoiser,
-    noise: Absorbing | Uniform,
     canvas: Tensor,
     *,
     steps: int,
     method: Method = "ancestral",
-    granularity: Granularity = "token",
-    reveal: Reveal = "joint",
+    reveal: Reveal | None = None,
     sampling: Sampling | None = None,
     remask: float = 0.5,
     generator: torch.Generator | None = None,
@@ -69,27 +67,27 @@ def denoise(
                  "confidence": the surest tokens first, as many a step as ancestral would (MaskGIT, Chang et al. 2022);
                  "remasking": ancestral, but whole tokens turn blank again with `remask` times the largest chance that
                  leaves the marginals as they are, min(1, (1 - alpha_s) / alpha_t) (ReMDM, Wang et al. 2025)
-    granularity  what the model was trained to see: whole tokens blank, or single cells
-    reveal       "joint": a word is drawn for each token and its cells revealed, so at the end each grid is a word;
-                 "independent": each cell is drawn by itself, and a grid may be none
+    reveal       "joint", wherever the head knows words: a word is drawn for each token and its cells revealed, so at
+                 the end each grid is a word; "independent": each cell is drawn by itself, and a grid may be none
     sampling     temperature, top-k, top-p, of words (of colours, where the reveal is independent)
 
     Draws are made in float64: in low precision the rare ones never come, which flatters samples and starves text.
 
     Raises ValueError for steps below 1, a canvas that the model cannot read, or a method that the noise does not know.
     """
-    given, cells = _start(model, noise, canvas, steps, method, granularity, reveal, remask, generator)
+    noise, reveal = model.noise, reveal or ("joint" if model.config.head == "codebook" else "independent")
+    given, cells = _start(model, canvas, steps, method, reveal, remask, generator)
     choose = _Choice(model, reveal, sampling or Sampling(), generator)
     times, stages = torch.linspace(1, 0, steps + 1, dtype=torch.float64), [cells]
     with evaluating(model):
         for t, s in pairwise(times):
             if noise.kind == "uniform":
-                cells = _step_back(choose, noise, cells, given, s, t)
+                cells = _step_back(choose, cells, given, s, t)
             elif method == "confidence":
-                cells = _show_surest(choose, noise, cells, given, s, t)
+                cells = _show_surest(choose, cells, given, s, t)
             else:
                 again = remask * float(_most_remasked(noise, s, t)) if method == "remasking" else 0.0
-                cells = _show_by_chance(choose, noise, cells, given, s, t, granularity, again)
+                cells = _show_by_chance(choose, cells, given, s, t, again)
             stages.append(cells)
     return Trajectory(torch.stack(stages), model.ids(cells), tuple(times.tolist()))
 
@@ -127,16 +125,17 @@ class _Choice:
         return torch.rand(shape, generator=self.generator, dtype=torch.float64).to(self.model.patterns.device)
 
 
-def _show_by_chance(choose: _Choice, noise, cells, given, s, t, granularity, again: float) -> Tensor:
+def _show_by_chance(choose: _Choice, cells, given, s, t, again: float) -> Tensor:
     """Reveal blank cells as the noise says; what a token showed before turns blank with the chance `again`.
 
     The model is asked only for the tokens that this step reveals: others would be drawn for nothing.
     """
     B, T, n = cells.shape
+    noise, units = choose.model.noise, 1 if choose.model.config.granularity == "token" else n
     before, after = noise.alpha(s), noise.alpha(t)
     share = float((before - (1 - again) * after) / (1 - after))
     blank = cells == noise.blank
-    revealed = blank & (choose.chance(B, T, 1 if granularity == "token" else n) < share)
+    revealed = blank & (choose.chance(B, T, units) < share)
     where, stage = revealed.any(-1), cells.clone()
     if where.any():
         target, _ = choose(choose.logits(cells, given, where, after))
@@ -147,8 +146,9 @@ def _show_by_chance(choose: _Choice, noise, cells, given, s, t, granularity, aga
     return stage
 
 
-def _show_surest(choose: _Choice, noise, cells, given, s, t) -> Tensor:
+def _show_surest(choose: _Choice, cells, given, s, t) -> Tensor:
     """Reveal whole tokens, the surest first, until no more are blank than the schedule has at s."""
+    noise = choose.model.noise
     blank = (cells == noise.blank).any(-1)  # (B, T)
     at_most = ((~given).sum(-1) * float(1 - noise.alpha(s)) + 1e-9).floor()
     if not (blank.sum(-1) > at_most).any():
@@ -168,10 +168,11 @@ def _most_remasked(noise: Absorbing, s: Tensor, t: Tensor) -> Tensor:
     return ((1 - noise.alpha(s)) / noise.alpha(t).clamp_min(1e-12)).clamp_max(1.0)
 
 
-def _step_back(choose: _Choice, noise: Uniform, cells, given, s, t) -> Tensor:
+def _step_back(choose: _Choice, cells, given, s, t) -> Tensor:
     """Uniform noise from t back to s."""
     if given.all():
         return cells
+    noise = choose.model.noise
     logits, shown = choose.logits(cells, given, ~given, noise.alpha(t)), cells[~given]  # (N, ...), (N, n)
     if choose.reveal == "joint":
         words = draw(choose.sampling.logits(logits), choose.generator)
@@ -186,20 +187,16 @@ def _step_back(choose: _Choice, noise: Uniform, cells, given, s, t) -> Tensor:
     return stage
 
 
-def _start(
-    model, noise, canvas, steps, method, granularity, reveal, remask, generator
-) -> tuple[Tensor, Tensor]:
+def _start(model: Denoiser, canvas, steps, method, reveal, remask, generator) -> tuple[Tensor, Tensor]:
     """Which tokens are given, `(B, T)`, and the cells at time 1, all others being noise."""
+    noise = model.noise
     for name, value, choices in (("method", method, METHODS), ("reveal", reveal, REVEALS)):
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-    check_granularity(granularity, "absorbing")  # uniform noise asks for none
     if steps < 1:
         raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
     if not 0 <= remask <= 1:
         raise ValueError(f"remask is a share of the largest chance, between 0 and 1; got {remask!r}")
-    if noise.kind != model.config.noise:
-        raise ValueError(f"the model was made for {model.config.noise} noise, got {noise.kind} noise")
     if noise.kind == "uniform" and method != "ancestral":
         raise ValueError(
             f"uniform noise has no blanks to choose from: method must be 'ancestral', got {method!r}"

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.lines import LineLengths
-from lab.diffusion.noise import Absorbing
 from lab.diffusion.sampler import Trajectory, canvas, denoise
 
 
@@ -27,11 +26,9 @@ def line_prompt(
     return canvas(length + 2, prefix=[start], suffix=[stop]).expand(rows, -1)
 
 
-def write_apart(model: Denoiser, noise: Absorbing, board: Tensor, *, steps: int, generator) -> Trajectory:
+def write_apart(model: Denoiser, board: Tensor, *, steps: int, generator) -> Trajectory:
     """Lines on the canvas `board` `(B, T)`, each cell drawn by itself: the policy that is tuned."""
-    path = denoise(
-        model, noise, board, steps=steps, granularity="cell", reveal="independent", generator=generator
-    )
+    path = denoise(model, board, steps=steps, reveal="independent", generator=generator)
     return Trajectory(path.cells.clone(), path.ids.clone(), path.times)  # of which gradients may be taken
 
 
@@ -45,11 +42,9 @@ def advantages(rewards: Tensor) -> Tensor:
     return rewards - (rewards.sum(1, keepdim=True) - rewards) / (S - 1)
 
 
-def cell_log_probabilities(
-    model: Denoiser, noise: Absorbing, cells: Tensor, t: Tensor, given: Tensor
-) -> Tensor:
+def cell_log_probabilities(model: Denoiser, cells: Tensor, t: Tensor, given: Tensor) -> Tensor:
     """log p(x_j | z_t) of each cell of the lines z_t `(B, T, n)` at time t: float64 `(B, T, n, K)`."""
-    alpha = noise.alpha(t).to(cells.device, next(model.parameters()).dtype).expand(len(cells))
+    alpha = model.noise.alpha(t).to(cells.device, next(model.parameters()).dtype).expand(len(cells))
     return model.cell_log_marginals(model(cells, alpha=alpha, given=given).double())
 
 
@@ -84,7 +79,6 @@ def blank_kl(
 def policy_gradient(
     model: Denoiser,
     reference: Denoiser,
-    noise: Absorbing,
     path: Trajectory,
     given: Tensor,
     better: Tensor,
@@ -94,12 +88,12 @@ def policy_gradient(
 
     `better` `(B,)`: the advantage of each line. One step of the path at a time is held in memory.
     """
-    tokens, total = float((~given).sum()), 0.0
+    noise, tokens, total = model.noise, float((~given).sum()), 0.0
     for (t, s), (before, after) in zip(pairwise(path.times), pairwise(path.cells), strict=True):
         t, s = (torch.tensor(time, dtype=torch.float64) for time in (t, s))
-        log_p = cell_log_probabilities(model, noise, before, t, given)
+        log_p = cell_log_probabilities(model, before, t, given)
         with torch.no_grad():
-            log_reference = cell_log_probabilities(reference, noise, before, t, given)
+            log_reference = cell_log_probabilities(reference, before, t, given)
         share = float((noise.alpha(s) - noise.alpha(t)) / (1 - noise.alpha(t)))
         kl = blank_kl(log_p, log_reference, before, noise.blank, share).sum() / tokens
         gain = (better * revealed_log_probability(log_p, before, after, noise.blank)).mean()
@@ -119,4 +113,8 @@ def check_policy(config: DenoiserConfig) -> None:
     if config.noise != "absorbing":
         raise ValueError(
             f"tuning counts the cells that a step reveals, so noise must be absorbing; got {config.noise} noise"
+        )
+    if config.granularity != "cell":
+        raise ValueError(
+            f"tuning reveals single cells: granularity must be 'cell', got {config.granularity!r}"
         )

@@ -1,4 +1,4 @@
-"""All of a visual-token model in one module, as a run holds it: encoder, codebook, decoder, denoiser, noise.
+"""All of a visual-token model in one module, as a run holds it: encoder, codebook, decoder, denoiser.
 
 Letters: B lines, T tokens, V words, n cells a token, K colours, C channels.
 """
@@ -18,17 +18,14 @@ from lab.diffusion.codes import check_sizes, collision_report
 from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.learned_codes import Autoencoder, Code, FixedEncoder
 from lab.diffusion.lines import LineLengths
-from lab.diffusion.noise import Absorbing, Granularity, Schedule, Uniform, check_granularity
 from lab.nn.model import Model
 
 
 @dataclass(frozen=True)
 class VisualDiffusionConfig(DenoiserConfig):
-    """A denoiser's sizes and parts, and beside them the code and the noise.
+    """A denoiser's sizes and parts, and beside them the code.
 
     code          how tokens are drawn: "linear", "random" (from `code_seed`), or "learned"
-    schedule      of the noise: "linear", "cosine" or "log-linear"
-    granularity   what is lost at once: a whole "token" or a single "cell" (under uniform noise always a cell)
     longest_line  tokens in the longest line of the text, of which the model knows how many have each length; filled in
                   when the text is known
 
@@ -37,22 +34,15 @@ class VisualDiffusionConfig(DenoiserConfig):
 
     code: Code = "linear"
     code_seed: Annotated[int, AtLeast(0)] = 0
-    schedule: Schedule = "linear"
-    granularity: Granularity = "token"
     longest_line: Annotated[int, AtLeast(0)] = 0
 
     def __post_init__(self):
         super().__post_init__()
-        check_granularity(self.granularity, self.noise)
         check_sizes(self.vocab_size, self.num_cells, self.num_colours)
-
-    def make_noise(self) -> Absorbing | Uniform:
-        """What the cells go through."""
-        return {"absorbing": Absorbing, "uniform": Uniform}[self.noise](self.num_colours, self.schedule)
 
 
 class VisualDiffusion(Model):
-    """Encoder, codebook and decoder (`autoencoder`), `denoiser`, `noise`, and the `lengths` of lines of the text.
+    """Encoder, codebook and decoder (`autoencoder`), `denoiser`, and the `lengths` of lines of the text.
 
     The code is that of the encoder's weights. After these have changed, `refresh` lets the denoiser draw with it.
 
@@ -67,7 +57,7 @@ class VisualDiffusion(Model):
     def __init__(self, config: VisualDiffusionConfig):
         super().__init__()
         c, sizes = config, {"grid": config.grid, "num_colours": config.num_colours}
-        self.config, self.noise = c, c.make_noise()
+        self.config = c
         self.autoencoder = Autoencoder(c.vocab_size, code=c.code, seed=c.code_seed, **sizes)
         if collision_report(self.autoencoder.encoder.patterns()):  # of a learned code, before the first stage
             book = Codebook.random(c.vocab_size, **sizes)

@@ -55,17 +55,8 @@ def write_line(
         length = lengths[int(torch.multinomial(weights.softmax(0), 1, generator=generator))]
     book = model.codebook()
     ids = canvas(length + 2, prefix=[tokenizer.bos_id, *before], suffix=[*after, tokenizer.eos_id])
-    trajectory = denoise(
-        model.denoiser,
-        model.noise,
-        ids,
-        steps=steps,
-        method=method,
-        granularity=model.config.granularity,
-        reveal="joint" if model.config.head == "codebook" else "independent",
-        sampling=sampling,
-        generator=generator,
-    )
+    how = {"steps": steps, "method": method, "sampling": sampling, "generator": generator}
+    trajectory = denoise(model.denoiser, ids, **how)
     written = trajectory.ids[0]
     read = written.where(written >= 0, book.decode(trajectory.cells[-1, 0])).tolist()
     return Line(tokenizer.decode(read[1:-1]), read, trajectory)

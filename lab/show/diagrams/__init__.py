@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from lab.chars import CharEncoder, CharEncoderConfig
-from lab.diffusion import Absorbing, Codebook, Denoiser, DenoiserConfig
+from lab.diffusion import Codebook, Denoiser, DenoiserConfig
 from lab.files import write_atomic
 from lab.nn.recurrent import RecurrentConfig, RecurrentLM
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
@@ -84,9 +84,7 @@ def _shapes_of_recurrent_model() -> str:
 def _tokens_of_the_sky() -> str:
     tokenizer = BPETokenizer.train(SKY, vocab_size=288)
     ids = torch.tensor([tokenizer.encode(SKY[0])[:12]])
-    return visual_tokens(
-        _denoiser(tokenizer.vocab_size), Absorbing(), ids, example=tokenizer.decode(ids[0].tolist())
-    )
+    return visual_tokens(_denoiser(tokenizer.vocab_size), ids, example=tokenizer.decode(ids[0].tolist()))
 
 
 def _shapes_of_denoiser() -> str:
@@ -94,7 +92,7 @@ def _shapes_of_denoiser() -> str:
 
 
 def _denoiser(vocab_size: int) -> Denoiser:
-    config = DenoiserConfig(TransformerConfig(vocab_size), reads="words", neighbours=2)
+    config = DenoiserConfig(TransformerConfig(vocab_size), granularity="cell", reads="words", neighbours=2)
     return Denoiser(config, Codebook.linear(vocab_size))
 
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import torch
 from torch import Tensor
 
-from lab.diffusion import Absorbing, Denoiser, Uniform, denoise
+from lab.diffusion import Denoiser, denoise
 from lab.diffusion.sampler import BLANK
 from lab.show.colours import PAPER
 from lab.show.diagrams.palette import INK
@@ -44,25 +44,21 @@ class Pipeline(NamedTuple):
     new_ids: Tensor
 
 
-def run_pipeline(model: Denoiser, noise: Absorbing | Uniform, ids: Tensor, seed: int = 0) -> Pipeline:
+def run_pipeline(model: Denoiser, ids: Tensor, seed: int = 0) -> Pipeline:
     """Send ids `(B, T)` through: their grids, these noised to t = 0.5, what the model says, and new lines.
 
     `shown` are the grids half-way through writing as many new lines of as many tokens.
     """
     generator, half = torch.Generator().manual_seed(seed), torch.full((len(ids),), 0.5)
     cells = model.cells(ids)
-    noised = noise.corrupt(cells, half, generator)
+    noised = model.noise.corrupt(cells, half, generator)
     with torch.inference_mode():
-        logits = model(noised, alpha=noise.alpha(half).to(model.from_cells.weight.dtype))
-    made = denoise(
-        model, noise, torch.full_like(ids, BLANK), steps=STEPS, granularity="cell", generator=generator
-    )
+        logits = model(noised, alpha=model.noise.alpha(half).to(model.from_cells.weight.dtype))
+    made = denoise(model, torch.full_like(ids, BLANK), steps=STEPS, generator=generator)
     return Pipeline(ids, cells, noised, logits, made.cells[STEPS // 2], made.ids)
 
 
-def visual_tokens(
-    model: Denoiser, noise: Absorbing | Uniform, ids: Tensor, example: str = "In the beginning"
-) -> str:
+def visual_tokens(model: Denoiser, ids: Tensor, example: str = "In the beginning") -> str:
     """From text to grids to text as a sketched SVG, with the shapes and the grids of ids `(B, T)` in this model.
 
     `example` is the text that the path starts with. Raises ValueError for a model that scores colours, not words.
@@ -70,12 +66,12 @@ def visual_tokens(
     c = model.config
     if c.head != "codebook":
         raise ValueError(f"the picture shows a model that scores words (head codebook), got head {c.head}")
-    made = run_pipeline(model, noise, ids)
+    made = run_pipeline(model, ids)
     (B, T), words = ids.shape, ("B T", "B T n", "B T n", "B T V", "B T n", "B T")
     numbers = {"B": B, "T": T, "n": c.num_cells, "V": c.vocab_size}
     shapes = {name: tuple(tensor.shape) for name, tensor in made._asdict().items()}
     said = written(dict(zip(Pipeline._fields, words, strict=True)), shapes, numbers)
-    plain = to_svg(_dot(model, noise, said, example))
+    plain = to_svg(_dot(model, said, example))
     strips = {name: getattr(made, name)[0, :DRAWN] for name in ("cells", "noised", "shown")}
     drawn, end = sketch(plain, DESCRIPTION), "</g>\n<g transform="
     return drawn.replace(end, "".join(_strips(plain, strips, c.num_colours)) + end)
@@ -115,10 +111,10 @@ def _strip(
         yield f'<path d="{"".join(paths)}" fill="{colour}" stroke="{INK}" stroke-width="0.5"/>\n'
 
 
-def _dot(model: Denoiser, noise: Absorbing | Uniform, said: dict[str, str], example: str) -> str:
+def _dot(model: Denoiser, said: dict[str, str], example: str) -> str:
     c = model.config
-    lost = "blank" if noise.kind == "absorbing" else "any colour"
-    until = "until no cell is blank" if noise.kind == "absorbing" else "until all steps are made"
+    lost = "blank" if model.noise.kind == "absorbing" else "any colour"
+    until = "until no cell is blank" if model.noise.kind == "absorbing" else "until all steps are made"
     room = "height=1.2 width=3.1"
     cells = f"n = {c.num_cells} cells a token in {c.num_colours} colours"
     legend = f"B lines, T tokens, {cells}, V = {c.vocab_size:,} words"

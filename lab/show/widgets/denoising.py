@@ -11,7 +11,7 @@ from IPython.display import SVG
 from torch import Tensor
 
 from lab.decode import Sampling
-from lab.diffusion import Absorbing, Codebook, Denoiser, Uniform, denoise
+from lab.diffusion import Codebook, Denoiser, denoise
 from lab.diffusion.sampler import BLANK, METHODS
 from lab.show.colours import GREY
 from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
@@ -68,9 +68,7 @@ def line_to_write(tokenizer, text: str, gap: int) -> list[int]:
     return ids
 
 
-def write(
-    model: Denoiser, tokenizer, noise: Absorbing | Uniform, settings: DenoisingSettings, granularity="token"
-) -> Written:
+def write(model: Denoiser, tokenizer, settings: DenoisingSettings) -> Written:
     """Let the model fill in the line that the settings ask for; the same settings give the same line.
 
     Raises ValueError for a line that the model cannot read, and as `denoise` does.
@@ -83,12 +81,9 @@ def write(
         )
     made = denoise(
         model,
-        noise,
         torch.tensor(ids),
         steps=settings.steps,
         method=settings.method,
-        granularity="cell" if noise.kind == "uniform" else granularity,
-        reveal="joint" if model.config.head == "codebook" else "independent",
         sampling=Sampling(settings.temperature),
         generator=torch.Generator().manual_seed(settings.seed),
     )
@@ -138,10 +133,8 @@ class DenoisingViewer(Explorer):
     """A text with places to write, a button that writes them, and a slider over the steps in which it was done.
 
     In the text `_` is one token to write and `*` as many as `gap`; a space before either belongs to what is written.
-    `granularity` is what the model was trained to see, whole tokens blank or single cells; `grid` (rows, columns) is
-    how its cells are drawn, by default a square where they make one.
 
-    >>> viewer = DenoisingViewer(model, tokenizer, Absorbing(), "And God said, * the earth.")  # doctest: +SKIP
+    >>> viewer = DenoisingViewer(model, tokenizer, "And God said, * the earth.")  # doctest: +SKIP
     >>> display(viewer, viewer.figure())  # doctest: +SKIP
 
     Raises ValueError for a tokenizer of another vocabulary; what a line cannot be is told in place.
@@ -151,21 +144,18 @@ class DenoisingViewer(Explorer):
         self,
         model: Denoiser,
         tokenizer,
-        noise: Absorbing | Uniform,
         text: str = DenoisingSettings.text,
         *,
         gap: int = DenoisingSettings.gap,
         steps: int = DenoisingSettings.steps,
         method: str = DenoisingSettings.method,
         seed: int = DenoisingSettings.seed,
-        granularity: str = "token",
-        grid: tuple[int, int] | None = None,
     ):
-        self.model, self.tokenizer, self.noise, self.granularity = model, tokenizer, noise, granularity
-        self.codebook = Codebook(model.patterns.cpu(), model.config.num_colours, grid=grid)
+        self.model, self.tokenizer = model, tokenizer
+        self.codebook = Codebook(model.patterns.cpu(), model.config.num_colours, grid=model.config.grid)
         self.codebook.require_vocab_size(tokenizer.vocab_size)
         self.written: Written | None = None
-        methods = METHODS if noise.kind == "absorbing" else METHODS[:1]
+        methods = METHODS if model.noise.kind == "absorbing" else METHODS[:1]
         self.text = widgets.Text(text, description="text", layout=wide())
         self.gap = widgets.BoundedIntText(gap, min=1, max=model.config.context, description="* stands for")
         self.steps = widgets.IntSlider(steps, min=1, max=max(steps, MOST_STEPS), description="steps")
@@ -220,7 +210,7 @@ class DenoisingViewer(Explorer):
 
     def _write(self) -> None:
         """Write anew, and look at the end of it."""
-        self.written = write(self.model, self.tokenizer, self.noise, self.settings, self.granularity)
+        self.written = write(self.model, self.tokenizer, self.settings)
         last = len(self.written.cells) - 1
         self.stage.max = self.play.max = last
         self.stage.value = last
