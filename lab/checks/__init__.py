@@ -8,12 +8,12 @@ True
 from lab.checks.attention import attention
 from lab.checks.attention_backward import attention_backward
 from lab.checks.bound import bound
+from lab.checks.check import Case, Check
 from lab.checks.checkpoint import checkpoint_roundtrip
 from lab.checks.codebook import codebook
 from lab.checks.ctc import ctc
-from lab.checks.decoder import decoder
 from lab.checks.edit_distance import edit_distance
-from lab.checks.leak import leak
+from lab.checks.language_models import decoder, leak
 from lab.checks.logit_filters import repetition_penalty, top_k, top_p
 from lab.checks.masks import causal_mask, document_mask, padding_mask
 from lab.checks.mlm_masking import mlm_masking
@@ -33,6 +33,8 @@ from lab.checks.transition import transition
 from lab.checks.windows import windows
 
 __all__ = [
+    "Case",
+    "Check",
     "CheckFailed",
     "CheckReport",
     "Example",

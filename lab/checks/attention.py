@@ -1,14 +1,14 @@
 """A check of scaled dot-product attention, one fact at a time."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from lab.checks.attention_cases import Questions, changed, part, plain_attention
-from lab.checks.drawing import sentence
-from lab.checks.numbers import Asked, close, differing, real_numbers
-from lab.checks.report import Case, CheckReport, Example
+from lab.checks.attention_cases import Questions, changed, pairs, part, plain_attention
+from lab.checks.check import Case, Check
+from lab.checks.numbers import apart, close, differing, real_numbers, tokens, told
+from lab.checks.report import CheckReport, Example
 
 
 def attention(fn: Callable, convention: str = "may_attend", given: str = "torch") -> CheckReport:
@@ -31,80 +31,62 @@ def attention(fn: Callable, convention: str = "may_attend", given: str = "torch"
     [ 3.523]
     as with no scale
     """
-    questions = Questions(convention)
+    ask = Questions(convention)
 
     def read(case: Case, answer: object) -> np.ndarray:
         return real_numbers(answer, (*case["q"].shape[:3], case["v"].shape[-1]))
 
-    first = [
-        questions.random(*shape) for shape in ((1, 1, 1, 1, 1, 1), (1, 1, 2, 2, 1, 1), (2, 3, 4, 4, 2, 5))
-    ]
-    asked = Asked(fn, given, "real numbers (B, H, T, Ev)", read, first)
-
     def plain(case: Case, scale: float | None = None) -> np.ndarray:
-        return plain_attention(case["q"], case["k"], case["v"], questions.may_attend(case), scale)
+        return plain_attention(case["q"], case["k"], case["v"], ask.may_attend(case), scale)
 
-    def sums(case: Case) -> Example | None:
-        answer = asked(case)
-        return differing(str(case), np.ones_like(answer), answer, "every value is 1: what comes is the sum")
-
-    def which_scale(case: Case, answer: np.ndarray) -> str:
+    def other_scales(case: Case) -> Iterator[tuple[str, np.ndarray]]:
         E = case["q"].shape[-1]
-        scales = {"no scale": 1.0, "a division by E": 1 / E, "a multiplication by sqrt(E)": math.sqrt(E)}
-        return next(
-            (f"as with {said}" for said, s in scales.items() if close(plain(case, s), answer).all()), ""
-        )
+        yield "as with no scale", plain(case, 1.0)
+        yield "as with a division by E", plain(case, 1 / E)
+        yield "as with a multiplication by sqrt(E)", plain(case, math.sqrt(E))
 
-    def leaks(case: Case) -> Example | None:
-        before = asked(case)
-        for s, sees in enumerate(questions.may_attend(case)[0, 0].T.numpy()):
+    small = [ask.random(*size) for size in ((1, 1, 1, 1, 1, 1), (1, 1, 2, 2, 1, 1), (2, 3, 4, 4, 2, 5))]
+    check = Check("attention", fn, "real numbers (B, H, T, Ev)", read, small, right=plain, given=given)
+
+    def sums(case: Case, answer: np.ndarray) -> Example | None:
+        return differing(case, np.ones_like(answer), answer, "every value is 1: what comes is the sum")
+
+    def leaks(case: Case, before: np.ndarray) -> Example | None:
+        for s, sees in enumerate(ask.visible(case).T):
             if not sees.all():
-                after = asked(changed(case, s, k=3.0, v=5.0))
+                after = check.ask(changed(case, s, k=3.0, v=5.0))
                 note = f"queries for which key {s} is blocked, before and after that key and its value change"
-                if example := differing(str(case), before[:, :, ~sees], after[:, :, ~sees], note):
+                if example := differing(case, before[:, :, ~sees], after[:, :, ~sees], note):
                     return example
 
-    def deaf(case: Case) -> Example | None:
-        before = asked(case)
-        for t, s in questions.may_attend(case)[0, 0].nonzero().tolist():
-            after = asked(changed(case, s, v=5.0))
+    def deaf(case: Case, before: np.ndarray) -> Example | None:
+        for t, s in pairs(ask.visible(case)):
+            after = check.ask(changed(case, s, v=5.0))
             for head in range(before.shape[1]):
                 if close(before[:, head, t], after[:, head, t]).all():
-                    said = (f"another answer to query {t}", f"it stays {before[0, head, t].round(4)}")
-                    return Example(
-                        str(case), *map(sentence, said), f"value {s}, which it may see, changes by 5"
-                    )
+                    stays = f"it stays {before[0, head, t].round(4)}"
+                    note = f"value {s}, which it may see, changes by 5"
+                    return told(case, f"another answer to query {t}", stays, note)
 
-    def seeing_nothing(case: Case) -> Example | None:
-        blind = ~questions.may_attend(case)[0, 0].any(dim=-1).numpy()
-        answer = asked(case)[:, :, blind]
-        return differing(str(case), np.zeros_like(answer), answer, "the queries that may attend nothing")
+    def seeing_nothing(case: Case, answer: np.ndarray) -> Example | None:
+        answer = answer[:, :, ~ask.visible(case).any(axis=-1)]
+        return differing(case, np.zeros_like(answer), answer, "the queries that may attend nothing")
 
-    def apart(axis: int) -> Callable:
-        def find(case: Case) -> Example | None:
-            whole, name = asked(case), ("row", "head")[axis]
-            for i in range(whole.shape[axis]):
-                alone = asked(part(case, axis, i))
-                note = f"{name} {i} asked alone, and among the others"
-                if example := differing(str(case), alone, whole.take([i], axis), note):
-                    return example
+    unlike_keys = [ask.case(tokens([0], [1]), tokens([0], [2]), tokens([1], [1]))]
+    unequal_lengths = [ask.random(1, 1, T, S, 1, 1) for T, S in ((1, 2), (2, 1), (3, 5))]
+    row, head = (lambda case, i, axis=axis: part(case, axis, i) for axis in (0, 1))
 
-        return find
-
-    return CheckReport(
-        "attention",
-        (
-            asked.answered,
-            asked.expect("equal keys: the plain average of the values", questions.equal_keys(), plain),
-            asked.judge("the weights of a query sum to one over the keys", questions.unlike_keys(), sums),
-            asked.expect("two queries and two keys, by hand", questions.by_hand(), plain),
-            asked.expect("the scores are divided by sqrt(E)", questions.wide(), plain, which_scale),
-            asked.judge("a blocked key has no influence", questions.masked(), leaks),
-            asked.judge("every other key has influence", questions.masked(), deaf),
-            asked.expect("there may be more keys than queries, or fewer", questions.unequal_lengths(), plain),
-            asked.judge("a query that may attend nothing gets zeros", questions.nothing(), seeing_nothing),
-            asked.judge("each head works by itself", questions.two_heads(), apart(1)),
-            asked.judge("each row of the batch works by itself", questions.two_rows(), apart(0)),
-            asked.expect("all together: the formula, on random numbers", questions.together(), plain),
-        ),
+    check.expect("equal keys: the plain average of the values", ask.equal_keys())
+    check.judge("the weights of a query sum to one over the keys", sums, unlike_keys)
+    check.expect("two queries and two keys, by hand", ask.by_hand())
+    check.expect("the scores are divided by sqrt(E)", ask.wide(), mistakes=other_scales)
+    check.judge("a blocked key has no influence", leaks, ask.masked())
+    check.judge("every other key has influence", deaf, ask.masked())
+    check.expect("there may be more keys than queries, or fewer", unequal_lengths)
+    check.judge("a query that may attend nothing gets zeros", seeing_nothing, ask.nothing())
+    check.judge(
+        "each head works by itself", apart(check.ask, head, 1, "head"), [ask.random(1, 2, 2, 2, 1, 1)]
     )
+    check.judge("each row of the batch works by itself", apart(check.ask, row), ask.two_rows())
+    check.expect("all together: the formula, on random numbers", ask.together())
+    return check.report

@@ -6,8 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from lab.checks.attention_cases import Questions, part, plain_backward
-from lab.checks.numbers import Asked, differing, noise, real_numbers, tokens
-from lab.checks.report import Case, CheckReport, Example, Unreadable
+from lab.checks.check import Case, Check
+from lab.checks.numbers import differing, first, noise, parts, real_numbers, tokens
+from lab.checks.report import CheckReport, Example
 
 INPUTS = ("q", "k", "v")
 Gradients = dict[str, np.ndarray]
@@ -35,69 +36,61 @@ def attention_backward(fn: Callable, convention: str = "may_attend", given: str 
     >>> bool(attention_backward(by_autograd))
     True
     """
-    questions = GradientQuestions(convention)
-    asked = Asked(fn, given, "(dq, dk, dv) in the shapes of q, k and v", _read, questions.shapes())
+    ask = GradientQuestions(convention)
+
+    def read(case: Case, answer: object) -> Gradients:
+        gradients = zip(INPUTS, parts(answer, ("dq", "dk", "dv")), strict=True)
+        return {name: real_numbers(g, tuple(case[name].shape), f"d{name}") for name, g in gradients}
 
     def plain(case: Case) -> Gradients:
-        q, k, v, _, grad_output = case.arguments.values()
-        right = plain_backward(q, k, v, questions.may_attend(case), grad_output)
-        return dict(zip(INPUTS, right, strict=True))
+        q, k, v, _, grad_output = case
+        return dict(zip(INPUTS, plain_backward(q, k, v, ask.may_attend(case), grad_output), strict=True))
 
-    def differ(*names: str) -> Callable:
-        return lambda case: _different(case, plain(case), asked(case), names)
+    def formula(*names: str) -> Callable:
+        return lambda case, answer: _different(case, plain(case), answer, names)
 
-    def unseen(case: Case) -> Example | None:
-        answer, hidden = asked(case), ~questions.may_attend(case)[0, 0].any(dim=0).numpy()
+    def unseen(case: Case, answer: Gradients) -> Example | None:
+        hidden = ~ask.visible(case).any(axis=0)
         nought = {name: np.where(hidden[:, None], 0.0, gradient) for name, gradient in answer.items()}
         return _different(case, nought, answer, ("k", "v"), "of a key that every query finds blocked")
 
-    def blind(case: Case) -> Example | None:
-        answer, sees_nothing = asked(case), ~questions.may_attend(case)[0, 0].any(dim=-1)
-        nought = {"q": np.where(sees_nothing[:, None], 0.0, answer["q"])}
-        if example := _different(case, nought, answer, ("q",), "of a query that may attend nothing"):
-            return example
-        quiet = case["grad_output"].masked_fill(sees_nothing[:, None], 0.0)
-        without = asked(Case(**{**case.arguments, "grad_output": quiet}))
+    def blind(case: Case, answer: Gradients) -> Example | None:
+        sees_nothing = ~ask.visible(case).any(axis=-1)[:, None]
+        nought = {"q": np.where(sees_nothing, 0.0, answer["q"])}
+        quiet = case["grad_output"] * ~sees_nothing
+        without = check.ask(case.but(grad_output=quiet))
         if sees_nothing.all():
             without = {name: np.zeros_like(gradient) for name, gradient in without.items()}
-        return _different(case, without, answer, ("k", "v"), "without, and with, the query that sees nothing")
+        note = "without, and with, the query that sees nothing"
+        return _different(case, nought, answer, ("q",), "of a query that may attend nothing") or _different(
+            case, without, answer, ("k", "v"), note
+        )
 
-    def centred(case: Case) -> Example | None:
-        answer, last = asked(case), np.arange(case["q"].shape[-1]) == case["q"].shape[-1] - 1
+    def centred(case: Case, answer: Gradients) -> Example | None:
+        last = np.arange(case["q"].shape[-1]) == case["q"].shape[-1] - 1
         nought = {"q": np.where(last, 0.0, answer["q"])}
         note = "where all keys have one number, is sum(dscores) times that number = 0: is sum(P * dP) taken away?"
         return _different(case, nought, answer, ("q",), note)
 
-    def apart(case: Case) -> Example | None:
-        whole = asked(case)
+    def apart(case: Case, whole: Gradients) -> Example | None:
         for axis, i in ((1, 0), (1, 1), (0, 0), (0, 1)):
-            alone = asked(part(case, axis, i))
             among = {name: gradient.take([i], axis) for name, gradient in whole.items()}
             note = f"{('row', 'head')[axis]} {i} asked alone, and among the others"
-            if example := _different(case, alone, among, INPUTS, note):
+            if example := _different(case, check.ask(part(case, axis, i)), among, INPUTS, note):
                 return example
 
-    return CheckReport(
-        "attention_backward",
-        (
-            asked.answered,
-            asked.judge("dv is right", questions.values(), differ("v")),
-            asked.judge("dq is right", questions.queries(), differ("q")),
-            asked.judge("dk is right", questions.keys(), differ("k")),
-            asked.judge(
-                "the scale 1/sqrt(E) is in the weights, in dq and in dk", questions.wide(), differ(*INPUTS)
-            ),
-            asked.judge("the gradients of a query's scores sum to zero", questions.alike(), centred),
-            asked.judge("a key that is blocked for all gets zero gradients", questions.unseen(), unseen),
-            asked.judge("a query that may attend nothing gives zero gradients", questions.blind(), blind),
-            asked.judge(
-                "each head and each row of the batch by itself", [questions.random(2, 2, 2, 2, 1, 1)], apart
-            ),
-            asked.judge(
-                "all together: the formula, on random numbers", questions.together(), differ(*INPUTS)
-            ),
-        ),
-    )
+    wanted = "(dq, dk, dv) in the shapes of q, k and v"
+    check = Check("attention_backward", fn, wanted, read, ask.shapes(), given=given)
+    check.judge("dv is right", formula("v"), ask.values())
+    check.judge("dq is right", formula("q"), ask.queries())
+    check.judge("dk is right", formula("k"), ask.keys())
+    check.judge("the scale 1/sqrt(E) is in the weights, in dq and in dk", formula(*INPUTS), ask.wide())
+    check.judge("the gradients of a query's scores sum to zero", centred, ask.alike())
+    check.judge("a key that is blocked for all gets zero gradients", unseen, ask.unseen())
+    check.judge("a query that may attend nothing gives zero gradients", blind, ask.nothing())
+    check.judge("each head and each row of the batch by itself", apart, [ask.random(2, 2, 2, 2, 1, 1)])
+    check.judge("all together: the formula, on random numbers", formula(*INPUTS), ask.together())
+    return check.report
 
 
 class GradientQuestions(Questions):
@@ -120,18 +113,12 @@ class GradientQuestions(Questions):
         return [self.random(1, 1, 1, 1, 1, 1), self.random(1, 1, 2, 2, 1, 1), self.random(1, 2, 2, 3, 2, 4)]
 
     def values(self) -> list[Case]:
-        return [
-            self.small([[0]], [[0]], [[0]], [[1]]),
-            self.random(1, 1, 2, 2, 1, 1),
-            self.random(1, 1, 2, 2, 1, 2),
-        ]
+        random = [self.random(1, 1, 2, 2, 1, Ev) for Ev in (1, 2)]
+        return [self.small([[0]], [[0]], [[0]], [[1]]), *random]
 
     def queries(self) -> list[Case]:
-        keys = [[2], [3]]
-        return [
-            self.small([[0]], keys, self.VALUES, [[1]]),
-            self.small([[0]] * 2, keys, self.VALUES, [[1], [3]]),
-        ]
+        grads = ([[1]], [[1], [3]])
+        return [self.small([[0]] * len(grad), [[2], [3]], self.VALUES, grad) for grad in grads]
 
     def keys(self) -> list[Case]:
         nought = [[0]] * 2
@@ -160,26 +147,12 @@ class GradientQuestions(Questions):
         masks = [[[True, False]], [[False, True]] * 2]
         return [self.random(1, 1, len(mask), 2, 1, 1, may_attend=mask) for mask in masks]
 
-    def blind(self) -> list[Case]:
-        masks = [[[False]], [[False, False], [True, True]]]
-        return [self.random(1, 1, len(mask), len(mask), 1, 1, may_attend=mask) for mask in masks]
-
-
-def _read(case: Case, answer: object) -> Gradients:
-    if not isinstance(answer, tuple | list) or len(answer) != 3:
-        raise Unreadable(f"{type(answer).__name__}; expected (dq, dk, dv)")
-    return {
-        name: real_numbers(gradient, tuple(case[name].shape), f"d{name}")
-        for name, gradient in zip(INPUTS, answer, strict=True)
-    }
-
 
 def _different(
     case: Case, expected: Gradients, actual: Gradients, names: Sequence[str], note: str = ""
 ) -> Example | None:
     """The first of these gradients that is not as expected."""
-    for name in names:
-        label = f"d{name}, {note}" if note else f"d{name}"
-        if example := differing(str(case), expected[name], actual[name], label):
-            return example
-    return None
+    return first(
+        differing(case, expected[name], actual[name], f"d{name}, {note}" if note else f"d{name}")
+        for name in names
+    )

@@ -4,44 +4,58 @@ B rows, H heads, T queries, S keys, E channels of queries and keys, Ev of values
 """
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lab.checks.numbers import noise, spoken, tokens
-from lab.checks.report import Case
+from lab.checks.check import Case, one_of
+from lab.checks.masks import CONVENTIONS
+from lab.checks.numbers import noise, tokens
 from lab.checks.softmax import plain_softmax
 
 CAUSAL = ((True, False), (True, True))
 HOLES = ((True, False, True), (True, True, False), (False, True, True))
 
 
-class Questions:
-    """Cases `fn(q, k, v, mask)` with masks in the reader's convention."""
+class Masked:
+    """Cases with a mask in the reader's convention."""
 
     def __init__(self, convention: str):
-        spoken(None, convention)  # refuses an unknown one
-        self.convention = convention
+        self.convention = one_of("convention", convention, CONVENTIONS)
+
+    def mask(self, may_attend: Sequence | Tensor | None) -> Tensor | None:
+        """`(B, 1, T, S)` or `(1, 1, T, S)` as the reader writes it, of `True` = may attend."""
+        if may_attend is None:
+            return None
+        mask = torch.as_tensor(may_attend, dtype=torch.bool)
+        mask = mask if mask.dim() == 4 else mask[None, None]
+        return mask if self.convention == "may_attend" else ~mask
+
+    def may_attend(self, case: Case) -> Tensor | None:
+        """The mask of a case, in whichever convention, as `True` = may attend."""
+        return self.mask(case["mask"])
+
+    def visible(self, case: Case) -> np.ndarray:
+        """`(T, S)`: which keys a query may attend, in the first row of the batch."""
+        return self.may_attend(case)[0, 0].numpy()
+
+
+class Questions(Masked):
+    """Cases `fn(q, k, v, mask)` with masks in the reader's convention."""
 
     def case(self, q: Tensor, k: Tensor, v: Tensor, may_attend: object = None) -> Case:
-        return Case(q=q, k=k, v=v, mask=spoken(may_attend, self.convention))
+        return Case(q=q, k=k, v=v, mask=self.mask(may_attend))
 
     def random(self, B: int, H: int, T: int, S: int, E: int, Ev: int, may_attend: object = None) -> Case:
         q, k, v = noise(B, H, T, E, seed=1), noise(B, H, S, E, seed=2), noise(B, H, S, Ev, seed=3)
         return self.case(q, k, v, may_attend)
 
-    def may_attend(self, case: Case) -> Tensor | None:
-        """The mask of a case, in whichever convention, as `True` = may attend."""
-        return spoken(case["mask"], self.convention)
-
     def equal_keys(self) -> list[Case]:
         """As many queries as keys, all alike: which axis is normalised makes no difference."""
         one, ones = tokens([1], [1]), tokens([1], [1], [1])
         return [self.case(one, one, tokens([0], [4])), self.case(ones, ones, tokens([0, 1], [3, 1], [6, 4]))]
-
-    def unlike_keys(self) -> list[Case]:
-        return [self.case(tokens([0], [1]), tokens([0], [2]), tokens([1], [1]))]
 
     def by_hand(self) -> list[Case]:
         """Scores ((c, -c), (-c, c)) with exp(2c) = 3: weights of 3/4 and 1/4. With E = 1 nothing is scaled."""
@@ -56,21 +70,12 @@ class Questions:
         ]
 
     def masked(self) -> list[Case]:
-        return [
-            self.random(1, 1, 2, 2, 1, 1, CAUSAL),
-            self.random(1, 1, 3, 3, 1, 1, HOLES),
-            self.random(1, 2, 2, 2, 1, 1, CAUSAL),
-        ]
-
-    def unequal_lengths(self) -> list[Case]:
-        return [self.random(1, 1, 1, 2, 1, 1), self.random(1, 1, 2, 1, 1, 1), self.random(1, 1, 3, 5, 1, 1)]
+        sizes = ((1, 2, CAUSAL), (1, 3, HOLES), (2, 2, CAUSAL))
+        return [self.random(1, H, T, T, 1, 1, mask) for H, T, mask in sizes]
 
     def nothing(self) -> list[Case]:
-        blind = ((False, False), (True, True))
-        return [self.random(1, 1, 1, 1, 1, 1, [[False]]), self.random(1, 1, 2, 2, 1, 1, blind)]
-
-    def two_heads(self) -> list[Case]:
-        return [self.random(1, 2, 2, 2, 1, 1)]
+        masks = [[[False]], [[False, False], [True, True]]]
+        return [self.random(1, 1, len(mask), len(mask), 1, 1, mask) for mask in masks]
 
     def two_rows(self) -> list[Case]:
         """Rows with unlike masks."""
@@ -90,20 +95,25 @@ class Questions:
 
 def part(case: Case, axis: int, i: int) -> Case:
     """The question about row `i` (axis 0) or head `i` (axis 1) alone."""
-    alone = {
-        name: value if value is None or value.shape[axis] == 1 else value.narrow(axis, i, 1)
-        for name, value in case.arguments.items()
-    }
-    return Case(**alone)
+    return case.but(
+        **{
+            name: value if value is None or value.shape[axis] == 1 else value.narrow(axis, i, 1)
+            for name, value in case.arguments.items()
+        }
+    )
 
 
 def changed(case: Case, s: int, **by: float) -> Case:
     """The question with what belongs to key `s` changed, as in `changed(case, 1, k=3.0, v=5.0)`."""
-    new = dict(case.arguments)
+    new = {name: case[name].clone() for name in by}
     for name, amount in by.items():
-        new[name] = new[name].clone()
         new[name][:, :, s] += amount
-    return Case(**new)
+    return case.but(**new)
+
+
+def pairs(visible: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Where it is `True`: (query, key)."""
+    return map(tuple, np.argwhere(visible).tolist())
 
 
 def plain_weights(q: Tensor, k: Tensor, may_attend: Tensor | None, scale: float | None = None) -> np.ndarray:

@@ -1,14 +1,15 @@
 """A check of the diffusion bound: its integrand by hand, and its integral on a world that can be counted out."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
-from lab.checks.diffusion_cases import World, checked, curve, line, times
-from lab.checks.numbers import Asked, differing, real_numbers
-from lab.checks.report import Case, CheckReport, Example
+from lab.checks.check import Case, Check, one_of
+from lab.checks.diffusion_cases import KINDS, World, curve, line, times
+from lab.checks.numbers import differing, real_numbers
+from lab.checks.report import CheckReport, Example
 
 
 def bound(fn: Callable, kind: str = "absorbing", given: str = "torch") -> CheckReport:
@@ -25,35 +26,34 @@ def bound(fn: Callable, kind: str = "absorbing", given: str = "torch") -> CheckR
     >>> [p.name for p in bound(mean_of_cells).properties if not p.passed][0]
     'every cell counts: a sum, not a mean'
     """
-    checked(kind)
-    hidden = kind == "absorbing"
+    hidden = one_of("kind", kind, KINDS) == "absorbing"
 
     def read(case: Case, answer: object) -> np.ndarray:
         return np.atleast_1d(real_numbers(answer, ()))
 
     def right(case: Case) -> np.ndarray:
-        p, x, z, alpha, slope = (
-            a.numpy() if isinstance(a, torch.Tensor) else a for a in case.arguments.values()
-        )
-        return np.array([(_masked if hidden else _uniform)(p, x, z, alpha) * -slope])
+        p, x, z = (case[name].numpy() for name in "pxz")
+        return np.array([(_masked if hidden else _uniform)(p, x, z, case["alpha"]) * -case["slope"]])
 
-    def as_if(case: Case, answer: np.ndarray) -> str:
-        exact, alpha = float(right(case)[0]), case["alpha"]
-        mistakes = {
+    def mistakes(case: Case) -> Iterator[tuple[str, np.ndarray]]:
+        exact, alpha = right(case), case["alpha"]
+        factors = {
             "it has the wrong sign": -1,
             "it is in bits, not in nats": 1 / math.log(2),
             "the slope was left out": -1 / case["slope"],
             "the weight were 1 / alpha, not 1 / (1 - alpha)": (1 - alpha) / alpha,
             "the weight 1 / (1 - alpha) was left out": 1 - alpha,
         }
-        scaled = {said: exact * factor for said, factor in mistakes.items() if factor != 1}
-        return next((f"as if {said}" for said, nats in scaled.items() if np.isclose(answer[0], nats)), "")
+        for said, factor in factors.items():
+            if factor != 1:
+                yield f"as if {said}", exact * factor
 
     first = _case([[0.25, 0.75]], [1], [2 if hidden else 0], 0.5)
-    asked = Asked(fn, given, "one number", read, [first])
+    check = Check("bound", fn, "one number", read, [first], right=right, given=given)
+    world = World(2, 2)
 
-    def integral(world: World, schedule: Callable, knows: bool) -> float:
-        """The bound of a whole world: over all lines, all noise and all times."""
+    def integral(schedule: Callable, knows: bool) -> float:
+        """The bound of the whole world: over all lines, all noise and all times."""
         total = 0.0
         for t, weight in times():
             alpha, slope = schedule(t)
@@ -61,50 +61,37 @@ def bound(fn: Callable, kind: str = "absorbing", given: str = "torch") -> CheckR
                 p = guess if knows else np.full_like(guess, 1 / world.K)
                 for x, chance in zip(world.lines, chances, strict=True):
                     if chance > 0:
-                        total += weight * chance * asked(_case(p, x, z, alpha, slope))[0]
+                        total += weight * chance * check.ask(_case(p, x, z, alpha, slope))[0]
         return total
 
-    def integrated(knows: bool, *schedules: Callable) -> Callable:
-        def find(case: Case) -> Example | None:
-            world = case["world"]
+    def integrated(knows: bool, schedules: dict[str, Callable]) -> Callable:
+        def find(*_) -> Example | None:
             n = world.lines.shape[1]
             expected = world.entropy if knows else n * math.log(world.K)
-            found = [integral(world, schedule, knows) for schedule in schedules]
+            found = [integral(schedule, knows) for schedule in schedules.values()]
             wrong = ~np.isclose(found, expected, rtol=1e-3)
-            names = ", ".join("1 - t" if schedule is line else "cos(pi t / 2)^2" for schedule in schedules)
-            said = f"the integral over time, all lines of {n} cells of {world.K} colours, alpha = {names}"
-            return differing(said, np.full(len(found), expected), np.array(found), wrong=wrong)
+            said = f"the integral over time, all lines of {n} cells of {world.K} colours, alpha = "
+            return differing(said + ", ".join(schedules), np.full(len(found), expected), found, wrong=wrong)
 
         return find
 
-    small = [Case(world=World(2, 2))]
     blank = 3 if hidden else 1
     one = _case([[0.2, 0.3, 0.5]], [2], [blank], 0.25)
     sure = _case([[0.0, 0.0, 1.0]] if hidden else [[1e-12, 1e-12, 1 - 2e-12]], [2], [blank], 0.25)
-    shows = _case([[0.2, 0.3, 0.5]], [2], [2], 0.25)
     two = _case([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]], [2, 0], [blank, blank], 0.25)
-    weights = [
-        _case([[0.2, 0.3, 0.5]], [2], [blank], alpha, slope) for alpha, slope in ((0.5, -2.0), (0.9, -0.5))
-    ]
-    seen = (
-        "a visible cell costs nothing"
-        if hidden
-        else "a cell that shows its own colour costs what is left to doubt"
-    )
-    return CheckReport(
-        "bound",
-        (
-            asked.answered,
-            asked.expect("one cell, by hand", [first, one], right, as_if),
-            asked.expect("a sure and right answer costs nothing", [sure], right),
-            asked.expect(seen, [shows], right, as_if),
-            asked.expect("every cell counts: a sum, not a mean", [two], right, as_if),
-            asked.expect("the weight follows alpha and its slope", weights, right, as_if),
-            asked.judge("knowing nothing costs ln K a cell", small, integrated(False, line)),
-            asked.judge("knowing all costs the entropy", small, integrated(True, line)),
-            asked.judge("whatever the schedule", small, integrated(True, line, curve)),
-        ),
-    )
+    weights = [one.but(alpha=0.5, slope=-2.0), one.but(alpha=0.9, slope=-0.5)]
+    free = "a visible cell costs nothing"
+    seen = free if hidden else "a cell that shows its own colour costs what is left to doubt"
+    straight, bent = {"1 - t": line}, {"cos(pi t / 2)^2": curve}
+    check.expect("one cell, by hand", [first, one], mistakes=mistakes)
+    check.expect("a sure and right answer costs nothing", [sure])
+    check.expect(seen, [one.but(z=torch.tensor([2]))], mistakes=mistakes)
+    check.expect("every cell counts: a sum, not a mean", [two], mistakes=mistakes)
+    check.expect("the weight follows alpha and its slope", weights, mistakes=mistakes)
+    check.judge("knowing nothing costs ln K a cell", integrated(False, straight))
+    check.judge("knowing all costs the entropy", integrated(True, straight))
+    check.judge("whatever the schedule", integrated(True, straight | bent))
+    return check.report
 
 
 def _case(p, x, z, alpha: float, slope: float = -1.0) -> Case:

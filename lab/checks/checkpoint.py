@@ -1,19 +1,20 @@
 """A check of checkpoints: what was saved comes back from the folder alone, and damage is noticed."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
+from lab.checks.check import Case, Check
 from lab.checks.checkpoint_cases import TEXTS, Made, is_pickled, make, step_once
-from lab.checks.drawing import sentence
-from lab.checks.report import Case, CheckReport, Example, Unreadable, ask, judge
+from lab.checks.numbers import Unreadable, first, parts, told
+from lab.checks.report import CheckReport, Example
 
-WANTED = "(model, tokenizer, optimizer, step)"
+NAMES = ("model", "tokenizer", "optimizer", "step")
 # Neither of them all defaults; they differ in everything, so that nothing of one can stand in for the other.
 CASES = (
     Case("load", dtype="float32", width=8, step=7),
@@ -33,37 +34,41 @@ def checkpoint_roundtrip(save: Callable, load: Callable) -> CheckReport:
     >>> checkpoint_roundtrip(my_save, my_load)  # doctest: +SKIP
     """
     with TemporaryDirectory() as place:
-        folders = {str(case): Path(place) / f"checkpoint-{n}" for n, case in enumerate(CASES)}
-
-        def answer(dtype: str, width: int, step: int):
-            made = make(dtype, width, step)
-            return load(folders[str(Case("load", dtype=dtype, width=width, step=step))]), made
-
-        with _errors_kept() as problem:
+        folders = {case: Path(place) / f"checkpoint-{n}" for n, case in enumerate(CASES)}
+        problems: list[Exception] = []
+        try:
             for case in CASES:
-                made = make(**case.arguments)
-                save(folders[str(case)], made.model, made.tokenizer, made.optimizer, made.step)
+                made = make(*case)
+                save(folders[case], made.model, made.tokenizer, made.optimizer, made.step)
                 _spoil(made)
-        if problem:
+        except Exception as error:  # told as the answer of each load
+            problems.append(error)
 
-            def answer(*_):
-                raise problem[0]
+        def loaded(*settings: object) -> object:
+            if problems:
+                raise problems[0]
+            return load(next(folders[case] for case in CASES if tuple(case) == settings))
 
-        answered, answers = ask(answer, CASES, WANTED, _read)
-        stored = [(case, folders[str(case)]) for case, _ in answers]
-        properties = [
-            answered,
-            judge("the weights are the same, bit for bit", answers, _weights),
-            judge("numbers keep their format", answers, _formats),
-            judge("the model is a fresh one, made from the folder alone", answers, _fresh),
-            judge("the tokenizer gives the same ids", answers, _tokenizer),
-            judge("the step is kept", answers, _step),
-            judge("the optimizer goes on as it would have", answers, _optimizer),
-            judge("nothing is pickled", stored, _plain),
-            judge("a flipped byte is noticed", stored, lambda case, folder: _flipped(case, folder, load)),
-            judge("the folder can be moved", stored, lambda case, folder: _moved(case, folder, load)),
-        ]
-    return CheckReport("checkpoint_roundtrip", tuple(properties))
+        def flipped(case: Case, _) -> Example | None:
+            return first(_flipped(case, folders[case], path, load) for path in _files(folders[case]))
+
+        def moved(case: Case, _) -> Example | None:
+            elsewhere = folders[case].with_name(f"{folders[case].name}-elsewhere") / "deeper"
+            elsewhere.parent.mkdir()
+            shutil.move(folders[case], elsewhere)
+            return _weights(case, (Made(*load(elsewhere)), make(*case)))
+
+        check = Check("checkpoint_roundtrip", loaded, f"({', '.join(NAMES)})", _read, CASES)
+        check.judge("the weights are the same, bit for bit", _weights)
+        check.judge("numbers keep their format", _formats)
+        check.judge("the model is a fresh one, made from the folder alone", _fresh)
+        check.judge("the tokenizer gives the same ids", _tokenizer)
+        check.judge("the step is kept", _step)
+        check.judge("the optimizer goes on as it would have", _optimizer)
+        check.judge("nothing is pickled", lambda case, _: _pickled(case, folders[case]))
+        check.judge("a flipped byte is noticed", flipped)
+        check.judge("the folder can be moved", moved)
+    return check.report
 
 
 @torch.no_grad()
@@ -74,13 +79,13 @@ def _spoil(made: Made) -> None:
     made.optimizer.state.clear()
 
 
-def _read(case: Case, answer: tuple) -> tuple[Made, Made]:
-    loaded, made = answer
-    if not isinstance(loaded, tuple | list) or len(loaded) != 4:
-        raise Unreadable(f"{type(loaded).__name__}; give {WANTED}")
+def _read(case: Case, answer: object) -> tuple[Made, Made]:
+    """What was loaded, and what had been saved."""
+    loaded = parts(answer, NAMES)
     if not isinstance(loaded[0], nn.Module) or not isinstance(loaded[2], torch.optim.Optimizer):
-        raise Unreadable(f"{', '.join(type(part).__name__ for part in loaded)}; give {WANTED}")
-    return Made(*loaded), made
+        kinds = ", ".join(type(part).__name__ for part in loaded)
+        raise Unreadable(f"{kinds}; expected ({', '.join(NAMES)})")
+    return Made(*loaded), make(*case)
 
 
 def _named(model: nn.Module) -> dict[str, Tensor]:
@@ -90,19 +95,17 @@ def _named(model: nn.Module) -> dict[str, Tensor]:
 def _weights(case: Case, answer: tuple[Made, Made]) -> Example | None:
     loaded, made = (_named(each.model) for each in answer)
     if loaded.keys() != made.keys():
-        return _told(case, f"weights {', '.join(made)}", f"weights {', '.join(loaded)}")
+        return told(case, f"weights {', '.join(made)}", f"weights {', '.join(loaded)}")
     for name, tensor in made.items():
         if loaded[name].shape != tensor.shape or not torch.equal(loaded[name].double(), tensor.double()):
-            return _told(case, f"{name} as saved: {_some(tensor)}", _some(loaded[name]))
-    return None
+            return told(case, f"{name} as saved: {_some(tensor)}", _some(loaded[name]))
 
 
 def _formats(case: Case, answer: tuple[Made, Made]) -> Example | None:
     loaded, made = (_named(each.model) for each in answer)
     for name, tensor in made.items():
         if name in loaded and loaded[name].dtype != tensor.dtype:
-            return _told(case, f"{name} in {tensor.dtype}", str(loaded[name].dtype))
-    return None
+            return told(case, f"{name} in {tensor.dtype}", str(loaded[name].dtype))
 
 
 def _fresh(case: Case, answer: tuple[Made, Made]) -> Example | None:
@@ -110,10 +113,9 @@ def _fresh(case: Case, answer: tuple[Made, Made]) -> Example | None:
     loaded = answer[0]
     if all(torch.all(weight == 7.0) for weight in loaded.model.parameters()):
         note = "the saved model was changed after saving; the loaded one changed with it"
-        return _told(case, "a model with the weights of the folder", "the object that was saved", note)
+        return told(case, "a model with the weights of the folder", "the object that was saved", note)
     if next(loaded.model.parameters()).shape != next(answer[1].model.parameters()).shape:
-        return _told(case, f"a model of width {case['width']}", f"one of {loaded.model}")
-    return None
+        return told(case, f"a model of width {case['width']}", f"one of {loaded.model}")
 
 
 def _tokenizer(case: Case, answer: tuple[Made, Made]) -> Example | None:
@@ -121,13 +123,12 @@ def _tokenizer(case: Case, answer: tuple[Made, Made]) -> Example | None:
     for text in TEXTS:
         ids, expected = loaded.tokenizer.encode(text), made.tokenizer.encode(text)
         if list(ids) != expected:
-            return _told(case, f"{text!r} as {expected}", str(ids))
-    return None
+            return told(case, f"{text!r} as {expected}", str(ids))
 
 
 def _step(case: Case, answer: tuple[Made, Made]) -> Example | None:
     same = isinstance(answer[0].step, int) and answer[0].step == case["step"]
-    return None if same else _told(case, str(case["step"]), repr(answer[0].step))
+    return None if same else told(case, str(case["step"]), repr(answer[0].step))
 
 
 def _optimizer(case: Case, answer: tuple[Made, Made]) -> Example | None:
@@ -141,57 +142,34 @@ def _optimizer(case: Case, answer: tuple[Made, Made]) -> Example | None:
         "after one more step along the same gradients: are its memories, its settings, its parameters kept?"
     )
     example = _weights(case, answer)
-    return example and Example(example.call, example.expected, example.actual, note)
+    return example and replace(example, note=note)
 
 
-def _plain(case: Case, folder: Path) -> Example | None:
+def _pickled(case: Case, folder: Path) -> Example | None:
     for path in _files(folder):
         if is_pickled(path.read_bytes()):
             note = "loading a pickle runs what its writer wished: use safetensors and JSON"
-            return _told(case, "tensors and text", f"a pickle in {path.relative_to(folder)}", note)
-    return None
+            return told(case, "tensors and text", f"a pickle in {path.relative_to(folder)}", note)
 
 
-def _flipped(case: Case, folder: Path, load: Callable) -> Example | None:
-    for path in _files(folder):
-        data = path.read_bytes()
-        at = len(data) // 2
-        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        try:
-            with _errors_kept() as noticed:
-                load(folder)
-        finally:
-            path.write_bytes(data)
-        if not noticed:
-            where = f"one bit of byte {at} of {path.relative_to(folder)} is flipped"
-            return _told(case, "an error that names the file", "loaded as if nothing had happened", where)
-    return None
-
-
-def _moved(case: Case, folder: Path, load: Callable) -> Example | None:
-    elsewhere = folder.with_name(f"{folder.name}-elsewhere") / "deeper"
-    elsewhere.parent.mkdir()
-    shutil.move(folder, elsewhere)
-    loaded = Made(*load(elsewhere))
-    return _weights(case, (loaded, make(**case.arguments)))
+def _flipped(case: Case, folder: Path, path: Path, load: Callable) -> Example | None:
+    """The example in which one bit of this file is flipped, and nothing is noticed."""
+    data = path.read_bytes()
+    at = len(data) // 2
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    try:
+        load(folder)
+    except Exception:
+        return None
+    finally:
+        path.write_bytes(data)
+    where = f"one bit of byte {at} of {path.relative_to(folder)} is flipped"
+    return told(case, "an error that names the file", "loaded as if nothing had happened", where)
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
 
 
-@contextmanager
-def _errors_kept() -> Iterator[list[Exception]]:
-    kept: list[Exception] = []
-    try:
-        yield kept
-    except Exception as error:
-        kept.append(error)
-
-
 def _some(tensor: Tensor) -> str:
     return f"{', '.join(f'{value:.6g}' for value in tensor.flatten()[:3].tolist())}, ..."
-
-
-def _told(case: Case, expected: str, actual: str, note: str = "") -> Example:
-    return Example(str(case), sentence(expected), sentence(actual), note)

@@ -1,13 +1,15 @@
 """A check of codebooks: a pattern of coloured cells for each token, and the nearest token for any pattern."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from lab.checks.drawing import sentence, tables
-from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array, ask, judge
+from lab.checks.check import Case, Check
+from lab.checks.drawing import tables
+from lab.checks.numbers import Unreadable, told, unequal, whole_numbers
+from lab.checks.report import CheckReport, Example
 
 # (vocab_size, num_cells, num_colours), from the smallest up; in the second and fourth every pattern is a word.
 SIZES = ((2, 2, 2), (4, 2, 2), (5, 3, 3), (27, 3, 3), (40, 6, 2), (30, 4, 5), (192, 25, 3), (1000, 25, 3))
@@ -34,27 +36,20 @@ def codebook(build: Callable, sizes: Sequence[tuple[int, int, int]] = SIZES) -> 
     True
     """
     cases = [Case("build", vocab_size=V, num_cells=n, num_colours=K) for V, n, K in sizes]
-    wanted = "(encode, decode), and encode gives a pattern for each id"
-    answered, answers = ask(build, cases, wanted, _read)
+    check = Check("codebook", build, "(encode, decode), and encode gives a pattern for each id", _read, cases)
 
     def changes(case: Case, book: Book) -> Example | None:
-        again = _read(case, build(*case.arguments.values()))
-        if not np.array_equal(again.patterns, book.patterns):
-            return Example(f"{case}, a second time", *tables(book.patterns.tolist(), again.patterns.tolist()))
+        again = check.ask(case)
+        return unequal(f"{case}, a second time", book.patterns.tolist(), again.patterns.tolist())
 
-    return CheckReport(
-        "codebook",
-        (
-            answered,
-            judge("every colour is in range(num_colours)", answers, _other_colour),
-            judge("no two ids share a pattern", answers, _shared),
-            judge("the same arguments give the same code again", answers, changes),
-            judge("decode gives back every id", answers, _lost),
-            judge("decode gives a nearest word", answers, _not_nearest),
-            judge("of words equally near, decode gives the lowest id", answers, _not_lowest),
-            judge("blank cells do not count", answers, _blanks_counted),
-        ),
-    )
+    check.judge("every colour is in range(num_colours)", _other_colour)
+    check.judge("no two ids share a pattern", _shared)
+    check.judge("the same arguments give the same code again", changes)
+    check.judge("decode gives back every id", _lost)
+    check.judge("decode gives a nearest word", _not_nearest)
+    check.judge("of words equally near, decode gives the lowest id", _not_lowest)
+    check.judge("blank cells do not count", _blanks_counted)
+    return check.report
 
 
 @dataclass(frozen=True)
@@ -66,11 +61,7 @@ class Book:
     num_colours: int
 
     def decoded(self, cells: np.ndarray) -> np.ndarray:
-        ids = as_array(self.decode(torch.tensor(cells)))
-        if ids.shape != cells.shape[:1] or ids.dtype.kind not in "iu":
-            raise Unreadable(
-                f"decode gave {ids.dtype} {ids.shape}; expected an id for each of {len(cells)} rows"
-            )
+        ids = whole_numbers(self.decode(torch.tensor(cells)), (len(cells),), "decode(cells)")
         if ids.min() < 0 or ids.max() >= len(self.patterns):
             raise Unreadable(f"decode gave the ids {ids.min()} to {ids.max()} of {len(self.patterns)}")
         return ids
@@ -100,90 +91,63 @@ class Book:
 
 
 def _read(case: Case, answer: object) -> Book:
-    V, n, K = case.arguments.values()
-    encode, decode = (answer.encode, answer.decode) if hasattr(answer, "decode") else _two_functions(answer)
-    patterns = as_array(encode(torch.arange(V)))
-    if patterns.shape != (V, n) or patterns.dtype.kind not in "iu":
-        raise Unreadable(f"encode gave {patterns.dtype} {patterns.shape}; expected whole numbers {(V, n)}")
-    return Book(patterns.astype(np.int64), decode, K)
-
-
-def _two_functions(answer: object) -> tuple[Callable, Callable]:
-    if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(callable, answer)):
+    V, n, K = case
+    both = (answer.encode, answer.decode) if hasattr(answer, "decode") else answer
+    if not isinstance(both, tuple | list) or len(both) != 2 or not all(map(callable, both)):
         raise Unreadable(f"{type(answer).__name__} {answer!r}")
-    return tuple(answer)
+    encode, decode = both
+    return Book(whole_numbers(encode(torch.arange(V)), (V, n), "encode(ids)"), decode, K)
 
 
 def _other_colour(case: Case, book: Book) -> Example | None:
     wrong = ((book.patterns < 0) | (book.patterns >= book.num_colours)).any(axis=1)
     if wrong.any():
         word = int(wrong.argmax())
-        expected = sentence(f"colours in 0 .. {book.num_colours - 1}")
-        return Example(f"encode of id {word}, {case}", expected, sentence(str(book.patterns[word].tolist())))
+        expected = f"colours in 0 .. {book.num_colours - 1}"
+        return told(f"encode of id {word}, {case}", expected, book.patterns[word].tolist())
 
 
 def _shared(case: Case, book: Book) -> Example | None:
     first_of: dict[tuple, int] = {}
-    pairs = [
-        (first_of[row], word)
-        for word, row in enumerate(map(tuple, book.patterns.tolist()))
-        if first_of.setdefault(row, word) != word
-    ]
-    if pairs:
-        first, second = pairs[0]
-        actual = sentence(f"ids {first} and {second}: {book.patterns[first].tolist()}")
-        note = f"{len(first_of)} different patterns for {len(book.patterns)} ids"
-        return Example(str(case), sentence("a pattern of its own for each id"), actual, note)
+    for word, row in enumerate(map(tuple, book.patterns.tolist())):
+        first_of.setdefault(row, word)
+    for second, row in enumerate(map(tuple, book.patterns.tolist())):
+        if (first := first_of[row]) != second:
+            note = f"{len(first_of)} different patterns for {len(book.patterns)} ids"
+            same = f"ids {first} and {second}: {list(row)}"
+            return told(case, "a pattern of its own for each id", same, note)
 
 
 def _lost(case: Case, book: Book) -> Example | None:
-    right, ids = np.arange(len(book.patterns)), book.decoded(book.patterns)
-    if (ids != right).any():
-        word = int((ids != right).argmax())
-        return _compared(f"decode(encode({word})), {case}", book, book.patterns[word], word, int(ids[word]))
+    for word, given in enumerate(book.decoded(book.patterns)):
+        if given != word:
+            return _compared(f"decode(encode({word})), {case}", book, book.patterns[word], word, given)
 
 
 def _not_nearest(case: Case, book: Book) -> Example | None:
-    return _first_wrong(case, book, book.damaged(), _further)
+    return _first_wrong(case, book, book.damaged(), lambda given, least, same: given > least)
 
 
 def _not_lowest(case: Case, book: Book) -> Example | None:
-    return _first_wrong(case, book, book.damaged(), _as_near_but_higher)
+    return _first_wrong(case, book, book.damaged(), lambda given, least, same: (given == least) & ~same)
 
 
 def _blanks_counted(case: Case, book: Book) -> Example | None:
-    return _first_wrong(case, book, book.with_blanks(), _further)
+    return _first_wrong(case, book, book.with_blanks(), lambda given, least, same: given > least)
 
 
 def _first_wrong(case: Case, book: Book, cells: np.ndarray, wrong: Callable) -> Example | None:
+    """`wrong` compares the distance of the word that was given with the least, and says whether it is the lowest."""
     distances, ids = book.distances(cells), book.decoded(cells)
-    for at in wrong(distances, ids):
-        return _compared(
-            f"decode of the first row, {case}", book, cells[at], int(distances[at].argmin()), int(ids[at])
-        )
-    return None
-
-
-def _further(distances: np.ndarray, ids: np.ndarray) -> Iterator[int]:
-    given = distances[np.arange(len(ids)), ids]
-    return iter(np.flatnonzero(given > distances.min(axis=1)))
-
-
-def _as_near_but_higher(distances: np.ndarray, ids: np.ndarray) -> Iterator[int]:
-    given = distances[np.arange(len(ids)), ids]
-    return iter(np.flatnonzero((given == distances.min(axis=1)) & (ids != distances.argmin(axis=1))))
+    right = distances.argmin(axis=1)
+    for at in np.flatnonzero(wrong(distances[np.arange(len(ids)), ids], distances.min(axis=1), ids == right)):
+        return _compared(f"decode of the first row, {case}", book, cells[at], right[at], ids[at])
 
 
 def _compared(call: str, book: Book, cells: np.ndarray, right: int, given: int) -> Example:
     """The cells over the word that should have come and over the one that came."""
     distances = book.distances(cells[None])[0]
-    drawn = tables(
-        *(
-            [["cells", *cells.tolist()], [f"id {word}", *book.patterns[word].tolist()]]
-            for word in (right, given)
-        )
-    )
+    rows = ([["cells", *cells], [f"id {word}", *book.patterns[word]]] for word in (right, given))
     blank = f"; {book.num_colours} is blank" if (cells == book.num_colours).any() else ""
-    return Example(
-        call, *drawn, f"{distances[right]} cells differ on the left, {distances[given]} on the right{blank}"
-    )
+    note = f"{distances[right]} cells differ on the left, {distances[given]} on the right{blank}"
+    return Example(call, *tables(*rows), note)

@@ -1,14 +1,15 @@
 """A check of the loss of connectionist temporal classification."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
 import torch
 
-from lab.checks.numbers import Asked, differing, noise, real_numbers
-from lab.checks.report import Case, CheckReport, Example, Property, Unreadable, as_array
+from lab.checks.check import Case, Check
+from lab.checks.numbers import differing, noise, one_number
+from lab.checks.report import CheckReport, Example
 from lab.speech.ctc import collapse, ctc_nats
 
 ENUMERATED = 5  # frames of which all paths are tried; of more the recursion of lab.speech is believed
@@ -36,58 +37,39 @@ def ctc(fn: Callable, given: str = "torch") -> CheckReport:
     """
 
     def read(case: Case, answer: object) -> np.ndarray:
-        array = as_array(answer)
-        if array.size != 1:
-            raise Unreadable(f"{array.shape}; expected one number")
-        answer = real_numbers(array.reshape(1), (1,))
-        return np.where(answer > IMPOSSIBLE, np.inf, answer)
-
-    first = [_case([1], 1), _case([1], 2), _case([1, 2], 3)]
-    asked = Asked(fn, given, "a real number", read, first)
+        nats = one_number(answer)
+        return np.where(nats > IMPOSSIBLE, np.inf, nats)
 
     def right(case: Case) -> np.ndarray:
-        log_probs, target = case.arguments.values()
-        return np.array(
-            [enumerated(log_probs, target) if len(log_probs) <= ENUMERATED else ctc_nats(log_probs, target)]
-        )
+        tried = len(case["log_probs"]) <= ENUMERATED
+        return np.array([(enumerated if tried else ctc_nats)(*case)])
 
-    def likeliest(case: Case, answer: np.ndarray) -> str:
-        log_probs, target = case.arguments.values()
-        best = min(_paths(log_probs, target), default=math.nan) if len(log_probs) <= ENUMERATED else math.nan
-        return "that is the likeliest path alone: add up all of them" if np.isclose(answer, best) else ""
+    def likeliest(case: Case) -> Iterator[tuple[str, float]]:
+        if len(case["log_probs"]) <= ENUMERATED and (every := list(_paths(*case))):
+            yield "that is the likeliest path alone: add up all of them", min(every)
 
-    def shared(case: Case) -> Example | None:
-        log_probs = case["log_probs"]
-        T, V = log_probs.shape
+    def shared(case: Case, _) -> Example | None:
+        T, V = case["log_probs"].shape
         texts = sorted({tuple(collapse(path)) for path in product(range(V), repeat=T)})
-        total = sum(np.exp(-asked(Case(log_probs=log_probs, target=list(text)))) for text in texts)
+        total = sum(np.exp(-check.ask(case.but(target=list(text)))) for text in texts)
         return differing(f"sum of exp(-fn) over all {len(texts)} transcripts of {T} frames", [1.0], total)
 
-    def expect(name: str, *cases: Case) -> Property:
-        return asked.expect(name, cases, right, likeliest)
+    def expect(name: str, *cases: Case) -> None:
+        check.expect(name, cases, mistakes=likeliest)
 
-    return CheckReport(
-        "ctc",
-        (
-            asked.answered,
-            expect("one frame, one token", _case([1], 1), _case([2], 1)),
-            expect("a path may begin and end with blanks, or without", _case([1], 2), _case([1], 3)),
-            expect(
-                "two tokens that differ may follow each other at once", _case([1, 2], 2), _case([1, 2], 3)
-            ),
-            expect("two that are equal need a blank between them", _case([1, 1], 3), _case([1, 1], 4)),
-            expect("nothing said: blanks alone", _case([], 1), _case([], 3)),
-            expect("too few frames: no path, so infinitely many nats", _case([1, 2], 1), _case([1, 1], 2)),
-            expect(
-                "the sum over all paths, of any target",
-                *(_case(y, 5) for y in ([2, 1, 2], [2, 2, 1], [1, 2])),
-            ),
-            asked.judge(
-                "over all transcripts the probabilities sum to one", [_case([], 2), _case([], 3)], shared
-            ),
-            expect("hundreds of frames neither overflow nor underflow", _case([1, 2, 2, 3] * 6, 900, 5)),
-        ),
-    )
+    small = [_case([1], 1), _case([1], 2), _case([1, 2], 3)]
+    check = Check("ctc", fn, "a real number", read, small, right=right, given=given)
+    expect("one frame, one token", _case([1], 1), _case([2], 1))
+    expect("a path may begin and end with blanks, or without", _case([1], 2), _case([1], 3))
+    expect("two tokens that differ may follow each other at once", _case([1, 2], 2), _case([1, 2], 3))
+    expect("two that are equal need a blank between them", _case([1, 1], 3), _case([1, 1], 4))
+    expect("nothing said: blanks alone", _case([], 1), _case([], 3))
+    expect("too few frames: no path, so infinitely many nats", _case([1, 2], 1), _case([1, 1], 2))
+    expect("the sum over all paths, of any target", *(_case(y, 5) for y in ([2, 1, 2], [2, 2, 1], [1, 2])))
+    nothing_said = [_case([], 2), _case([], 3)]
+    check.judge("over all transcripts the probabilities sum to one", shared, nothing_said)
+    expect("hundreds of frames neither overflow nor underflow", _case([1, 2, 2, 3] * 6, 900, 5))
+    return check.report
 
 
 def enumerated(log_probs: torch.Tensor, target: list[int]) -> float:

@@ -11,13 +11,6 @@ import numpy as np
 KINDS = ("uniform", "absorbing")
 
 
-def checked(kind: str) -> str:
-    """`kind` itself; ValueError for an unknown one."""
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}; expected one of {KINDS}")
-    return kind
-
-
 def states(kind: str, num_colours: int) -> int:
     """How many states a cell has."""
     return num_colours + (kind == "absorbing")

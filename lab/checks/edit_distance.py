@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import cache
 from numbers import Integral
 
-from lab.checks.drawing import sentence
-from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array, ask, judge
+from lab.checks.check import Case, Check
+from lab.checks.numbers import Unreadable, as_array, told
+from lab.checks.report import CheckReport, Example
 
 # Short first. Each shows what an implementation can forget: an empty side, the last row, a repeated letter, that the
 # cheapest way is not the one which takes what is equal first.
@@ -49,32 +50,24 @@ def edit_distance(fn: Callable) -> CheckReport:
             raise Unreadable(f"{answer!r}, which is no whole number")
         return int(number)
 
+    def compare(case: Case, right: int, answer: int, note: str) -> Example | None:
+        return None if answer == right else told(case, right, answer)
+
     cases = [Case(reference=a, hypothesis=b) for a, b in (*PAIRS, *WORDS)]
-    answered, answers = ask(fn, cases, "a whole number", read)
-    strings = [(case, answer) for case, answer in answers if isinstance(case["reference"], str)]
+    right = lambda case: plain_distance(*map(tuple, case))  # noqa: E731
+    check = Check("edit_distance", fn, "a whole number", read, cases, right=right, compare=compare)
 
-    def some(wanted: Callable[[str, str], bool]) -> list:
-        return [(case, answer) for case, answer in strings if wanted(case["reference"], case["hypothesis"])]
+    def expect(name: str, wanted: Callable[[str, str], bool]) -> None:
+        check.expect(name, of=[case for case in cases[: len(PAIRS)] if wanted(*case)])
 
-    def wrong(case: Case, answer: int) -> Example | None:
-        right = plain_distance(tuple(case["reference"]), tuple(case["hypothesis"]))
-        return None if answer == right else Example(str(case), sentence(str(right)), sentence(str(answer)))
-
-    return CheckReport(
-        "edit_distance",
-        (
-            answered,
-            judge("what is equal costs nothing", some(lambda a, b: a == b), wrong),
-            judge("a substitution costs one", some(lambda a, b: len(a) == len(b) == 1 and a != b), wrong),
-            judge("against nothing, every item costs one", some(lambda a, b: not a or not b), wrong),
-            judge("a deletion costs one, wherever it is", some(lambda a, b: 0 < len(b) == len(a) - 1), wrong),
-            judge(
-                "an insertion costs one, wherever it is", some(lambda a, b: 0 < len(a) == len(b) - 1), wrong
-            ),
-            judge("of several ways the cheapest counts", some(lambda a, b: len(a) > 1 and len(b) > 1), wrong),
-            judge("items may be words", [pair for pair in answers if pair not in strings], wrong),
-        ),
-    )
+    expect("what is equal costs nothing", lambda a, b: a == b)
+    expect("a substitution costs one", lambda a, b: len(a) == len(b) == 1 and a != b)
+    expect("against nothing, every item costs one", lambda a, b: not a or not b)
+    expect("a deletion costs one, wherever it is", lambda a, b: 0 < len(b) == len(a) - 1)
+    expect("an insertion costs one, wherever it is", lambda a, b: 0 < len(a) == len(b) - 1)
+    expect("of several ways the cheapest counts", lambda a, b: len(a) > 1 and len(b) > 1)
+    check.expect("items may be words", of=cases[len(PAIRS) :])
+    return check.report
 
 
 @cache

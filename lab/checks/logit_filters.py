@@ -5,10 +5,35 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from lab.checks.numbers import Asked, differing, real_numbers
-from lab.checks.report import Case, CheckReport, Example
+from lab.checks.check import Case, Check
+from lab.checks.numbers import differing, real_numbers
+from lab.checks.report import CheckReport, Example
 
-SHAPE = "real numbers or -inf in the shape of the logits"
+
+class _Filter(Check):
+    """What top-k and top-p have in common: some logits stay as they are, the others become -inf."""
+
+    def __init__(self, name: str, fn: Callable, plain: Callable, cases: Sequence[Case], given: str):
+        def right(case: Case) -> np.ndarray:
+            return plain(case["logits"].numpy(), *list(case)[1:])
+
+        wanted = "real numbers or -inf in the shape of the logits"
+        super().__init__(name, fn, wanted, _read, cases, right=right, given=given)
+
+    def count(self, case: Case, answer: np.ndarray) -> Example | None:
+        expected, found = (_kept(x).sum(axis=-1, keepdims=True) for x in (self.right(case), answer))
+        return differing(f"how many tokens {case} leaves", expected, found)
+
+    def likeliest(self, case: Case, answer: np.ndarray) -> Example | None:
+        return differing(f"which tokens {case} leaves (1: kept)", _kept(self.right(case)), _kept(answer))
+
+    def unchanged(self, case: Case, answer: np.ndarray) -> Example | None:
+        expected = np.where(_kept(answer), case["logits"].numpy(), answer)
+        return differing(case, expected, answer, "the kept tokens' own logits, unscaled")
+
+    def removed(self, case: Case, answer: np.ndarray) -> Example | None:
+        expected = self.right(case)
+        return differing(case, expected, answer, wrong=np.isneginf(expected) & ~np.isneginf(answer))
 
 
 def top_k(fn: Callable, given: str = "torch") -> CheckReport:
@@ -22,29 +47,17 @@ def top_k(fn: Callable, given: str = "torch") -> CheckReport:
     >>> [p.name for p in top_k(too_much).properties if not p.passed][:2]
     ['k tokens are left', 'they are the k likeliest']
     """
-    asked = Asked(fn, given, SHAPE, _read, [_logits([0.5, 0.25, 0.25], k=1), _logits([0.5, 0.25], k=2)])
-
-    def right(case: Case) -> np.ndarray:
-        return plain_top_k(case["logits"].numpy(), case["k"])
-
+    first = [_logits([0.5, 0.25, 0.25], k=1), _logits([0.5, 0.25], k=2)]
+    check = _Filter("top_k", fn, plain_top_k, first, given)
     some = [_logits(p, k=k) for p in _UNLIKE for k in range(1, len(p))]
-    return CheckReport(
-        "top_k",
-        (
-            asked.answered,
-            asked.judge("k tokens are left", some, lambda case: _count(asked, case, right)),
-            asked.judge("they are the k likeliest", some, lambda case: _same_kept(asked, case, right)),
-            asked.judge("what is kept stays as it is", some, lambda case: _unchanged(asked, case)),
-            asked.judge("what is removed becomes -inf", some, lambda case: _removed(asked, case, right)),
-            asked.expect(
-                "k of V, or more, removes nothing", [_logits(p, k=k) for p in _UNLIKE for k in (4, 9)], right
-            ),
-            asked.expect(
-                "what has no probability may be there", [_logits([0.75, 0.0, 0.25, 0.0], k=1)], right
-            ),
-            asked.expect("each row is filtered by itself", _rows(k=2), right),
-        ),
-    )
+    check.judge("k tokens are left", check.count, some)
+    check.judge("they are the k likeliest", check.likeliest, some)
+    check.judge("what is kept stays as it is", check.unchanged, some)
+    check.judge("what is removed becomes -inf", check.removed, some)
+    check.expect("k of V, or more, removes nothing", [_logits(p, k=k) for p in _UNLIKE for k in (4, 9)])
+    check.expect("what has no probability may be there", [_logits([0.75, 0.0, 0.25, 0.0], k=1)])
+    check.expect("each row is filtered by itself", _rows(k=2))
+    return check.report
 
 
 def top_p(fn: Callable, given: str = "torch") -> CheckReport:
@@ -61,40 +74,25 @@ def top_p(fn: Callable, given: str = "torch") -> CheckReport:
     >>> [p.name for p in top_p(stops_too_soon).properties if not p.passed][0]
     'the fewest likeliest that reach p are left'
     """
-    asked = Asked(
-        fn, given, SHAPE, _read, [_logits([0.75, 0.25], p=0.5), _logits([0.5, 0.375, 0.125], p=0.75)]
-    )
+    first = [_logits([0.75, 0.25], p=0.5), _logits([0.5, 0.375, 0.125], p=0.75)]
+    check = _Filter("top_p", fn, plain_top_p, first, given)
 
-    def right(case: Case) -> np.ndarray:
-        return plain_top_p(case["logits"].numpy(), case["p"])
-
-    def shifted(case: Case) -> Example | None:
-        more = Case(logits=case["logits"] + 5, p=case["p"])
-        return differing(f"{case}, and the same with logits + 5", asked(case) + 5, asked(more))
+    def shifted(case: Case, answer: np.ndarray) -> Example | None:
+        more = check.ask(case.but(logits=case["logits"] + 5))
+        return differing(f"{case}, and the same with logits + 5", answer + 5, more)
 
     some = [_logits(q, p=p) for q in _UNLIKE for p in (0.3, 0.6, 0.85, 0.97)]
-    return CheckReport(
-        "top_p",
-        (
-            asked.answered,
-            asked.judge(
-                "the fewest likeliest that reach p are left", some, lambda c: _same_kept(asked, c, right)
-            ),
-            asked.judge("what is kept stays as it is", some, lambda case: _unchanged(asked, case)),
-            asked.judge("what is removed becomes -inf", some, lambda case: _removed(asked, case, right)),
-            asked.expect(
-                "the likeliest stays, however small p",
-                [_logits(q, p=p) for q in _UNLIKE for p in (0.1, 1e-9)],
-                right,
-            ),
-            asked.expect("p = 1 removes nothing", [_logits(q, p=1.0) for q in _UNLIKE], right),
-            asked.expect(
-                "what has no probability may be there", [_logits([0.5, 0.0, 0.375, 0.125], p=0.6)], right
-            ),
-            asked.judge("a constant added to all logits changes nothing", some, shifted),
-            asked.expect("each row is filtered by itself", _rows(p=0.78), right),
-        ),
+    check.judge("the fewest likeliest that reach p are left", check.likeliest, some)
+    check.judge("what is kept stays as it is", check.unchanged, some)
+    check.judge("what is removed becomes -inf", check.removed, some)
+    check.expect(
+        "the likeliest stays, however small p", [_logits(q, p=p) for q in _UNLIKE for p in (0.1, 1e-9)]
     )
+    check.expect("p = 1 removes nothing", [_logits(q, p=1.0) for q in _UNLIKE])
+    check.expect("what has no probability may be there", [_logits([0.5, 0.0, 0.375, 0.125], p=0.6)])
+    check.judge("a constant added to all logits changes nothing", shifted, some)
+    check.expect("each row is filtered by itself", _rows(p=0.78))
+    return check.report
 
 
 def repetition_penalty(fn: Callable, given: str = "torch") -> CheckReport:
@@ -114,48 +112,31 @@ def repetition_penalty(fn: Callable, given: str = "torch") -> CheckReport:
         return Case(logits=torch.tensor(logits, dtype=torch.float64), ids=torch.tensor(ids), penalty=penalty)
 
     def right(case: Case) -> np.ndarray:
-        logits, ids = (case[name].reshape(-1, case[name].shape[-1]).tolist() for name in ("logits", "ids"))
-        penalty = case["penalty"]
-        rows = [
-            [v if i not in text else (v / penalty if v > 0 else v * penalty) for i, v in enumerate(row)]
-            for row, text in zip(logits, ids, strict=True)
-        ]
-        return np.array(rows).reshape(case["logits"].shape)
+        logits, ids, penalty = case
+        said = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, ids, True)
+        penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
+        return torch.where(said, penalised, logits).numpy()
 
-    def why(case: Case, answer: np.ndarray) -> str:
-        divided = answer > right(case)
-        return "divided, a negative logit becomes likelier" if divided.any() else ""
+    def negative(case: Case, answer: np.ndarray) -> Example | None:
+        likelier = "divided, a negative logit becomes likelier" if (answer > right(case)).any() else ""
+        return differing(case, right(case), answer, likelier)
 
-    asked = Asked(fn, given, SHAPE, _read, [case([0.0, 0.0], [0], 2.0), case([[0.0, 0.0]], [[1]], 1.0)])
+    first = [case([0.0, 0.0], [0], 2.0), case([[0.0, 0.0]], [[1]], 1.0)]
+    wanted = "real numbers or -inf in the shape of the logits"
+    check = Check("repetition_penalty", fn, wanted, _read, first, right=right, given=given)
     logits = [3.0, -1.0, 0.5, -4.0, 0.0]
-    return CheckReport(
-        "repetition_penalty",
-        (
-            asked.answered,
-            asked.expect(
-                "a positive logit is divided", [case([3.0, 1.0], [0], 2.0), case(logits, [2], 1.5)], right
-            ),
-            asked.expect(
-                "a negative one is multiplied",
-                [case([1.0, -1.0], [1], 2.0), case(logits, [3], 1.5)],
-                right,
-                why,
-            ),
-            asked.expect("tokens that are not in the text are left alone", [case(logits, [4], 3.0)], right),
-            asked.expect(
-                "a token is penalised once, however often it stands there",
-                [case(logits, [0, 0, 1, 1, 0], 2.0)],
-                right,
-            ),
-            asked.expect("a penalty of 1 changes nothing", [case(logits, [0, 1, 2], 1.0)], right),
-            asked.expect("below 1 it makes repetition likelier", [case(logits, [0, 1, 2], 0.5)], right),
-            asked.expect(
-                "each row has a text of its own",
-                [case([logits, logits, logits[::-1]], [[0, 1], [3, 3], [1, 4]], 2.0)],
-                right,
-            ),
-        ),
+    rows = case([logits, logits, logits[::-1]], [[0, 1], [3, 3], [1, 4]], 2.0)
+    check.expect("a positive logit is divided", [case([3.0, 1.0], [0], 2.0), case(logits, [2], 1.5)])
+    multiplied = [case([1.0, -1.0], [1], 2.0), case(logits, [3], 1.5)]
+    check.judge("a negative one is multiplied", negative, multiplied)
+    check.expect("tokens that are not in the text are left alone", [case(logits, [4], 3.0)])
+    check.expect(
+        "a token is penalised once, however often it stands there", [case(logits, [0, 0, 1, 1, 0], 2.0)]
     )
+    check.expect("a penalty of 1 changes nothing", [case(logits, [0, 1, 2], 1.0)])
+    check.expect("below 1 it makes repetition likelier", [case(logits, [0, 1, 2], 0.5)])
+    check.expect("each row has a text of its own", [rows])
+    return check.report
 
 
 def plain_top_k(logits: np.ndarray, k: int) -> np.ndarray:
@@ -198,22 +179,6 @@ def _kept(logits: np.ndarray) -> np.ndarray:
     return logits > logits.max(axis=-1, keepdims=True) - 50
 
 
-def _count(asked: Asked, case: Case, right: Callable) -> Example | None:
-    expected, found = (_kept(x).sum(axis=-1, keepdims=True) for x in (right(case), asked(case)))
-    return differing(f"how many tokens {case} leaves", expected, found)
-
-
-def _same_kept(asked: Asked, case: Case, right: Callable) -> Example | None:
-    return differing(f"which tokens {case} leaves (1: kept)", _kept(right(case)), _kept(asked(case)))
-
-
-def _unchanged(asked: Asked, case: Case) -> Example | None:
-    before, after = case["logits"].numpy(), asked(case)
-    return differing(
-        str(case), np.where(_kept(after), before, after), after, "the kept tokens' own logits, unscaled"
-    )
-
-
-def _removed(asked: Asked, case: Case, right: Callable) -> Example | None:
-    expected, answer = right(case), asked(case)
-    return differing(str(case), expected, answer, wrong=np.isneginf(expected) & ~np.isneginf(answer))
+def _kept(logits: np.ndarray) -> np.ndarray:
+    """Which tokens have some probability beside the likeliest."""
+    return logits > logits.max(axis=-1, keepdims=True) - 50

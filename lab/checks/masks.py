@@ -1,12 +1,14 @@
 """Checks of attention masks, in either convention."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from lab.checks.check import Case, Check, one_of
 from lab.checks.drawing import masks
-from lab.checks.report import Case, CheckReport, Example, Property, Unreadable, as_array, ask, judge
+from lab.checks.numbers import Unreadable, as_array
+from lab.checks.report import CheckReport, Example
 
 CONVENTIONS = ("may_attend", "blocked")
 LEGEND = "■ may attend, · may not, [ ] differs"
@@ -30,35 +32,21 @@ def causal_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
            ■  ■        ■  ■
           ■ may attend, · may not, [ ] differs
     """
-    _check_convention(convention)
 
-    def read(case: Case, answer: object) -> list[Picture]:
-        mask = _booleans(answer, [(case["T"], case["T"])], convention)
-        query, key = np.indices(mask.shape)
-        return [
-            Picture(
-                str(case),
-                mask,
-                key <= query,
-                {"itself": key == query, "past": key < query, "future": key > query},
-            )
-        ]
+    def shapes(case: Case) -> list[tuple]:
+        return [(case["T"], case["T"])]
 
-    answered, answers = ask(fn, [Case(T=T) for T in range(1, 9)], "(T, T) booleans", read)
-    return CheckReport(
-        "causal_mask",
-        (
-            answered,
-            *_judge_regions(
-                answers,
-                {
-                    "itself": "each position sees itself",
-                    "past": "each position sees all that came before it",
-                    "future": "no position sees what comes after it",
-                },
-            ),
-        ),
-    )
+    def regions(case: Case) -> list[np.ndarray]:
+        query, key = np.indices((1, case["T"], case["T"]))[1:]
+        return [key == query, key < query, key > query]
+
+    properties = {
+        "each position sees itself": True,
+        "each position sees all that came before it": True,
+        "no position sees what comes after it": False,
+    }
+    cases = [Case(T=T) for T in range(1, 9)]
+    return _judged("causal_mask", fn, convention, "(T, T)", shapes, cases, properties, regions)
 
 
 def padding_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
@@ -70,20 +58,20 @@ def padding_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
     >>> bool(padding_mask(lambda lengths, T: torch.arange(T) < lengths[:, None]))
     True
     """
-    _check_convention(convention)
     rows = [([1], 1), ([0], 1), ([1], 2), ([2], 2), ([1, 2], 2), ([2, 1], 3), ([0, 3, 1], 3), ([5, 2], 6)]
 
-    def read(case: Case, answer: object) -> list[Picture]:
-        lengths, T = case["lengths"].numpy(), case["T"]
-        B = len(lengths)
-        mask = _booleans(answer, [(B, T), (B, 1, T), (B, 1, 1, T)], convention).reshape(B, T)
-        real = np.arange(T) < lengths[:, None]
-        return [Picture(str(case), mask, real, {"real": real, "padding": ~real})]
+    def shapes(case: Case) -> list[tuple]:
+        B, T = len(case["lengths"]), case["T"]
+        return [(B, T), (B, 1, T), (B, 1, 1, T)]
 
+    def regions(case: Case) -> list[np.ndarray]:
+        real = (np.arange(case["T"]) < case["lengths"].numpy()[:, None])[None]
+        return [real, ~real]
+
+    properties = {"every real token may be attended": True, "no padding may be attended": False}
     cases = [Case(lengths=torch.tensor(lengths), T=T) for lengths, T in rows]
-    answered, answers = ask(fn, cases, "(B, T), (B, 1, T) or (B, 1, 1, T) booleans", read)
-    regions = {"real": "every real token may be attended", "padding": "no padding may be attended"}
-    return CheckReport("padding_mask", (answered, *_judge_regions(answers, regions)))
+    wanted = "(B, T), (B, 1, T) or (B, 1, 1, T)"
+    return _judged("padding_mask", fn, convention, wanted, shapes, cases, properties, regions)
 
 
 def document_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
@@ -96,77 +84,68 @@ def document_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
     >>> bool(document_mask(lambda ids: ((ids[:, :, None] == ids[:, None, :]) & (ids >= 0)[:, None]).tril()))
     True
     """
-    _check_convention(convention)
     batches = [
         [[0]], [[0, 0]], [[0, 1]], [[0, -1]], [[0, 0, 1]], [[-1, 0, 0]], [[1, 1, 0]], [[0, 0, 0, 0]],
         [[0, 1, 1, -1]], [[0, 0], [0, 1]], [[7, 7, 3, 3, 3, -1], [0, 1, 2, 3, 4, 5], [0, 0, 0, -1, -1, -1]],
     ]  # fmt: skip
 
-    def read(case: Case, answer: object) -> list[Picture]:
-        ids = case["document_ids"].numpy()
-        B, T = ids.shape
-        mask = _booleans(answer, [(B, T, T), (B, 1, T, T)], convention).reshape(B, T, T)
-        return [_document_picture(f"{case}, row {b}", mask[b], ids[b]) for b in range(B)]
+    def shapes(case: Case) -> list[tuple]:
+        B, T = case["document_ids"].shape
+        return [(B, T, T), (B, 1, T, T)]
 
+    def regions(case: Case) -> list[np.ndarray]:
+        from_, to = case["document_ids"].numpy()[:, :, None], case["document_ids"].numpy()[:, None, :]
+        same, real = from_ == to, (from_ >= 0) & (to == to)
+        query, key = np.indices(real.shape)[1:]
+        return [
+            real & (key == query),
+            real & same & (key < query),
+            real & same & (key > query),
+            real & ~same & (to >= 0),
+            real & (to < 0),
+        ]
+
+    properties = {
+        "each token sees itself": True,
+        "each token sees all that came before it in its document": True,
+        "no token sees what comes after it": False,
+        "no token sees another document": False,
+        "no token sees padding": False,
+    }
     cases = [Case(document_ids=torch.tensor(ids)) for ids in batches]
-    answered, answers = ask(fn, cases, "(B, T, T) or (B, 1, T, T) booleans", read)
-    regions = {
-        "itself": "each token sees itself",
-        "past": "each token sees all that came before it in its document",
-        "future": "no token sees what comes after it",
-        "others": "no token sees another document",
-        "padding": "no token sees padding",
-    }
-    return CheckReport("document_mask", (answered, *_judge_regions(answers, regions)))
+    wanted = "(B, T, T) or (B, 1, T, T)"
+    return _judged("document_mask", fn, convention, wanted, shapes, cases, properties, regions, ", row {}")
 
 
-class Picture:
-    """One mask that a function gave, the right one, and its regions, each of which is a property."""
+def _judged(
+    name: str, fn: Callable, convention: str, wanted: str, shapes: Callable, cases: list, properties: dict,
+    regions: Callable, row: str = "",
+) -> CheckReport:  # fmt: skip
+    """Each property has a region `(N, queries, keys)`, and says whether it may be attended; the rest is not judged."""
+    one_of("convention", convention, CONVENTIONS)
 
-    def __init__(self, call: str, actual: np.ndarray, expected: np.ndarray, regions: dict[str, np.ndarray]):
-        self.call, self.actual, self.expected, self.regions = call, actual, expected, regions
+    def read(case: Case, answer: object) -> np.ndarray:
+        """`(N, queries, keys)`, `True` = may attend."""
+        mask = as_array(answer)
+        if mask.shape not in shapes(case):
+            raise Unreadable(f"shape {mask.shape}; expected {' or '.join(map(str, shapes(case)))}")
+        if mask.dtype != bool:
+            raise Unreadable(f"{mask.dtype} values such as {mask.flat[0]}; expected booleans")
+        return (mask == (convention == "may_attend")).reshape(regions(case)[0].shape)
 
-    def wrong_in(self, region: str) -> Example | None:
-        wrong = self.expected != self.actual
-        judged = np.any(list(self.regions.values()), axis=0)
-        if not (wrong & self.regions[region]).any():
-            return None
-        opposite = judged.sum() > 1 and wrong[judged].all()
-        note = f"{LEGEND}. All of it is the opposite: is the other convention meant?" if opposite else LEGEND
-        return Example(self.call, *masks(self.expected, self.actual, judged), note)
+    def wrong_in(region: int) -> Callable:
+        def find(case: Case, mask: np.ndarray) -> Example | None:
+            every = np.array(regions(case))
+            right, judged = every[list(properties.values())].any(axis=0), every.any(axis=0)
+            for n in np.flatnonzero(((mask != right) & every[region]).any(axis=(1, 2))):
+                opposite = judged[n].sum() > 1 and (mask != right)[n][judged[n]].all()
+                note = f"{LEGEND}. All of it is the opposite: is the other convention meant?"
+                drawn = masks(right[n], mask[n], judged[n])
+                return Example(f"{case}{row.format(n)}", *drawn, note if opposite else LEGEND)
 
+        return find
 
-def _document_picture(call: str, mask: np.ndarray, ids: np.ndarray) -> Picture:
-    query, key = np.indices(mask.shape)
-    from_, to = ids[query], ids[key]
-    same, real = (from_ == to), from_ >= 0
-    regions = {
-        "itself": real & (key == query),
-        "past": real & same & (key < query),
-        "future": real & same & (key > query),
-        "others": real & ~same & (to >= 0),
-        "padding": real & (to < 0),
-    }
-    return Picture(call, mask, real & same & (key <= query), regions)
-
-
-def _judge_regions(answers: list, regions: dict[str, str]) -> Iterable[Property]:
-    def first_wrong(region: str) -> Callable:
-        return lambda _, pictures: next((e for p in pictures if (e := p.wrong_in(region))), None)
-
-    return [judge(name, answers, first_wrong(region)) for region, name in regions.items()]
-
-
-def _check_convention(convention: str) -> None:
-    if convention not in CONVENTIONS:
-        raise ValueError(f"unknown convention {convention!r}; expected one of {CONVENTIONS}")
-
-
-def _booleans(answer: object, shapes: list[tuple[int, ...]], convention: str) -> np.ndarray:
-    """The answer as `True` = may attend, or `Unreadable`."""
-    mask = as_array(answer)
-    if mask.shape not in shapes:
-        raise Unreadable(f"shape {mask.shape}; expected {' or '.join(map(str, shapes))}")
-    if mask.dtype != bool:
-        raise Unreadable(f"{mask.dtype} values such as {mask.flat[0]}; expected booleans")
-    return mask if convention == "may_attend" else ~mask
+    check = Check(name, fn, f"{wanted} booleans", read, cases)
+    for region, said in enumerate(properties):
+        check.judge(said, wrong_in(region))
+    return check.report

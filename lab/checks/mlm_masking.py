@@ -1,16 +1,15 @@
 """A check of masking for masked language modelling: what may be chosen, what comes instead, and how often."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from lab.checks.drawing import sentence
-from lab.checks.numbers import Asked, differing
-from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array
+from lab.checks.check import Case, Check
+from lab.checks.numbers import differing, parts, told, whole_numbers
+from lab.checks.report import CheckReport, Example
 from lab.data.batch import IGNORE
 
 NAMES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
@@ -44,131 +43,109 @@ def mlm_masking(fn: Callable, given: str = "torch") -> CheckReport:
     10 % are drawn at random, 10 % stay: [0]
     every character is drawn alike: [0][0][0][0][0][0][0][0]
     """
+
+    def read(case: Case, answer: object) -> _Seen:
+        B, T = case["ids"].shape
+        both = zip(parts(answer, ("ids", "targets")), ("ids", "targets"), strict=True)
+        return _Seen(case["ids"].numpy(), *(whole_numbers(part, (B, T), name) for part, name in both))
+
     small = [_case([[LETTER]]), _case([[BOS, LETTER, SPACE, EOS], [BOS, LETTER, EOS, PAD]])]
-    asking = Asked(fn, given, "two arrays of whole numbers (B, T), ids and targets", _read, small)
-    asked = cache(asking)  # many properties are read from one answer
+    padding, specials = [[_case([[i] * 3], 1.0, 1.0) for i in ids] for ids in ([PAD], [UNK, BOS, EOS, MASK])]
+    never, always = ([_case([[LETTER, SPACE, LETTER + 1]], rate, rate)] for rate in (0.0, 1.0))
+    lines, letters = [_lines(0.2, 0.05), _lines(0.4, 0.6)], [_uniform(LETTER, 26, 0.3)]
+    few, many = [_uniform(SPACE, LETTER + 1, 1.0)], [_uniform(SPACE, 26, 1.0)]
+    wanted = "two arrays of whole numbers (B, T), ids and targets"
+    cases = [*small, *padding, *specials, *never, *always, *lines, *letters, *many, *few]
+    check = Check("mlm_masking", fn, wanted, read, cases, given=given)  # many properties of one answer
 
-    def untouched(case: Case) -> Example | None:
-        seen = asked(case)
-        return differing(str(case), seen.given, seen.ids, "ids") or differing(
-            str(case), np.full_like(seen.given, IGNORE), seen.targets, "targets"
+    def untouched(case: Case, seen: _Seen) -> Example | None:
+        return differing(case, seen.given, seen.ids, "ids") or differing(
+            case, np.full_like(seen.given, IGNORE), seen.targets, "targets"
         )
 
-    def all_asked(case: Case) -> Example | None:
-        return differing(str(case), case["ids"].numpy(), asked(case).targets, "targets")
+    def all_asked(case: Case, seen: _Seen) -> Example | None:
+        return differing(case, seen.given, seen.targets, "targets")
 
-    def original(case: Case) -> Example | None:
-        seen = asked(case)
-        return _first_row(case, np.where(seen.chosen, seen.given, IGNORE), seen.targets, "targets")
+    def original(case: Case, seen: _Seen) -> Example | None:
+        expected = np.where(seen.chosen, seen.given, IGNORE)
+        return _first_row(case, expected, seen.targets, "targets")
 
-    def unchosen(case: Case) -> Example | None:
-        seen = asked(case)
-        return _first_row(
-            case, np.where(seen.chosen, seen.ids, seen.given), seen.ids, "ids, of which some are chosen"
-        )
+    def unchosen(case: Case, seen: _Seen) -> Example | None:
+        expected = np.where(seen.chosen, seen.ids, seen.given)
+        return _first_row(case, expected, seen.ids, "ids, of which some are chosen")
 
-    def ordinary(case: Case) -> Example | None:
-        seen, V = asked(case), case["vocab_size"]
+    def ordinary(case: Case, seen: _Seen) -> Example | None:
+        V = case["vocab_size"]
         shown = np.unique(seen.ids[seen.chosen & (seen.given >= SPACE) & (seen.ids != MASK)]).tolist()
         if wrong := [NAMES[i] if i in range(PAD, SPACE) else str(i) for i in shown if not SPACE <= i < V]:
-            said = f"<mask>, or an id from {SPACE} to {V - 1}", ", ".join(wrong)
-            return Example(str(case), *map(sentence, said), "shown where a letter or a space was chosen")
+            note = "shown where a letter or a space was chosen"
+            return told(case, f"<mask>, or an id from {SPACE} to {V - 1}", ", ".join(wrong), note)
 
-    def alike(case: Case) -> Example | None:
-        seen, V = asked(case), case["vocab_size"]
+    def alike(case: Case, seen: _Seen) -> Example | None:
+        V = case["vocab_size"]
         new = seen.ids[seen.changed & (seen.ids >= SPACE) & (seen.ids < V)]
         counts = np.bincount(new, minlength=V)[SPACE:]
         # All characters are equally common here, so those that were drawn where they stood are missed alike.
         right = DRAWN * seen.given.size / len(counts)
         wrong = abs(counts - right) > SIGMAS * sqrt(right) + right / len(counts)
-        return differing(str(case), np.full(len(counts), right), counts, "how often each was drawn", wrong)
+        return differing(case, np.full(len(counts), right), counts, "how often each was drawn", wrong)
 
     def share(said: str, of: Callable, p: Callable, slack: float = 0.0) -> Callable:
         """`of(answer)` has a bool for each that counts; the share of `True` is to be `p(case)`."""
 
-        def find(case: Case) -> Example | None:
-            marks, right = of(asked(case)), p(case)
+        def find(case: Case, seen: _Seen) -> Example | None:
+            marks, right = of(seen), p(case)
             found = marks.mean() if marks.size else 0.0
             wrong = abs(found - right) > SIGMAS * sqrt(right * (1 - right) / max(1, marks.size)) + slack
-            return differing(str(case), [right], [found], f"{said}, of {marks.size:,}", np.array([wrong]))
+            return differing(case, [right], [found], f"{said}, of {marks.size:,}", np.array([wrong]))
 
         return find
 
-    def own_way(case: Case) -> Example | None:
-        chosen = asked(case).chosen
+    def own_way(case: Case, seen: _Seen) -> Example | None:
+        chosen = seen.chosen
         if same := [row for row in range(1, len(chosen)) if (chosen[row] == chosen[0]).all()]:
-            said = "other places in each row", f"the same places in rows 0 and {same[0]}"
-            return Example(str(case), *map(sentence, said), "what is chosen")
+            places = f"the same places in rows 0 and {same[0]}"
+            return told(case, "other places in each row", places, "what is chosen")
 
-    def seeded(case: Case) -> Example | None:
-        first, again = asked(case), asking(case)
-        if differing("", first.ids, again.ids) or differing("", first.targets, again.targets):
-            return Example(str(case), *map(sentence, ("the same as before", "another answer")), "asked twice")
-        other = _Text(**(case.arguments | {"seed": case["seed"] + 1}))
-        if (asked(other).chosen == first.chosen).all():
-            said = "other places than with the seed before", "the same places"
-            return Example(str(other), *map(sentence, said), "what is chosen")
+    def seeded(case: Case, seen: _Seen) -> Example | None:
+        again, other = check.ask(case), case.but(seed=case["seed"] + 1)
+        if (seen.ids != again.ids).any() or (seen.targets != again.targets).any():
+            return told(case, "the same as before", "another answer", "asked twice")
+        if (check.ask(other).chosen == seen.chosen).all():
+            return told(other, "other places than with the seed before", "the same places", "what is chosen")
 
-    specials, mixed = (
-        [_case([[i] * 3], 1.0, 1.0) for i in (UNK, BOS, EOS, MASK)],
-        [[LETTER, SPACE, LETTER + 1]],
+    in_letters = share(
+        "letters chosen", lambda seen: seen.chosen[seen.given >= LETTER], lambda case: case["rate"]
     )
-    lines, letters = [_lines(0.2, 0.05), _lines(0.4, 0.6)], [_uniform(LETTER, 26, 0.3)]
-    few, many = [_uniform(SPACE, LETTER + 1, 1.0)], [_uniform(SPACE, 26, 1.0)]
-    own = 1 / (26 - SPACE)  # of the characters drawn, how many may be what stood there
-    return CheckReport(
-        "mlm_masking",
-        (
-            asking.answered,
-            asking.judge("padding is never chosen", [_case([[PAD] * 3], 1.0, 1.0)], untouched),
-            asking.judge("no other special token is chosen", specials, untouched),
-            asking.judge("at rate 0 nothing is chosen", [_case(mixed, 0.0, 0.0)], untouched),
-            asking.judge("at rate 1 everything is", [_case(mixed, 1.0, 1.0)], all_asked),
-            asking.judge("targets are what the chosen were", lines, original),
-            asking.judge("what is not chosen stays as it is", lines, unchosen),
-            asking.judge(
-                "letters are chosen at the rate",
-                lines,
-                share(
-                    "letters chosen",
-                    lambda seen: seen.chosen[seen.given >= LETTER],
-                    lambda case: case["rate"],
-                ),
-            ),
-            asking.judge(
-                "spaces have a rate of their own",
-                lines,
-                share(
-                    "spaces chosen",
-                    lambda seen: seen.chosen[seen.given == SPACE],
-                    lambda case: case["space_rate"],
-                ),
-            ),
-            asking.judge(
-                "each is chosen by itself",
-                letters,
-                share(
-                    "two neighbours chosen",
-                    lambda seen: seen.chosen[:, ::2] & seen.chosen[:, 1::2],
-                    lambda case: case["rate"] ** 2,
-                ),
-            ),
-            asking.judge("each row is chosen from anew", letters, own_way),
-            asking.judge(
-                "80 % of the chosen become <mask>",
-                [*many, *few],  # of few characters to draw from, a <mask> among them shows
-                share("<mask>", lambda seen: (seen.ids == MASK)[seen.chosen], lambda _: HIDDEN),
-            ),
-            asking.judge(
-                "10 % are drawn at random, 10 % stay",
-                many,
-                share("others", lambda seen: seen.changed[seen.chosen], lambda _: DRAWN, slack=DRAWN * own),
-            ),
-            asking.judge("no special token is drawn", [*lines, *few], ordinary),
-            asking.judge("every character is drawn alike", many, alike),
-            asking.judge("the same seed gives the same, another another", letters, seeded),
-        ),
+    in_spaces = share(
+        "spaces chosen", lambda seen: seen.chosen[seen.given == SPACE], lambda case: case["space_rate"]
     )
+    neighbours = share(
+        "two neighbours chosen",
+        lambda seen: seen.chosen[:, ::2] & seen.chosen[:, 1::2],
+        lambda case: case["rate"] ** 2,
+    )
+    hidden = share("<mask>", lambda seen: (seen.ids == MASK)[seen.chosen], lambda _: HIDDEN)
+    own = DRAWN / (26 - SPACE)  # of those that are drawn, some may be what stood there
+    others = share("others", lambda seen: seen.changed[seen.chosen], lambda _: DRAWN, slack=own)
+
+    check.judge("padding is never chosen", untouched, of=padding)
+    check.judge("no other special token is chosen", untouched, of=specials)
+    check.judge("at rate 0 nothing is chosen", untouched, of=never)
+    check.judge("at rate 1 everything is", all_asked, of=always)
+    check.judge("targets are what the chosen were", original, of=lines)
+    check.judge("what is not chosen stays as it is", unchosen, of=lines)
+    check.judge("letters are chosen at the rate", in_letters, of=lines)
+    check.judge("spaces have a rate of their own", in_spaces, of=lines)
+    check.judge("each is chosen by itself", neighbours, of=letters)
+    check.judge("each row is chosen from anew", own_way, of=letters)
+    # Of few characters to draw from, a <mask> among them shows.
+    check.judge("80 % of the chosen become <mask>", hidden, of=[*many, *few])
+    check.judge("10 % are drawn at random, 10 % stay", others, of=many)
+    check.judge("no special token is drawn", ordinary, of=[*lines, *few])
+    check.judge("every character is drawn alike", alike, of=many)
+    check.judge("the same seed gives the same, another another", seeded, of=letters)
+    return check.report
 
 
 class _Seen(NamedTuple):
@@ -188,27 +165,12 @@ class _Seen(NamedTuple):
         return self.chosen & (self.ids != self.given) & (self.ids != MASK)
 
 
-def _read(case: Case, answer: object) -> _Seen:
-    if hasattr(answer, "ids") and hasattr(answer, "targets"):
-        answer = answer.ids, answer.targets
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise Unreadable(f"{type(answer).__name__}; give (ids, targets)")
-    given, arrays = case["ids"].numpy(), [as_array(part) for part in answer]
-    for name, array in zip(("ids", "targets"), arrays, strict=True):
-        if array.shape != given.shape:
-            raise Unreadable(f"{name} of shape {array.shape}; expected {given.shape}")
-        if array.dtype.kind not in "iu":
-            raise Unreadable(f"{name} hold {array.dtype}; expected whole numbers")
-    return _Seen(given, *(array.astype(np.int64) for array in arrays))
-
-
 def _first_row(case: Case, expected: np.ndarray, actual: np.ndarray, name: str) -> Example | None:
     """The first row in which two arrays differ, of a text too long to be shown."""
-    wrong = (expected != actual).any(axis=1)
-    row = int(wrong.argmax())
-    return (
-        differing(str(case), expected[row], actual[row], f"row {row} of the {name}") if wrong.any() else None
-    )
+    if (expected == actual).all():
+        return None
+    row = int((expected != actual).any(axis=1).argmax())
+    return differing(case, expected[row], actual[row], f"row {row} of the {name}")
 
 
 class _Text(Case):

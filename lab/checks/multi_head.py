@@ -1,15 +1,16 @@
 """A check of attention in several heads, one fact at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lab.checks.attention_cases import CAUSAL, HOLES, plain_attention
-from lab.checks.drawing import sentence, shorten
-from lab.checks.numbers import Asked, close, differing, noise, real_numbers, spoken, tokens
-from lab.checks.report import Case, CheckReport, Example
+from lab.checks.attention_cases import CAUSAL, HOLES, Masked, pairs, plain_attention
+from lab.checks.check import Case, Check
+from lab.checks.drawing import shorten
+from lab.checks.numbers import apart, close, differing, noise, real_numbers, told
+from lab.checks.report import CheckReport, Example
 
 WEIGHTS = ("query", "key", "value", "output")
 
@@ -39,87 +40,67 @@ def multi_head_attention(fn: Callable, convention: str = "may_attend", given: st
     [1.5][1.5]
     [6.5][6.5]
     """
-    questions = Questions(convention)
+    ask = Questions(convention)
 
     def read(case: Case, answer: object) -> np.ndarray:
         return real_numbers(answer, tuple(case["x"].shape))
 
-    first = [questions.random(*sizes) for sizes in ((1, 1, 1, 1), (1, 2, 1, 1), (1, 2, 2, 1), (2, 3, 4, 2))]
-    asked = Asked(fn, given, "real numbers (B, T, C)", read, first)
-
     def plain(case: Case, scale: float | None = None) -> np.ndarray:
-        x, memory, weights, num_heads, _ = case.arguments.values()
-        return plain_multi_head(x, memory, weights, num_heads, questions.may_attend(case), scale)
+        x, memory, weights, num_heads, _ = case
+        return plain_multi_head(x, memory, weights, num_heads, ask.may_attend(case), scale)
 
-    def which_scale(case: Case, answer: np.ndarray) -> str:
+    def other_scales(case: Case) -> Iterator[tuple[str, np.ndarray]]:
         C, H = case["x"].shape[-1], case["num_heads"]
-        scales = {"no scale": 1.0, "a division by sqrt(C)": C**-0.5, "a division by C / H": H / C}
-        return next(
-            (f"as with {said}" for said, s in scales.items() if close(plain(case, s), answer).all()), ""
-        )
+        yield "as with no scale", plain(case, 1.0)
+        yield "as with a division by sqrt(C)", plain(case, C**-0.5)
+        yield "as with a division by C / H", plain(case, H / C)
 
-    def leaks(case: Case) -> Example | None:
-        before = asked(case)
-        for t, s in (~questions.may_attend(case)[0, 0]).nonzero().tolist():
-            after = asked(_token_changed(case, s))
+    small = [ask.random(*size) for size in ((1, 1, 1, 1), (1, 2, 1, 1), (1, 2, 2, 1), (2, 3, 4, 2))]
+    name, wanted = "multi_head_attention", "real numbers (B, T, C)"
+    check = Check(name, fn, wanted, read, small, right=plain, given=given)
+
+    def token_changed(case: Case, s: int) -> Case:
+        x = case["x"].clone()
+        x[:, s] += 2
+        return case.but(x=x, memory=x.clone())
+
+    def leaks(case: Case, before: np.ndarray) -> Example | None:
+        for t, s in pairs(~ask.visible(case)):
+            after = check.ask(token_changed(case, s))
             note = f"query {t}, for which token {s} is blocked, before and after token {s} changes"
-            if example := differing(str(case), before[:, t], after[:, t], note):
+            if example := differing(case, before[:, t], after[:, t], note):
                 return example
 
-    def deaf(case: Case) -> Example | None:
-        before = asked(case)
-        for t, s in questions.may_attend(case)[0, 0].nonzero().tolist():
-            stays = close(before[0, t], asked(_token_changed(case, s))[0, t])
+    def deaf(case: Case, before: np.ndarray) -> Example | None:
+        for t, s in pairs(ask.visible(case)):
+            stays = close(before[0, t], check.ask(token_changed(case, s))[0, t])
             if t != s and stays.any():
-                said = (f"another answer to query {t}", f"channels {np.flatnonzero(stays).tolist()} stay")
-                return Example(str(case), *map(sentence, said), f"token {s}, which it may see, changes by 2")
+                channels = f"channels {np.flatnonzero(stays).tolist()} stay"
+                note = f"token {s}, which it may see, changes by 2"
+                return told(case, f"another answer to query {t}", channels, note)
 
-    def apart(case: Case) -> Example | None:
-        whole = asked(case)
-        for b in range(len(whole)):
-            arguments = case.arguments | {name: case[name][[b]] for name in ("x", "memory")}
-            note = f"row {b} asked alone, and among the others"
-            if example := differing(str(case), asked(Case(**arguments)), whole[[b]], note):
-                return example
+    def row(case: Case, b: int) -> Case:
+        return case.but(x=case["x"][[b]], memory=case["memory"][[b]])
 
-    return CheckReport(
-        "multi_head_attention",
-        (
-            asked.answered,
-            asked.expect("one head is plain attention", questions.one_head(), plain),
-            asked.expect(
-                "query, key and value are x @ W.T, with W their weights", questions.projections(), plain
-            ),
-            asked.expect("the output weights come last, as y @ W.T", questions.output(), plain),
-            asked.expect(
-                "head h has channels h E up to (h + 1) E, of the same token", questions.heads(), plain
-            ),
-            asked.expect(
-                "each head is scaled by its own width, sqrt(C / H)", questions.scaled(), plain, which_scale
-            ),
-            asked.expect("queries come from x, keys and values from memory", questions.cross(), plain),
-            asked.judge("a blocked key is blocked in every head", questions.masked(), leaks),
-            asked.judge("every other key has influence in every head", questions.masked(), deaf),
-            asked.judge("each row of the batch works by itself", [questions.random(2, 2, 2, 2)], apart),
-            asked.expect("all together: the formula, on random numbers", questions.together(), plain),
-        ),
-    )
+    check.expect("one head is plain attention", ask.one_head())
+    check.expect("query, key and value are x @ W.T, with W their weights", ask.projections())
+    check.expect("the output weights come last, as y @ W.T", ask.output())
+    check.expect("head h has channels h E up to (h + 1) E, of the same token", ask.heads())
+    check.expect("each head is scaled by its own width, sqrt(C / H)", ask.scaled(), mistakes=other_scales)
+    check.expect("queries come from x, keys and values from memory", ask.cross())
+    check.judge("a blocked key is blocked in every head", leaks, ask.masked())
+    check.judge("every other key has influence in every head", deaf, ask.masked())
+    check.judge("each row of the batch works by itself", apart(check.ask, row), [ask.random(2, 2, 2, 2)])
+    check.expect("all together: the formula, on random numbers", ask.together())
+    return check.report
 
 
-class Questions:
+class Questions(Masked):
     """Cases `fn(x, memory, weights, num_heads, mask)`, in each of which one fact decides.
 
     Weights are the identity where nothing else is said. Keys of zero make every answer an average, and
     large scores let a query see one key alone: then the scale makes no difference.
     """
-
-    def __init__(self, convention: str):
-        spoken(None, convention)  # refuses an unknown one
-        self.convention = convention
-
-    def may_attend(self, case: Case) -> Tensor | None:
-        """The mask of a case as `True` = may attend."""
-        return spoken(case["mask"], self.convention)
 
     def case(
         self,
@@ -127,23 +108,21 @@ class Questions:
         num_heads: int = 1,
         memory: Tensor | None = None,
         may_attend: object = None,
-        **weights: Tensor,
+        **weights,
     ) -> Case:
         """`memory` None: that of `x`."""
         plain = {name: torch.eye(x.shape[-1], dtype=torch.float64) for name in WEIGHTS}
-        mask = spoken(may_attend, self.convention)
-        memory = x.clone() if memory is None else memory
+        memory, mask = x.clone() if memory is None else memory, self.mask(may_attend)
         return _Case(x=x, memory=memory, weights=plain | weights, num_heads=num_heads, mask=mask)
 
     def random(self, B: int, T: int, C: int, num_heads: int) -> Case:
         return self.case(noise(B, T, C, seed=1), num_heads)
 
     def one_head(self) -> list[Case]:
-        return [self.case(tokens([1])[0]), self.case(tokens([1], [2])[0])]
+        return [self.case(matrix([1])[None]), self.case(matrix([1], [2])[None])]
 
     def projections(self) -> list[Case]:
-        two, zero = tokens([1, 0], [0, 1])[0], torch.zeros(2, 2, dtype=torch.float64)
-        turn = matrix([0, 40], [0, 0])
+        two, zero, turn = matrix([1, 0], [0, 1])[None], matrix([0, 0], [0, 0]), matrix([0, 40], [0, 0])
         return [
             self.case(two, key=zero, value=matrix([1, 2], [0, 3])),
             self.case(two, query=turn),
@@ -151,23 +130,22 @@ class Questions:
         ]
 
     def output(self) -> list[Case]:
-        zero = torch.zeros(2, 2, dtype=torch.float64)
-        return [self.case(tokens([1, 2])[0], key=zero, output=matrix([1, 2], [0, 3]))]
+        return [self.case(matrix([1, 2])[None], key=matrix([0, 0], [0, 0]), output=matrix([1, 2], [0, 3]))]
 
     def heads(self) -> list[Case]:
         """Averages first; then two heads of which each sees another key."""
-        pair, zero = tokens([1, 2], [5, 8])[0], torch.zeros(2, 2, dtype=torch.float64)
-        four = tokens([2, 1, 0, 0], [0, 0, 1, 2])[0]
-        return [self.case(pair, 2, key=zero), self.case(four, 2, query=torch.full((4, 4), 40.0).double())]
+        pair, four = matrix([1, 2], [5, 8])[None], matrix([2, 1, 0, 0], [0, 0, 1, 2])[None]
+        zero, large = matrix([0, 0], [0, 0]), torch.full((4, 4), 40.0).double()
+        return [self.case(pair, 2, key=zero), self.case(four, 2, query=large)]
 
     def scaled(self) -> list[Case]:
-        opposite = tokens([1] * 4, [-1] * 4)[0]
+        opposite = matrix([1] * 4, [-1] * 4)[None]
         return [self.case(opposite, 2, query=torch.eye(4, dtype=torch.float64) / 2)]
 
     def cross(self) -> list[Case]:
         return [
-            self.case(tokens([1], [2])[0], memory=tokens([3], [5])[0]),
-            self.case(tokens([1])[0], memory=tokens([3], [5], [4])[0]),
+            self.case(matrix([1], [2])[None], memory=matrix([3], [5])[None]),
+            self.case(matrix([1])[None], memory=matrix([3], [5], [4])[None]),
         ]
 
     def masked(self) -> list[Case]:
@@ -185,7 +163,7 @@ class _Case(Case):
     """Shown without the weights that are the identity, and without a memory that is x."""
 
     def __str__(self) -> str:
-        x, memory, weights, num_heads, mask = self.arguments.values()
+        x, memory, weights, num_heads, mask = self
         eye = torch.eye(x.shape[-1], dtype=x.dtype)
         named = {name: w.tolist() for name, w in weights.items() if not torch.equal(w, eye)}
         shown = str(named) if len(named) == len(weights) else f"{str(named)[:-1]}{', ' if named else ''}...}}"
@@ -199,24 +177,11 @@ def matrix(*rows: Sequence[float]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def _token_changed(case: Case, s: int) -> Case:
-    x = case["x"].clone()
-    x[:, s] += 2
-    return _Case(**(case.arguments | {"x": x, "memory": x.clone()}))
-
-
 def plain_multi_head(
-    x: Tensor,
-    memory: Tensor,
-    weights: dict[str, Tensor],
-    num_heads: int,
-    may_attend: Tensor | None,
-    scale: float | None = None,
+    x: Tensor, memory: Tensor, weights: dict, num_heads: int, may_attend: Tensor | None, scale=None
 ) -> np.ndarray:
     """The definition: one head after another, each on its slice of the channels, `(B, T, C)`."""
     q, k, v = x @ weights["query"].T, memory @ weights["key"].T, memory @ weights["value"].T
-    heads = zip(
-        *(part[:, None].chunk(num_heads, dim=-1) for part in (q, k, v)), strict=True
-    )  # (B, 1, T, E) each
-    mixed = [plain_attention(*head, may_attend, scale)[:, 0] for head in heads]
+    split = (projected[:, None].chunk(num_heads, dim=-1) for projected in (q, k, v))  # (B, 1, T, E) each
+    mixed = [plain_attention(*head, may_attend, scale)[:, 0] for head in zip(*split, strict=True)]
     return np.concatenate(mixed, axis=-1) @ weights["output"].T.numpy()

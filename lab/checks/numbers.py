@@ -1,109 +1,62 @@
-"""What the checks of arithmetic share: numbers of any make are read, compared, and drawn side by side."""
+"""Numbers of any make: read from an answer, compared, and drawn side by side where they differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lab.checks.drawing import marked
-from lab.checks.masks import CONVENTIONS
-from lab.checks.report import Case, Example, Property, Unreadable, as_array, ask, judge
+from lab.checks.drawing import marked, sentence, tables
+from lab.checks.report import Example
 
-GIVEN = ("torch", "numpy")
 RTOL, ATOL = 1e-4, 1e-5  # an answer in float32 passes
 COLUMNS = 8
 
 
-class Asked:
-    """A reader's function that has been asked a few simple things, and can be asked more.
-
-    `answered` is the property that those first answers are what is `wanted`. Where none of them can be read,
-    no other property is judged; else each asks questions of its own, and fails where the function raises.
-    """
-
-    def __init__(self, fn: Callable, given: str, wanted: str, read: Callable, cases: Sequence[Case]):
-        self.fn, self.read = handed(fn, given), read
-        self.answered, answers = ask(self.fn, cases, wanted, read)
-        self.readable = bool(answers)
-
-    def __call__(self, case: Case):
-        return self.read(case, self.fn(*map(_copied, case.arguments.values())))
-
-    def judge(self, name: str, cases: Sequence[Case], find: Callable) -> Property:
-        """The property `name`: `find(case)` gives an `Example` of where it fails, or None."""
-        return judge(name, [(case, None) for case in cases if self.readable], lambda case, _: find(case))
-
-    def expect(
-        self, name: str, cases: Sequence[Case], expected: Callable, explain: Callable | None = None
-    ) -> Property:
-        """The property that each answer is `expected(case)`; `explain(case, answer)` adds a note."""
-
-        def find(case: Case) -> Example | None:
-            answer = self(case)
-            note = explain(case, answer) if explain else ""
-            return differing(str(case), expected(case), answer, note)
-
-        return self.judge(name, cases, find)
+class Unreadable(ValueError):
+    """An answer that cannot be judged; the message says what came instead of what was asked for."""
 
 
-def handed(fn: Callable, given: str) -> Callable:
-    """`fn`, which gets torch tensors as they are, or as NumPy arrays; ValueError for another `given`."""
-    if given not in GIVEN:
-        raise ValueError(f"unknown given {given!r}; expected one of {GIVEN}")
-    if given == "torch":
-        return fn
-
-    def with_arrays(*arguments):
-        with np.errstate(all="ignore"):  # overflow is in the report, and need not be told twice
-            return fn(*map(_as_numpy, arguments))
-
-    return with_arrays
-
-
-def _copied(value: object) -> object:
-    """A copy, for a function may write to its arguments (`copy.deepcopy` takes five times as long)."""
-    if isinstance(value, dict):
-        return {name: _copied(v) for name, v in value.items()}
-    return value.clone() if isinstance(value, Tensor) else value
-
-
-def _as_numpy(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _as_numpy(v) for name, v in value.items()}
-    return value.numpy() if isinstance(value, Tensor) else value
-
-
-def spoken(may_attend: Sequence | Tensor | None, convention: str) -> Tensor | None:
-    """A mask, `True` = may attend, as the reader's `convention` writes it; ValueError for an unknown one."""
-    if convention not in CONVENTIONS:
-        raise ValueError(f"unknown convention {convention!r}; expected one of {CONVENTIONS}")
-    if may_attend is None:
-        return None
-    mask = torch.as_tensor(may_attend, dtype=torch.bool)
-    mask = mask if mask.dim() == 4 else mask[None, None]  # (B, 1, T, S)
-    return mask if convention == "may_attend" else ~mask
-
-
-def tokens(*rows: Sequence[float]) -> Tensor:
-    """Rows of numbers, one a token, as the tensor `(1, 1, T, E)` of one row of a batch and one head."""
-    return torch.tensor(rows, dtype=torch.float64)[None, None]
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    """Random normal numbers with one decimal, so that an example can be read and typed."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).mul(10).round().div(10)
+def as_array(answer: object) -> np.ndarray:
+    """What a reader's function returned, NumPy, torch or nested lists, as a NumPy array."""
+    if isinstance(answer, Tensor):
+        return answer.detach().cpu().numpy()
+    if answer is None:
+        raise Unreadable("None: does the function return its result?")
+    try:
+        array = np.array(answer)
+    except ValueError:
+        raise Unreadable("rows of different lengths") from None
+    if array.dtype == object:
+        raise Unreadable(f"{type(answer).__name__}, which is not an array of numbers: {answer!r}")
+    return array
 
 
 def real_numbers(answer: object, shape: tuple[int, ...], name: str = "") -> np.ndarray:
     """What a reader's function returned as float64 of this shape, or `Unreadable`."""
-    array = as_array(_detached(answer))
-    if array.dtype.kind not in "fiu":
-        raise Unreadable(f"{name} holds {array.dtype}; expected real numbers".lstrip())
-    if array.shape != shape:
+    return _numbers(_detached(answer), shape, name, "fiu", "real numbers").astype(np.float64)
+
+
+def whole_numbers(answer: object, shape: tuple[int | None, ...], name: str = "") -> np.ndarray:
+    """The same as int64; a size of None may be any."""
+    return _numbers(answer, shape, name, "iu", "whole numbers").astype(np.int64)
+
+
+def one_number(answer: object) -> np.ndarray:
+    """The one real number that an answer is, whatever its shape, as `(1,)`."""
+    array = as_array(answer)
+    if array.size != 1:
+        raise Unreadable(f"{array.shape}; expected one number")
+    return real_numbers(array.reshape(1), (1,))
+
+
+def _numbers(answer: object, shape: tuple, name: str, kinds: str, wanted: str) -> np.ndarray:
+    array = as_array(answer)
+    if array.size and array.dtype.kind not in kinds:
+        raise Unreadable(f"{name} holds {array.dtype}; expected {wanted}".removeprefix(" holds "))
+    if array.ndim != len(shape) or any(s not in (None, n) for n, s in zip(array.shape, shape, strict=True)):
         raise Unreadable(f"{name} has shape {array.shape}; expected {shape}".removeprefix(" has "))
-    return array.astype(np.float64)
+    return array
 
 
 def _detached(answer: object) -> object:
@@ -114,13 +67,22 @@ def _detached(answer: object) -> object:
     return answer.tolist() if isinstance(answer, np.ndarray) and answer.ndim == 0 else answer
 
 
-def close(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
+def parts(answer: object, names: Sequence[str]) -> list:
+    """The things that an answer is made of: attributes of these names, or as many things in a tuple or list."""
+    if all(hasattr(answer, name) for name in names):
+        return [getattr(answer, name) for name in names]
+    if not isinstance(answer, tuple | list) or len(answer) != len(names):
+        raise Unreadable(f"{type(answer).__name__}; expected ({', '.join(names)})")
+    return list(answer)
+
+
+def close(expected: object, actual: object) -> np.ndarray:
     """Where two arrays agree, but for rounding in float32; NaN agrees with NaN."""
     return np.isclose(actual, expected, rtol=RTOL, atol=ATOL, equal_nan=True)
 
 
 def differing(
-    call: str, expected: object, actual: object, note: str = "", wrong: np.ndarray | None = None
+    call: object, expected: object, actual: object, note: str = "", wrong: np.ndarray | None = None
 ) -> Example | None:
     """The example in which two arrays of one shape differ; None where they agree.
 
@@ -142,4 +104,43 @@ def differing(
     if width > COLUMNS:
         note = f"{note + '; ' if note else ''}columns {shown.start} to {shown.stop - 1} of {width}"
     places = [tuple(place) for place in np.argwhere(marks).tolist()]
-    return Example(call, *marked(left.tolist(), right.tolist(), places), note)
+    return Example(str(call), *marked(left.tolist(), right.tolist(), places), note)
+
+
+def unequal(call: object, expected: Sequence, actual: Sequence, note: str = "") -> Example | None:
+    """The example in which two lists of rows are not the same."""
+    return None if expected == actual else Example(str(call), *tables(expected, actual), note)
+
+
+def told(call: object, expected: object, actual: object, note: str = "") -> Example:
+    """An example in words."""
+    return Example(str(call), sentence(str(expected)), sentence(str(actual)), note)
+
+
+def first(examples: Iterable[Example | None]) -> Example | None:
+    """The first that is one."""
+    return next((example for example in examples if example), None)
+
+
+def apart(ask: Callable, alone: Callable, axis: int = 0, name: str = "row") -> Callable:
+    """Finds where part `i` of an answer along `axis` is not what comes of `alone(case, i)`, a part of the question."""
+
+    def find(case: object, whole: np.ndarray) -> Example | None:
+        note = "{} {} asked alone, and among the others"
+        return first(
+            differing(case, ask(alone(case, i)), whole.take([i], axis), note.format(name, i))
+            for i in range(whole.shape[axis])
+        )
+
+    return find
+
+
+def tokens(*rows: Sequence[float]) -> Tensor:
+    """Rows of numbers, one a token, as the tensor `(1, 1, T, E)` of one row of a batch and one head."""
+    return torch.tensor(rows, dtype=torch.float64)[None, None]
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Random normal numbers with one decimal, so that an example can be read and typed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).mul(10).round().div(10)

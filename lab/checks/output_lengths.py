@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.checks.numbers import Asked, differing, noise, real_numbers
-from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array
+from lab.checks.check import Case, Check
+from lab.checks.numbers import Unreadable, as_array, differing, noise, whole_numbers
+from lab.checks.report import CheckReport, Example
 
 LONGEST = 17
 STILL = 1e-6  # an output that moves by less has not heard what changed
@@ -29,12 +30,9 @@ def output_lengths(fn: Callable, embed: Callable, bands: int) -> CheckReport:
     """
 
     def read(case: Case, answer: object) -> np.ndarray:
-        array = as_array(answer)
-        if array.dtype.kind not in "iu":
-            raise Unreadable(f"{array.dtype}; expected whole numbers")
-        return real_numbers(array, tuple(case["lengths"].shape))
+        return whole_numbers(answer, tuple(case["lengths"].shape))
 
-    asked = Asked(fn, "torch", "whole numbers (B,)", read, [_case(8), _case(5, 8)])
+    check = Check("output_lengths", fn, "whole numbers (B,)", read, [_case(8), _case(5, 8)])
 
     def embedded(features: Tensor, lengths: Tensor) -> np.ndarray:
         with torch.no_grad():
@@ -45,35 +43,29 @@ def output_lengths(fn: Callable, embed: Callable, bands: int) -> CheckReport:
             raise Unreadable(f"embed gave {array.shape}; expected (B, S, C) with B = {len(lengths)}")
         return array.astype(np.float64)
 
-    def alone(case: Case) -> Example | None:
-        lengths = case["lengths"]
-        S = embedded(_features(lengths, bands), lengths).shape[1]
-        return differing(str(case), [S], asked(case), "frames that embed makes of them, and what fn says")
+    def longest(note: str) -> Callable:
+        def find(case: Case, counts: np.ndarray) -> Example | None:
+            S = embedded(_features(case["lengths"], bands), case["lengths"]).shape[1]
+            return differing(case, [S], counts.max(keepdims=True), note)
 
-    def together(case: Case) -> Example | None:
-        lengths = case["lengths"]
-        S = embedded(_features(lengths, bands), lengths).shape[1]
-        return differing(str(case), [S], asked(case).max(keepdims=True))
+        return find
 
-    def padding(case: Case) -> Example | None:
+    def padding(case: Case, counts: np.ndarray) -> Example | None:
         lengths = case["lengths"]
         features = _features(lengths, bands)
         batch = embedded(features, lengths)
-        for b, count in enumerate(asked(case).astype(int)):
+        for b, count in enumerate(counts):
             row = slice(b, b + 1)
-            expected = embedded(features[row, : lengths[b]], lengths[row])[0, :count]
-            found, call = (
-                batch[b, :count],
-                f"row {b} of {int(lengths[b])} frames, alone and in a batch of {lengths.tolist()}",
-            )
+            expected, found = embedded(features[row, : lengths[b]], lengths[row])[0, :count], batch[b, :count]
+            call = f"row {b} of {int(lengths[b])} frames, alone and in a batch of {lengths.tolist()}"
             if found.shape != expected.shape:
                 return differing(call, [len(expected)], [len(found)], "frames within the length")
             if example := differing(call, expected, found, "is the padding zero again after each layer?"):
                 return example
 
-    def heard(case: Case) -> Example | None:
-        lengths = case["lengths"]
-        features, count = _features(lengths, bands), int(asked(case)[0])
+    def heard(case: Case, counts: np.ndarray) -> Example | None:
+        (lengths,), count = case, counts[0]
+        features = _features(lengths, bands)
         before = embedded(features, lengths)[:, :count]
         for t in range(len(features[0])):
             changed = features.clone()
@@ -81,20 +73,16 @@ def output_lengths(fn: Callable, embed: Callable, bands: int) -> CheckReport:
             moved = np.abs(embedded(changed, lengths)[:, :count] - before).max(initial=0)
             if moved < STILL:
                 note = f"frame {t} of {len(features[0])} changed: 1 if any of the {count} frames within the length did"
-                return differing(str(case), [1.0], [0.0], note)
+                return differing(case, [1.0], [0.0], note)
 
-    lengths = range(1, LONGEST + 1)
+    alone = [_case(T) for T in range(1, LONGEST + 1)]
     batches = [_case(1, 2, 3, 5), _case(4, 9, 16, 13), _case(8, 1), _case(6, 6, 7)]
-    return CheckReport(
-        "output_lengths",
-        (
-            asked.answered,
-            asked.judge("alone, a row makes as many frames as it says", [_case(T) for T in lengths], alone),
-            asked.judge("in a batch, the longest row says how many frames there are", batches, together),
-            asked.judge("padding changes nothing within the length", batches, padding),
-            asked.judge("every frame is heard, to the last", [_case(T) for T in lengths], heard),
-        ),
-    )
+    said = "frames that embed makes of them, and what fn says"
+    check.judge("alone, a row makes as many frames as it says", longest(said), alone)
+    check.judge("in a batch, the longest row says how many frames there are", longest(""), batches)
+    check.judge("padding changes nothing within the length", padding, batches)
+    check.judge("every frame is heard, to the last", heard, alone)
+    return check.report
 
 
 def _case(*lengths: int) -> Case:

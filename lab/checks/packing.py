@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lab.checks.check import Case, Check
 from lab.checks.drawing import tables
-from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array, ask, judge
+from lab.checks.numbers import first, parts, unequal, whole_numbers
+from lab.checks.report import CheckReport, Example
 from lab.data.batch import IGNORE
 
 PAD, BOS, EOS, NO_DOCUMENT = 0, 2, 3, -1
@@ -35,18 +37,13 @@ def packing(fn: Callable) -> CheckReport:
     True
     """
     cases = [Case(lines=lines, row_length=row_length) for lines, row_length in QUESTIONS]
-    answered, answers = ask(fn, cases, "four arrays of whole numbers (rows, row_length)", _read)
-    return CheckReport(
-        "packing",
-        (
-            answered,
-            judge("every document is there once and whole", answers, _documents),
-            judge("every target is the next token of its document, -100 at its end", answers, _targets),
-            judge("each document has its own number in its row", answers, _numbers),
-            judge("positions count from 0 in each document", answers, _positions),
-            judge("padding is id 0, target -100, document -1", answers, _padding),
-        ),
-    )
+    check = Check("packing", fn, "four arrays of whole numbers (rows, row_length)", _read, cases)
+    check.judge("every document is there once and whole", _documents)
+    check.judge("every target is the next token of its document, -100 at its end", _targets)
+    check.judge("each document has its own number in its row", _numbers)
+    check.judge("positions count from 0 in each document", _positions)
+    check.judge("padding is id 0, target -100, document -1", _padding)
+    return check.report
 
 
 QUESTIONS = (
@@ -80,6 +77,11 @@ class Rows:
                     end += 1
                 yield row, slice(start, end)
 
+    @property
+    def taken(self) -> np.ndarray:
+        """bool: where a document stands."""
+        return self.filled(0, lambda ids: 1) == 1
+
     def filled(self, value: int, in_span: Callable[[np.ndarray], object]) -> np.ndarray:
         """A field as it should be: `in_span(ids)` where a document stands, `value` elsewhere."""
         right = np.full_like(self.ids, value)
@@ -98,12 +100,12 @@ def _documents(case: Case, rows: Rows) -> Example | None:
 
 def _targets(case: Case, rows: Rows) -> Example | None:
     right = rows.filled(IGNORE, lambda ids: [*ids[1:], IGNORE])
-    return _first_wrong_row(case, rows, "targets", right, judged=rows.filled(0, lambda ids: 1) == 1)
+    return _first_wrong_row(case, rows, "targets", right, rows.taken)
 
 
 def _positions(case: Case, rows: Rows) -> Example | None:
     right = rows.filled(0, lambda ids: range(len(ids)))
-    return _first_wrong_row(case, rows, "positions", right, judged=rows.filled(0, lambda ids: 1) == 1)
+    return _first_wrong_row(case, rows, "positions", right, rows.taken)
 
 
 def _numbers(case: Case, rows: Rows) -> Example | None:
@@ -115,15 +117,15 @@ def _numbers(case: Case, rows: Rows) -> Example | None:
             number = max(used, default=-1) + 1
         used.add(number)
         right[row, span] = number
-    return _first_wrong_row(case, rows, "document_ids", right, judged=right >= 0)
+    return _first_wrong_row(case, rows, "document_ids", right, right >= 0)
 
 
 def _padding(case: Case, rows: Rows) -> Example | None:
-    outside = rows.filled(0, lambda ids: 1) == 0
-    for field, value in (("ids", PAD), ("targets", IGNORE), ("document_ids", NO_DOCUMENT)):
-        right = np.where(outside, value, getattr(rows, field))
-        if (example := _first_wrong_row(case, rows, field, right, judged=outside)) is not None:
-            return example
+    marks = {"ids": PAD, "targets": IGNORE, "document_ids": NO_DOCUMENT}
+    return first(
+        _first_wrong_row(case, rows, field, np.full_like(rows.ids, value), ~rows.taken)
+        for field, value in marks.items()
+    )
 
 
 def _first_wrong_row(
@@ -131,28 +133,18 @@ def _first_wrong_row(
 ) -> Example | None:
     """The first row whose `field` is not `right`, under its ids."""
     actual = getattr(rows, field)
-    wrong = ((actual != right) & judged).any(axis=1)
-    if not wrong.any():
-        return None
-    row = int(wrong.argmax())
     right = np.where(judged, right, actual)
+    if (actual == right).all():
+        return None
+    row = int((actual != right).any(axis=1).argmax())
     above = [] if field == "ids" else [["ids", *rows.ids[row].tolist()]]
-    drawn = tables(
-        [*above, [field, *right[row].tolist()]],
-        [*above, [field, *actual[row].tolist()]],
-    )
-    return Example(f"{case}, row {row}", *drawn)
+    expected, found = ([*above, [field, *values[row].tolist()]] for values in (right, actual))
+    return unequal(f"{case}, row {row}", expected, found)
 
 
 def _read(case: Case, answer: object) -> Rows:
-    if all(hasattr(answer, field) for field in FIELDS):
-        answer = [getattr(answer, field) for field in FIELDS]
-    if not isinstance(answer, tuple | list) or len(answer) != len(FIELDS):
-        raise Unreadable(f"{type(answer).__name__}; expected ({', '.join(FIELDS)})")
-    arrays = [as_array(part) for part in answer]
-    for field, array in zip(FIELDS, arrays, strict=True):
-        if array.ndim != 2 or array.shape != (len(arrays[0]), case["row_length"]):
-            raise Unreadable(f"{field} of shape {array.shape}; expected (rows, {case['row_length']})")
-        if array.dtype.kind not in "iu":
-            raise Unreadable(f"{field} holds {array.dtype}; expected whole numbers")
-    return Rows(*(array.astype(np.int64) for array in arrays))
+    arrays = parts(answer, FIELDS)
+    ids = whole_numbers(arrays[0], (None, case["row_length"]), "ids")
+    return Rows(
+        ids, *(whole_numbers(a, ids.shape, name) for a, name in zip(arrays[1:], FIELDS[1:], strict=True))
+    )

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lab.checks.drawing import sentence
-from lab.checks.numbers import Asked, close, differing, real_numbers
-from lab.checks.report import Case, CheckReport, Example
+from lab.checks.check import Case, Check
+from lab.checks.numbers import close, differing, real_numbers, told
+from lab.checks.report import CheckReport, Example
 
 WAVELENGTH_RTOL = 1e-3  # float32 leaves fewer digits of a slow turn
 
@@ -34,92 +34,68 @@ def positional_encoding(fn: Callable) -> CheckReport:
     """
 
     def read(case: Case, answer: object) -> np.ndarray:
-        return _in_pairs(real_numbers(answer, (case["T"], case["C"])))
+        return _in_pairs(real_numbers(answer, tuple(case)))
 
     def cases(*sizes: tuple[int, int]) -> list[Case]:
         return [Case(T=T, C=C) for T, C in sizes]
 
-    asked = Asked(fn, "torch", "real numbers (T, C)", read, cases((1, 2), (2, 2), (1, 4), (3, 8), (40, 16)))
+    def right(case: Case) -> np.ndarray:
+        return sinusoids(*case)
 
-    def layout(case: Case) -> Example | None:
-        answer = real_numbers(asked.fn(case["T"], case["C"]), (case["T"], case["C"]))
-        if close(answer, _in_pairs(answer)).all():
-            return _not_on_circles(case, answer)
+    first = cases((1, 2), (2, 2), (1, 4), (3, 8), (40, 16))
+    check = Check("positional_encoding", fn, "real numbers (T, C)", read, first, right=right)
+
+    def layout(case: Case, answer: np.ndarray) -> Example | None:
+        given = real_numbers(fn(*case), tuple(case))
+        if close(given, _in_pairs(given)).all():
+            radii = (given.reshape(len(given), -1, 2) ** 2).sum(axis=-1)
+            return differing(case, np.ones_like(radii), radii, "sin^2 + cos^2 of each pair of channels")
         note = "all sines come first, then all cosines; in the paper they take turns"
-        return differing(str(case), _in_pairs(answer), answer, note)
+        return differing(case, _in_pairs(given), given, note)
 
-    def first_position(case: Case) -> Example | None:
-        right = np.tile([0.0, 1.0], case["C"] // 2)
-        return differing(f"{case}, position 0", right, asked(case)[0])
+    def first_position(case: Case, answer: np.ndarray) -> Example | None:
+        return differing(f"{case}, position 0", np.tile([0.0, 1.0], case["C"] // 2), answer[0])
 
-    def range_(case: Case) -> Example | None:
-        answer = asked(case)
-        inside = np.clip(answer, -1, 1)
-        return differing(str(case), inside, answer, "expected: what is beyond cut off")
+    def range_(case: Case, answer: np.ndarray) -> Example | None:
+        return differing(case, np.clip(answer, -1, 1), answer, "expected: what is beyond cut off")
 
-    def wavelengths(case: Case) -> Example | None:
-        C, steps = case["C"], case["T"] - 1
+    def wavelengths(case: Case, answer: np.ndarray) -> Example | None:
+        T, C = case
         right = 2 * np.pi * 10_000 ** (np.arange(0, C, 2) / C)
-        angles = np.unwrap(np.arctan2(*np.moveaxis(asked(case).reshape(-1, C // 2, 2), -1, 0)), axis=0)
+        angles = np.unwrap(np.arctan2(*np.moveaxis(answer.reshape(-1, C // 2, 2), -1, 0)), axis=0)
         with np.errstate(divide="ignore"):
-            found = 2 * np.pi * steps / np.abs(angles[-1] - angles[0])
-        wrong = ~np.isclose(found, right, rtol=WAVELENGTH_RTOL)
+            found = 2 * np.pi * (T - 1) / np.abs(angles[-1] - angles[0])
         note = "positions until each pair of channels has turned once, measured over the given ones"
-        return differing(str(case), right, found, note, wrong)
+        return differing(case, right, found, note, ~np.isclose(found, right, rtol=WAVELENGTH_RTOL))
 
-    def distinct(case: Case) -> Example | None:
-        answer = asked(case)
+    def distinct(case: Case, answer: np.ndarray) -> Example | None:
         for t in range(1, len(answer)):
             same = close(answer[:t], answer[t]).all(axis=1)
             if same.any():
-                s = int(same.argmax())
-                said = f"both are {answer[t, :8].round(4).tolist()}"
-                return Example(str(case), sentence(f"positions {s} and {t} differ"), sentence(said))
+                both = f"both are {answer[t, :8].round(4).tolist()}"
+                return told(case, f"positions {int(same.argmax())} and {t} differ", both)
 
-    def rotation(case: Case) -> Example | None:
-        answer = asked(case)
+    def rotation(case: Case, answer: np.ndarray) -> Example | None:
         products = answer @ answer.T
         t, s = np.indices(products.shape)
         note = "the dot product of every two positions; expected: that of position 0 and the same distance"
-        return differing(str(case), products[0][np.abs(t - s)], products, note)
+        return differing(case, products[0][np.abs(t - s)], products, note)
 
-    def prefix(case: Case) -> Example | None:
-        T, C = case["T"], case["C"]
-        longer = asked(Case(T=2 * T, C=C))
-        return differing(f"fn(T={2 * T}, C={C})[:{T}], and {case}", longer[:T], asked(case))
+    def prefix(case: Case, answer: np.ndarray) -> Example | None:
+        T, longer = case["T"], case.but(T=2 * case["T"])
+        return differing(f"{longer}[:{T}], and {case}", check.ask(longer)[:T], answer)
 
-    sizes = ((1, 2), (2, 2), (2, 4), (20, 6), (40, 16))
-    return CheckReport(
-        "positional_encoding",
-        (
-            asked.answered,
-            asked.judge(
-                "the layout: channels 2i and 2i + 1 are sine and cosine of one angle", cases(*sizes), layout
-            ),
-            asked.judge("position 0 is 0, 1, 0, 1, ...", cases((1, 2), (1, 4), (3, 8)), first_position),
-            asked.judge("all numbers are between -1 and 1", cases(*sizes), range_),
-            asked.judge(
-                "wavelengths grow from 2 pi to 2 pi 10000^((C - 2) / C)",
-                cases((2, 2), (8, 4), (64, 8), (100, 16)),
-                wavelengths,
-            ),
-            asked.judge("no two positions are the same", cases((2, 2), (20, 2), (100, 8)), distinct),
-            asked.judge(
-                "a shift is a rotation: dot products depend on the distance alone",
-                cases(*sizes[1:]),
-                rotation,
-            ),
-            asked.judge("fn(T, C) is the start of fn(2T, C)", cases(*sizes), prefix),
-            asked.expect(
-                "all together: the formula", cases(*sizes), lambda case: sinusoids(case["T"], case["C"])
-            ),
-        ),
-    )
-
-
-def _not_on_circles(case: Case, answer: np.ndarray) -> Example | None:
-    radii = (answer.reshape(len(answer), -1, 2) ** 2).sum(axis=-1)
-    return differing(str(case), np.ones_like(radii), radii, "sin^2 + cos^2 of each pair of channels")
+    sizes = cases((1, 2), (2, 2), (2, 4), (20, 6), (40, 16))
+    long = cases((2, 2), (8, 4), (64, 8), (100, 16))
+    check.judge("the layout: channels 2i and 2i + 1 are sine and cosine of one angle", layout, sizes)
+    check.judge("position 0 is 0, 1, 0, 1, ...", first_position, cases((1, 2), (1, 4), (3, 8)))
+    check.judge("all numbers are between -1 and 1", range_, sizes)
+    check.judge("wavelengths grow from 2 pi to 2 pi 10000^((C - 2) / C)", wavelengths, long)
+    check.judge("no two positions are the same", distinct, cases((2, 2), (20, 2), (100, 8)))
+    check.judge("a shift is a rotation: dot products depend on the distance alone", rotation, sizes[1:])
+    check.judge("fn(T, C) is the start of fn(2T, C)", prefix, sizes)
+    check.expect("all together: the formula", sizes)
+    return check.report
 
 
 def _in_pairs(encoding: np.ndarray) -> np.ndarray:

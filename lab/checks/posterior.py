@@ -1,13 +1,14 @@
 """A check of the posterior of discrete diffusion: the step back, when the clean colour is known or guessed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
-from lab.checks.diffusion_cases import bayes, checked, kernel, states
-from lab.checks.numbers import Asked, differing, real_numbers
-from lab.checks.report import Case, CheckReport, Example
+from lab.checks.check import Case, Check, one_of
+from lab.checks.diffusion_cases import KINDS, bayes, kernel, states
+from lab.checks.numbers import differing, real_numbers
+from lab.checks.report import CheckReport, Example
 
 
 def posterior(fn: Callable, kind: str = "uniform", given: str = "torch") -> CheckReport:
@@ -23,45 +24,35 @@ def posterior(fn: Callable, kind: str = "uniform", given: str = "torch") -> Chec
     >>> [p.name for p in posterior(too_sure).properties if not p.passed][0]
     'of two colours, one known, by hand'
     """
-    checked(kind)
+    blank = one_of("kind", kind, KINDS) == "absorbing"
 
     def read(case: Case, answer: object) -> np.ndarray:
         return real_numbers(answer, (states(kind, len(case["x"])),))
 
     def right(case: Case) -> np.ndarray:
-        z, x, before, after = case.arguments.values()
+        z, x, before, after = case
         return bayes(kind, z, x.numpy(), before, after)
 
-    blank = kind == "absorbing"
     by_hand = [_case(2 if blank else 1, [1.0, 0.0], 0.75, 0.25)]
-    asked = Asked(fn, given, "real numbers (S,), one a state", read, by_hand)
+    wanted = "real numbers (S,), one a state"
+    check = Check("posterior", fn, wanted, read, by_hand, right=right, given=given)
 
-    def sums(case: Case) -> Example | None:
-        answer = asked(case)
+    def sums(case: Case, answer: np.ndarray) -> Example | None:
         return differing(f"sum of {case}", [1.0], answer.sum(keepdims=True))
 
-    def marginal(case: Case) -> Example | None:
-        _, x, before, after = case.arguments.values()
-        K = len(x)
-        total = np.zeros(states(kind, K))
-        for z, chance in enumerate(x.numpy() @ kernel(kind, 1.0, after, K)[:K]):
-            if chance > 0:
-                total += chance * asked(Case(z=z, x=x, alpha_s=before, alpha_t=after))
+    def marginal(case: Case, _) -> Example | None:
+        x, before, after = case["x"].numpy(), case["alpha_s"], case["alpha_t"]
+        until_s, until_t = ((x @ kernel(kind, 1.0, kept, len(x))[: len(x)]) for kept in (before, after))
+        total = sum(chance * check.ask(case.but(z=z)) for z, chance in enumerate(until_t) if chance > 0)
         note = "averaged over z, as likely as each is: what the noise makes of x until s"
-        return differing(
-            f"the mean over z of {case}", x.numpy() @ kernel(kind, 1.0, before, K)[:K], total, note
-        )
+        return differing(f"the mean over z of {case}", until_s, total, note)
 
-    def mixed(case: Case, answer: np.ndarray) -> str:
-        z, x, before, after = case.arguments.values()
-        reachable = [c for c in range(len(x)) if kernel(kind, 1.0, after, len(x))[c, z] > 0]
-        mean = sum(x[c].item() * bayes(kind, z, np.eye(len(x))[c], before, after) for c in reachable)
-        same = np.allclose(answer, mean, atol=1e-5)
-        return (
-            "as if the posteriors of the colours were averaged by p(x): z says how likely each is"
-            if same
-            else ""
-        )
+    def averaged(case: Case) -> Iterator[tuple[str, np.ndarray]]:
+        z, x, before, after = case
+        K = len(x)
+        reachable = [c for c in range(K) if kernel(kind, 1.0, after, K)[c, z] > 0]
+        mean = sum(x[c].item() * bayes(kind, z, np.eye(K)[c], before, after) for c in reachable)
+        yield "as if the posteriors of the colours were averaged by p(x): z says how likely each is", mean
 
     known = [
         _case(z, list(np.eye(K)[x]), 0.7, 0.3)
@@ -73,20 +64,16 @@ def posterior(fn: Callable, kind: str = "uniform", given: str = "torch") -> Chec
     start = [_case(3 if blank else 0, [0.0, 1.0, 0.0], 1.0, 0.4)]
     end = [_case(3 if blank else 1, [0.6, 0.3, 0.1], 0.5, 0.0)]
     seen = "what is visible was visible" if blank else "what the cell shows is likelier than without it"
-    return CheckReport(
-        "posterior",
-        (
-            asked.answered,
-            asked.judge("the chances sum to one", known[:4] + guessed, sums),
-            asked.expect("of two colours, one known, by hand", by_hand, right),
-            asked.expect(seen, guessed[1:2] if blank else [_case(1, [0.5, 0.5], 0.6, 0.2)], right),
-            asked.expect("at time 0 it is the known colour itself", start, right),
-            asked.expect("from where all is forgotten, z says nothing", end, right),
-            asked.expect("with a known colour: Bayes' rule, state by state", known, right),
-            asked.expect("with a guess for it: Bayes' rule too", guessed, right, mixed),
-            asked.judge("over all z, it is what the noise makes of x", [guessed[0], known[0]], marginal),
-        ),
-    )
+    shown = guessed[1:2] if blank else [_case(1, [0.5, 0.5], 0.6, 0.2)]
+    check.judge("the chances sum to one", sums, known[:4] + guessed)
+    check.expect("of two colours, one known, by hand", by_hand)
+    check.expect(seen, shown)
+    check.expect("at time 0 it is the known colour itself", start)
+    check.expect("from where all is forgotten, z says nothing", end)
+    check.expect("with a known colour: Bayes' rule, state by state", known)
+    check.expect("with a guess for it: Bayes' rule too", guessed, mistakes=averaged)
+    check.judge("over all z, it is what the noise makes of x", marginal, [guessed[0], known[0]])
+    return check.report
 
 
 def _case(z: int, x: list[float], before: float, after: float) -> Case:

@@ -3,14 +3,15 @@
 B rows, C channels of the input, H units of the state.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
+from lab.checks.check import Case, Check, one_of
 from lab.checks.drawing import shorten
-from lab.checks.numbers import Asked, close, differing, noise, real_numbers
-from lab.checks.report import Case, CheckReport, Example, Unreadable
+from lab.checks.numbers import apart, differing, noise, parts, real_numbers
+from lab.checks.report import CheckReport, Example
 
 GATES = {"elman": ("",), "gru": ("_r", "_z", "_n"), "lstm": ("_i", "_f", "_g", "_o")}
 OPEN, SHUT = 50.0, -50.0  # biases with which a gate lets everything through, or nothing
@@ -68,77 +69,65 @@ def recurrent(fn: Callable, kind: str, given: str = "torch") -> CheckReport:
 
     Raises ValueError for an unknown kind or `given`.
     """
-    if kind not in GATES:
-        raise ValueError(f"unknown kind {kind!r}; expected one of {sorted(GATES)}")
+    one_of("kind", kind, tuple(GATES))
+    lstm, ask = kind == "lstm", Questions(kind)
 
     def step(x: object, *rest: object) -> object:
         *state, weights = rest
-        return fn(x, tuple(state) if kind == "lstm" else state[0], weights)
+        return fn(x, tuple(state) if lstm else state[0], weights)
 
     def read(case: Case, answer: object) -> np.ndarray:
         """`(1, B, H)`, or `(2, B, H)` of an LSTM."""
-        shape = tuple(case["h"].shape)
-        if kind != "lstm":
-            return real_numbers(answer, shape)[None]
-        if not isinstance(answer, tuple | list) or len(answer) != 2:
-            raise Unreadable(f"{type(answer).__name__}; expected two things, (h, c)")
-        return np.stack([real_numbers(part, shape, name) for part, name in zip(answer, "hc", strict=True)])
+        states = parts(answer, ("h", "c")) if lstm else [answer]
+        names = ("h", "c") if lstm else ("",)
+        return np.stack(
+            [real_numbers(s, tuple(case["h"].shape), n) for s, n in zip(states, names, strict=True)]
+        )
 
     def plain(case: Case, variant: str = "") -> np.ndarray:
-        return plain_step(kind, *(_numpy(value) for value in case.arguments.values()), variant=variant)
+        return plain_step(kind, *map(_numpy, case), variant=variant)
 
-    def which(case: Case, answer: np.ndarray) -> str:
-        if len(answer) == 2 and close(plain(case)[::-1], answer).all():
-            return "(c, h) came, (h, c) was expected"
-        found = (said for said, v in VARIANTS[kind].items() if close(plain(case, v), answer).all())
-        return next((f"as with {said}" for said in found), "rows of h, then of c" if kind == "lstm" else "")
+    def variants(case: Case) -> Iterator[tuple[str, np.ndarray]]:
+        if lstm:
+            yield "(c, h) came, (h, c) was expected", plain(case)[::-1]
+        for said, variant in VARIANTS[kind].items():
+            yield f"as with {said}", plain(case, variant)
 
-    questions = Questions(kind)
-    wanted = f"real numbers (B, H){', two of them: (h, c)' if kind == 'lstm' else ''}"
-    sizes = ((1, 1, 1), (1, 2, 2), (2, 3, 2), (3, 1, 4))
-    asked = Asked(step, given, wanted, read, [questions.random(*size) for size in sizes])
+    wanted = f"real numbers (B, H){', two of them: (h, c)' if lstm else ''}"
+    small = [ask.random(*size) for size in ((1, 1, 1), (1, 2, 2), (2, 3, 2), (3, 1, 4))]
+    check = Check(f"recurrent ({kind})", step, wanted, read, small, right=plain, given=given)
 
-    def apart(case: Case) -> Example | None:
-        whole = asked(case)
-        for b in range(whole.shape[1]):
-            alone = {
-                name: value if name == "weights" else value[[b]] for name, value in case.arguments.items()
-            }
-            note = f"row {b} asked alone, and among the others"
-            if example := differing(str(case), asked(_Case(**alone)), whole[:, [b]], note):
-                return example
+    def expect(name: str, cases: list[Case]) -> None:
+        check.expect(name, cases, mistakes=variants, note="rows of h, then of c" if lstm else "")
 
-    def in_turn(case: Case) -> Example | None:
+    def row(case: Case, b: int) -> Case:
+        return case.but(**{name: value[[b]] for name, value in case.arguments.items() if name != "weights"})
+
+    def in_turn(case: Case, answer: np.ndarray) -> Example | None:
         def after(states: np.ndarray) -> Case:
             state = dict(zip("hc", map(torch.from_numpy, states), strict=False))
-            return _Case(**{"x": case["x"].flip(0) + 0.5, **state, "weights": case["weights"]})
+            return case.but(x=case["x"].flip(0) + 0.5, **state)
 
-        expected, actual = plain(after(plain(case))), asked(after(asked(case)))
+        expected, actual = plain(after(plain(case))), check.ask(after(answer))
         return differing(f"{case}, and again with what came of it", expected, actual)
 
-    def again(case: Case) -> Example | None:
-        first = asked(case)
-        asked(questions.random(*case["x"].shape, case["h"].shape[1], seed=7))
-        return differing(str(case), first, asked(case), "asked twice, with another question between")
+    def again(case: Case, answer: np.ndarray) -> Example | None:
+        check.ask(ask.random(*case["x"].shape, case["h"].shape[1], seed=7))
+        return differing(case, answer, check.ask(case), "asked twice, with another question between")
 
-    def finite(case: Case) -> Example | None:
-        answer = asked(case)
-        return differing(str(case), plain(case), answer, wrong=~np.isfinite(answer))
+    def finite(case: Case, answer: np.ndarray) -> Example | None:
+        return differing(case, plain(case), answer, wrong=~np.isfinite(answer))
 
-    random = [questions.random(*size) for size in ((1, 1, 1), (1, 2, 2), (2, 4, 3), (2, 3, 4))]
-    return CheckReport(
-        f"recurrent ({kind})",
-        (
-            asked.answered,
-            asked.expect("zero input and zero state: the biases alone", questions.zeros(), plain, which),
-            *(asked.expect(name, cases, plain, which) for name, cases in questions.gates().items()),
-            asked.expect("one step by the formula, on random numbers", random, plain, which),
-            asked.judge("each row of the batch works by itself", [questions.random(2, 2, 2)], apart),
-            asked.judge("the state is carried: two steps in turn", random, in_turn),
-            asked.judge("the same question gets the same answer again", random[:2], again),
-            asked.judge("large numbers do not overflow", questions.large(), finite),
-        ),
-    )
+    random = [ask.random(*size) for size in ((1, 1, 1), (1, 2, 2), (2, 4, 3), (2, 3, 4))]
+    expect("zero input and zero state: the biases alone", ask.zeros())
+    for name, cases in ask.gates().items():
+        expect(name, cases)
+    expect("one step by the formula, on random numbers", random)
+    check.judge("each row of the batch works by itself", apart(check.ask, row, axis=1), [ask.random(2, 2, 2)])
+    check.judge("the state is carried: two steps in turn", in_turn, random)
+    check.judge("the same question gets the same answer again", again, random[:2])
+    check.judge("large numbers do not overflow", finite, ask.large())
+    return check.report
 
 
 class Questions:
@@ -157,48 +146,40 @@ class Questions:
                 weights[name] = noise(*shapes[name[0]], seed=seed + 10 + n)
         for name, value in constant.items():
             weights[name] += value
-        state = {"h": noise(B, H, seed=seed + 2)}
-        if self.kind == "lstm":
-            state["c"] = noise(B, H, seed=seed + 3)
-        return _Case(**{"x": noise(B, C, seed=seed + 1), **state, "weights": weights})
+        state = {name: noise(B, H, seed=seed + n) for name, n in (("h", 2), ("c", 3))}
+        if self.kind != "lstm":
+            del state["c"]
+        return _Case(x=noise(B, C, seed=seed + 1), **state, weights=weights)
 
     def random(self, B: int, C: int, H: int, seed: int = 0) -> Case:
         return self.case(B, C, H, " ".join(f"W{gate} U{gate} b{gate}" for gate in GATES[self.kind]), seed)
 
     def gates(self) -> dict[str, list[Case]]:
         """By the name of the property."""
-        sizes = ((1, 1), (2, 2), (3, 2))
         return {
-            name: [self.case(1, C, H, random, **constant) for C, H in sizes]
+            name: [self.case(1, n, 1 if n == 1 else 2, random, **constant) for n in (1, 2, 3)]
             for name, (random, constant) in ALONE[self.kind].items()
         }
 
     def zeros(self) -> list[Case]:
-        cases = [self.random(1, 1, 1), self.random(2, 2, 3)]
-        for case in cases:
-            for name in case.arguments.keys() - {"weights"}:
-                case.arguments[name].zero_()
-        return cases
+        def nothing(case: Case) -> Case:
+            return case.but(**{name: 0 * v for name, v in case.arguments.items() if name != "weights"})
+
+        return [nothing(self.random(1, 1, 1)), nothing(self.random(2, 2, 3))]
 
     def large(self) -> list[Case]:
-        cases = [self.random(1, 1, 1), self.random(2, 2, 3)]
-        for case in cases:
-            case.arguments["x"].mul_(10_000)
-        return cases
+        return [case.but(x=10_000 * case["x"]) for case in (self.random(1, 1, 1), self.random(2, 2, 3))]
 
 
 class _Case(Case):
     """Shown without the weights that are zero; an LSTM's state as the pair that it is."""
 
     def __str__(self) -> str:
-        x, *state, weights = (self.arguments[name] for name in self.arguments)
+        x, *state, weights = self
         named = {name: w.tolist() for name, w in weights.items() if w.any()}
-        h = (
-            f"h={state[0].tolist()}"
-            if len(state) == 1
-            else f"state=({', '.join(str(s.tolist()) for s in state)})"
-        )
-        return shorten(f"fn(x={x.tolist()}, {h}, weights={named})")
+        states = [s.tolist() for s in state]
+        said = f"state=({states[0]}, {states[1]})" if len(states) == 2 else f"h={states[0]}"
+        return shorten(f"fn(x={x.tolist()}, {said}, weights={named})")
 
 
 def _numpy(value: object) -> object:

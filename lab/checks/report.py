@@ -1,16 +1,10 @@
 """What a check found: properties that hold, and the smallest example of each that does not."""
 
-import copy
 import html
-import traceback
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 
-import numpy as np
-import torch
-
-from lab.checks.drawing import Drawing, sentence, shorten
+from lab.checks.drawing import Drawing
 
 # Middle tones of Okabe and Ito's palette: they read on white and on black.
 GOOD, BAD = "#009E73", "#D55E00"
@@ -19,10 +13,6 @@ PLAIN = "background:transparent;color:inherit"  # against a notebook's striped t
 
 class CheckFailed(AssertionError):
     """A check that should have passed did not; the message is its report."""
-
-
-class Unreadable(ValueError):
-    """An answer that cannot be judged; the message says what came instead of what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -130,76 +120,3 @@ def _beside_html(example: Example) -> str:
 
 def _cell_html(inner: str) -> str:
     return f"<td style='{PLAIN};text-align:left;vertical-align:top;padding:3px 8px'>{inner}</td>"
-
-
-class Case:
-    """One question to a reader's function: its arguments by name, in the order in which they are passed.
-
-    >>> print(Case(lengths=torch.tensor([1, 2]), T=3))
-    fn(lengths=[1, 2], T=3)
-    """
-
-    def __init__(self, called: str = "fn", /, **arguments):
-        self.called, self.arguments = called, arguments
-
-    def __getitem__(self, name: str):
-        return self.arguments[name]
-
-    def __str__(self) -> str:
-        shown = {name: v.tolist() if isinstance(v, torch.Tensor) else v for name, v in self.arguments.items()}
-        return shorten(f"{self.called}({', '.join(f'{name}={value!r}' for name, value in shown.items())})")
-
-
-Answers = list[tuple[Case, object]]
-
-
-def ask(fn: Callable, cases: Iterable[Case], wanted: str, read: Callable) -> tuple[Property, Answers]:
-    """Put every case to `fn`: the property that each answer is what is `wanted`, and those that could be read.
-
-    `read(case, answer)` turns an answer into what the check judges, or raises `Unreadable`. A function that
-    raises fails the property; it does not stop the check. It gets copies, so it may write to its arguments.
-    """
-    answers, example = [], None
-    for case in cases:
-        try:
-            answers.append((case, read(case, fn(*copy.deepcopy(list(case.arguments.values()))))))
-        except Exception as error:
-            example = example or _interrupted(case, wanted, error)
-    return Property(f"the answer is {wanted}", example is None, example), answers
-
-
-def judge(name: str, answers: Answers, find: Callable) -> Property:
-    """The property `name`: `find(case, answer)` gives an `Example` of where it fails, or None."""
-    for case, answer in answers:
-        try:
-            example = find(case, answer)
-        except Exception as error:  # `find` may use the reader's object, as the check of a tokenizer does
-            example = _interrupted(case, "an answer", error)
-        if example is not None:
-            return Property(name, False, example)
-    return Property(name, bool(answers))
-
-
-def _interrupted(case: Case, wanted: str, error: Exception) -> Example:
-    return Example(str(case), sentence(wanted), sentence(_what_happened(error)))
-
-
-def _what_happened(error: Exception) -> str:
-    if isinstance(error, Unreadable):
-        return str(error)
-    return "raised " + traceback.format_exception_only(error)[-1].strip()
-
-
-def as_array(answer: object) -> np.ndarray:
-    """What a reader's function returned, NumPy, torch or nested lists, as a NumPy array."""
-    if isinstance(answer, torch.Tensor):
-        return answer.detach().cpu().numpy()
-    if answer is None:
-        raise Unreadable("None: does the function return its result?")
-    try:
-        array = np.array(answer)
-    except ValueError:
-        raise Unreadable("rows of different lengths") from None
-    if array.dtype == object:
-        raise Unreadable(f"{type(answer).__name__}, which is not an array of numbers: {answer!r}")
-    return array

@@ -6,22 +6,29 @@ from itertools import count
 
 import numpy as np
 
-from lab.checks.drawing import sentence
-from lab.checks.numbers import differing
-from lab.checks.report import Case, CheckReport, Example, ask, judge
+from lab.checks.check import Case, Check
+from lab.checks.numbers import differing, told
+from lab.checks.report import CheckReport, Example
 from lab.checks.training_trace import Trace, watch
 
 BROKEN_AT, STEPS = 3, 7
+RESUMED = f"train_fn({STEPS - BROKEN_AT}, start=checkpoint of step {BROKEN_AT})"
 
 
 @dataclass(frozen=True)
 class Told:
-    """The four calls that the check makes."""
+    """The five calls that the check makes."""
 
     whole: Trace
+    again: Trace
     first: Trace
     rest: Trace
     rest_again: Trace
+
+    def after_the_break(self, what: str) -> tuple[list, list]:
+        """These events of training in one go, and as it went on; there may be several a step."""
+        whole = getattr(self.whole, what)
+        return whole[BROKEN_AT * (len(whole) // STEPS) :], getattr(self.rest, what)
 
 
 def resume(train_fn: Callable) -> CheckReport:
@@ -42,124 +49,91 @@ def resume(train_fn: Callable) -> CheckReport:
     def call(steps: int, start: object = None) -> Trace:
         return watch(train_fn, steps, start, seed=next(calls))
 
-    def answer(steps: int, broken_at: int) -> tuple[Told, list[float]]:
+    def train(steps: int, broken_at: int) -> Told:
         whole, again, first = call(steps), call(steps), call(broken_at)
         rest, rest_again = (call(steps - broken_at, first.checkpoint) for _ in range(2))
-        return Told(whole, first, rest, rest_again), again.losses
+        return Told(whole, again, first, rest, rest_again)
 
     case = Case("train_fn", steps=STEPS, broken_at=BROKEN_AT)
-    answered, answers = ask(
-        answer, [case], "(losses, checkpoint), with one finite loss a step", lambda _, a: a
-    )
-    repeated = judge("the same call gives the same losses again", answers, _repeated)
-    told = [(case, answer[0]) for case, answer in answers if repeated.passed]  # else nothing can be compared
-    judged = {
-        "the first steps do not depend on how many follow": _first,
-        "the weights go on from where they were": _weights,
-        "the batches go on, and none comes again": _batches,
-        "the learning rate goes on": _rates,
-        "the optimizer keeps its memory": _memories,
-        "dropout goes on with the same random numbers": _dropout,
-        "the losses are those of training in one go": _losses,
-        "a checkpoint can be used twice": _twice,
-    }
-    return CheckReport(
-        "resume", (answered, repeated, *(judge(name, told, find) for name, find in judged.items()))
-    )
+    wanted = "(losses, checkpoint), with one finite loss a step"
+    check = Check("resume", train, wanted, lambda _, answer: answer, [case])
+    repeated = check.judge("the same call gives the same losses again", _repeated)
+    cases = None if repeated else ()  # else nothing can be compared
+    check.judge("the first steps do not depend on how many follow", _first, cases)
+    check.judge("the weights go on from where they were", _weights, cases)
+    check.judge("the batches go on, and none comes again", _batches, cases)
+    check.judge("the learning rate goes on", _rates, cases)
+    check.judge("the optimizer keeps its memory", _memories, cases)
+    check.judge("dropout goes on with the same random numbers", _dropout, cases)
+    check.judge("the losses are those of training in one go", _losses, cases)
+    check.judge("a checkpoint can be used twice", _twice, cases)
+    return check.report
 
 
-def _repeated(case: Case, answer: tuple[Told, list[float]]) -> Example | None:
-    told, again = answer
+def _repeated(case: Case, calls: Told) -> Example | None:
     note = "two fresh starts: seed weights, batches and dropout at the start"
-    return _same_losses(f"train_fn({case['steps']})", told.whole.losses, again, note)
+    return _same_losses(f"train_fn({STEPS})", calls.whole.losses, calls.again.losses, note)
 
 
-def _first(case: Case, told: Told) -> Example | None:
-    call = f"train_fn({case['steps']}) and train_fn({case['broken_at']})"
+def _first(case: Case, calls: Told) -> Example | None:
+    call = f"train_fn({STEPS}) and train_fn({BROKEN_AT})"
     note = "does the schedule of the learning rate end with `steps`? Its length must be a setting of its own"
-    return _same_losses(call, told.whole.losses[: case["broken_at"]], told.first.losses, note)
+    return _same_losses(call, calls.whole.losses[:BROKEN_AT], calls.first.losses, note)
 
 
-def _weights(case: Case, told: Told) -> Example | None:
-    at = case["broken_at"] * _per_step(told.whole.weights, case)
-    if told.rest.weights[:1] == told.whole.weights[at : at + 1]:
-        return None
-    where = (
-        told.whole.weights.index(told.rest.weights[0]) if told.rest.weights[0] in told.whole.weights else None
-    )
-    actual = "others" if where is None else f"those of forward pass {where}"
-    return Example(_resumed(case), sentence(f"the weights of forward pass {at}"), sentence(actual))
+def _weights(case: Case, calls: Told) -> Example | None:
+    whole, (expected, actual) = calls.whole.weights, calls.after_the_break("weights")
+    if actual[:1] != expected[:1]:
+        found = f"those of forward pass {whole.index(actual[0])}" if actual[0] in whole else "others"
+        return told(RESUMED, f"the weights of forward pass {len(whole) - len(expected)}", found)
 
 
-def _batches(case: Case, told: Told) -> Example | None:
-    at = case["broken_at"] * _per_step(told.whole.batches, case)
-    order = {batch: n for n, batch in reversed(list(enumerate(told.whole.batches)))}
-    expected = [order[batch] for batch in told.whole.batches[at:]]
-    actual = [order.get(batch, "another") for batch in told.rest.batches]
-    if expected == actual:
-        return None
-    note = "the stream of batches began again: pass over those that were taken" if actual[:1] == [0] else ""
-    return Example(_resumed(case), sentence(f"batches {_list(expected)}"), sentence(_list(actual)), note)
+def _batches(case: Case, calls: Told) -> Example | None:
+    order = {batch: n for n, batch in reversed(list(enumerate(calls.whole.batches)))}
+    expected, actual = ([order.get(b, "another") for b in some] for some in calls.after_the_break("batches"))
+    if expected != actual:
+        begun = "the stream of batches began again: pass over those that were taken"
+        shown = (", ".join(map(str, numbers)) or "none" for numbers in (expected, actual))
+        return told(RESUMED, f"batches {next(shown)}", next(shown), begun if actual[:1] == [0] else "")
 
 
-def _rates(case: Case, told: Told) -> Example | None:
-    at = case["broken_at"] * _per_step(told.whole.rates, case)
-    expected, actual = told.whole.rates[at:], told.rest.rates
-    if expected == actual:
-        return None
-    shown = [", ".join(f"{rates[0]:.4g}" for rates in every) for every in (expected, actual)]
-    return Example(_resumed(case), *map(sentence, shown), "the learning rate of each step")
+def _rates(case: Case, calls: Told) -> Example | None:
+    expected, actual = calls.after_the_break("rates")
+    if expected != actual:
+        shown = (", ".join(f"{rates[0]:.4g}" for rates in every) for every in (expected, actual))
+        return told(RESUMED, *shown, "the learning rate of each step")
 
 
-def _memories(case: Case, told: Told) -> Example | None:
-    per_step = _per_step(told.whole.memories, case)
-    at = case["broken_at"] * per_step
-    if told.rest.memories[:per_step] == told.whole.memories[at : at + per_step]:
-        return None
-    empty = told.rest.memories[:per_step] == told.whole.memories[:per_step]
-    actual = "an optimizer that remembers nothing" if empty else "another memory"
-    return Example(
-        _resumed(case), sentence("momentum, and AdamW's second moments, as saved"), sentence(actual)
-    )
+def _memories(case: Case, calls: Told) -> Example | None:
+    per_step = len(calls.whole.memories) // STEPS
+    expected, actual = (memories[:per_step] for memories in calls.after_the_break("memories"))
+    if expected != actual:
+        empty = actual == calls.whole.memories[:per_step]
+        found = "an optimizer that remembers nothing" if empty else "another memory"
+        return told(RESUMED, "momentum, and AdamW's second moments, as saved", found)
 
 
-def _dropout(case: Case, told: Told) -> Example | None:
+def _dropout(case: Case, calls: Told) -> Example | None:
     """Same batch, same weights, other random numbers, and another loss: then they matter."""
-    per_step, whole, rest = _per_step(told.whole.batches, case), told.whole, told.rest
-    at = case["broken_at"] * per_step
-    for n in range(min(len(rest.batches), len(whole.batches) - at)):
-        same = rest.batches[n] == whole.batches[at + n] and rest.weights[n] == whole.weights[at + n]
+    both = [calls.after_the_break(what) for what in ("batches", "weights", "random")]
+    per_step = len(calls.whole.batches) // STEPS
+    for n, events in enumerate(zip(*(zip(*pair, strict=False) for pair in both), strict=False)):
+        same_batch, same_weights, same_random = (one == two for one, two in events)
         step = n // per_step
-        losses = whole.losses[case["broken_at"] + step], rest.losses[step]
-        if same and rest.random[n] != whole.random[at + n] and losses[0] != losses[1]:
+        losses = calls.whole.losses[BROKEN_AT + step], calls.rest.losses[step]
+        if same_batch and same_weights and not same_random and losses[0] != losses[1]:
             note = "same weights, same batch, another loss: save and restore torch.get_rng_state()"
-            shown = [f"loss {loss:.6g} at step {case['broken_at'] + step}" for loss in losses]
-            return Example(_resumed(case), *map(sentence, shown), note)
-    return None
+            return told(RESUMED, *(f"loss {loss:.6g} at step {BROKEN_AT + step}" for loss in losses), note)
 
 
-def _losses(case: Case, told: Told) -> Example | None:
-    return _same_losses(_resumed(case), told.whole.losses[case["broken_at"] :], told.rest.losses)
+def _losses(case: Case, calls: Told) -> Example | None:
+    return _same_losses(RESUMED, *calls.after_the_break("losses"))
 
 
-def _twice(case: Case, told: Told) -> Example | None:
+def _twice(case: Case, calls: Told) -> Example | None:
     note = "the checkpoint changed with the training that it began: keep copies in it"
-    return _same_losses(f"{_resumed(case)}, twice", told.rest.losses, told.rest_again.losses, note)
+    return _same_losses(f"{RESUMED}, twice", calls.rest.losses, calls.rest_again.losses, note)
 
 
 def _same_losses(call: str, expected: list, actual: list, note: str = "") -> Example | None:
-    return differing(
-        call, np.array([expected]), np.array([actual]), note, np.array([expected]) != np.array([actual])
-    )
-
-
-def _resumed(case: Case) -> str:
-    return f"train_fn({case['steps'] - case['broken_at']}, start=checkpoint of step {case['broken_at']})"
-
-
-def _per_step(events: list, case: Case) -> int:
-    return len(events) // case["steps"]
-
-
-def _list(numbers: list) -> str:
-    return ", ".join(map(str, numbers)) or "none"
+    return differing(call, expected, actual, note, np.array(expected) != np.array(actual))

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lab.checks.drawing import sentence, shorten
-from lab.checks.numbers import Asked, close, differing, real_numbers
-from lab.checks.report import Case, CheckReport, Example
+from lab.checks.check import Case, Check
+from lab.checks.drawing import shorten
+from lab.checks.numbers import differing, real_numbers, told
+from lab.checks.report import CheckReport, Example
 from lab.text import BPETokenizer, CharTokenizer
 
 RARE = 1e-30  # the probability of what is as good as impossible
@@ -67,59 +68,48 @@ def score(fn: Callable) -> CheckReport:
         return np.atleast_1d(real_numbers(answer, ()))
 
     def exact(case: Case) -> np.ndarray:
-        bits, chars = _costs(case), _chars(case["lines"])
-        return np.array([sum(map(sum, bits)) / chars])
+        return np.array([sum(map(sum, _costs(case))) / _chars(case["lines"])])
 
-    def as_if(case: Case, answer: np.ndarray) -> str:
-        return next(
-            (f"as if {said}" for said, x in _mistakes(case) if close(np.array([x]), answer).all()), ""
-        )
+    small = [_uniform("a"), _uniform("a", "ab")]
+    check = Check("score", fn, "one number, bits per character", read, small, right=exact)
 
-    asked = Asked(fn, "torch", "one number, bits per character", read, [_uniform("a"), _uniform("a", "ab")])
+    def order(case: Case, answer: np.ndarray) -> Example | None:
+        turned = check.ask(case.but(lines=case["lines"][::-1]))
+        return differing(f"{case} and the lines turned round", answer, turned)
 
-    def order(case: Case) -> Example | None:
-        turned = _Scoring(**(case.arguments | {"lines": case["lines"][::-1]}))
-        return differing(f"{case} and the lines turned round", asked(case), asked(turned))
-
-    def mode(case: Case) -> Example | None:
+    def mode(case: Case, _) -> Example | None:
         for training in (True, False):
             model = case["model"].train(training)
             said = f"{case}, model.training={training}"
-            if example := differing(said, exact(case), asked(case), "is model.eval() called?"):
+            if example := differing(said, exact(case), check.ask(case), "is model.eval() called?"):
                 return example
             if model.training != training:
-                was, is_ = (
-                    sentence(f"model.training is {flag} after it") for flag in (training, not training)
-                )
-                return Example(said, was, is_)
+                left = "model.training is {} after it"
+                return told(said, left.format(training), left.format(not training))
+
+    def expect(name: str, *cases: Case) -> None:
+        check.expect(name, cases, mistakes=_mistakes)
 
     long = ["abcdabcdabcdabdcabd", "a", "dcbaabcdaabbccdd"]
     many = ["abcdcba"[n % 3 :][: n // 25] for n in range(150)]  # longer and longer
-    return CheckReport(
-        "score",
-        (
-            asked.answered,
-            asked.expect("V equally likely tokens cost log2 V bits each", [_uniform("a")], exact, as_if),
-            asked.expect("the first token is scored, after <s>", _free("abc", "sa", 0.25), exact, as_if),
-            asked.expect("</s> is scored, at the end of each line", _free("abc", "ce", 0.125), exact, as_if),
-            asked.expect("<s> itself is given, and not scored", _free("abc"), exact, as_if),
-            asked.expect("each line's newline counts as a character", _free("abc", "bc", 0.5), exact, as_if),
-            asked.expect("it is per character, not per token", _merged(), exact, as_if),
-            asked.expect(
-                "padding beside a longer line is not scored", [_random("a", "abcd", "", "cb")], exact, as_if
-            ),
-            asked.expect("each token of a long line is scored once", _long(long), exact, as_if),
-            asked.expect("and with at least half a context before it", _long(long, True), exact),
-            asked.expect("many lines: all count, by their length", [_random(*many)], exact, as_if),
-            asked.judge("the order of the lines does not matter", [_random(*many, "abcabc")], order),
-            asked.judge("the model is scored in evaluation, and left in its mode", _long(["ab"], True), mode),
-        ),
-    )
+    expect("V equally likely tokens cost log2 V bits each", _uniform("a"))
+    expect("the first token is scored, after <s>", *_free("abc", "sa", 0.25))
+    expect("</s> is scored, at the end of each line", *_free("abc", "ce", 0.125))
+    expect("<s> itself is given, and not scored", *_free("abc"))
+    expect("each line's newline counts as a character", *_free("abc", "bc", 0.5))
+    expect("it is per character, not per token", *_merged())
+    expect("padding beside a longer line is not scored", _random("a", "abcd", "", "cb"))
+    expect("each token of a long line is scored once", *_long(long))
+    check.expect("and with at least half a context before it", _long(long, True))
+    expect("many lines: all count, by their length", _random(*many))
+    check.judge("the order of the lines does not matter", order, [_random(*many, "abcabc")])
+    check.judge("the model is scored in evaluation, and left in its mode", mode, _long(["ab"], True))
+    return check.report
 
 
 class _Scoring(Case):
     def __str__(self) -> str:
-        model, tokenizer, lines = self.arguments.values()
+        model, tokenizer, lines = self
         about = f"{model.name}, context {model.config.context}"
         return shorten(f"fn(model <{about}>, {type(tokenizer).__name__}, lines={lines})")
 
@@ -160,20 +150,16 @@ def _random(*lines: str, **more) -> Case:
 
 def _merged() -> list[Case]:
     tokenizer = BPETokenizer([(102, 103)])  # "ab" is one token
-    return [
-        _case("uniform", torch.ones(tokenizer.vocab_size, tokenizer.vocab_size).double(), ["abab"], tokenizer)
-    ]
+    table = torch.ones(tokenizer.vocab_size, tokenizer.vocab_size).double()
+    return [_case("uniform", table, ["abab"], tokenizer)]
 
 
 def _long(lines: Sequence[str], sensitive: bool = False) -> list[Case]:
     contexts = (4, 6, 7) if sensitive else (1, 2, 4, 7)
     cases = [_random(*lines, context=context, sensitive=sensitive) for context in contexts]
-    return [_case_in_evaluation(case) for case in cases]
-
-
-def _case_in_evaluation(case: Case) -> Case:
-    case["model"].eval()
-    return case
+    for case in cases:
+        case["model"].eval()
+    return cases
 
 
 def _costs(case: Case) -> list[list[float]]:
@@ -191,19 +177,15 @@ def _chars(lines: Sequence[str]) -> int:
 
 def _mistakes(case: Case) -> Iterator[tuple[str, float]]:
     """What would come of well-known mistakes."""
-    costs, lines, chars = _costs(case), case["lines"], _chars(case["lines"])
-    total = sum(map(sum, costs))
-    yield "in nats, not in bits", total * math.log(2) / chars
-    yield "newlines were not counted as characters", total / max(1, chars - len(lines))
-    yield "</s> was not scored", sum(sum(line[:-1]) for line in costs) / chars
-    yield "the first token were not scored", sum(sum(line[1:]) for line in costs) / chars
-    yield (
-        "neither </s> were scored nor the newline counted",
-        (sum(sum(line[:-1]) for line in costs) / max(1, chars - len(lines))),
-    )
-    yield "per token, not per character", total / sum(map(len, costs))
-    yield (
-        "each line had the same weight, whatever its length",
-        float(np.mean([sum(line) / (len(text) + 1) for line, text in zip(costs, lines, strict=True)])),
-    )
-    yield "the sum came, not divided by anything", total
+    costs, texts, chars = _costs(case), case["lines"], _chars(case["lines"])
+    total, without_newlines = sum(map(sum, costs)), max(1, chars - len(texts))
+    without_end = sum(sum(line[:-1]) for line in costs)
+    each = [sum(line) / (len(text) + 1) for line, text in zip(costs, texts, strict=True)]
+    yield "as if in nats, not in bits", total * math.log(2) / chars
+    yield "as if newlines were not counted as characters", total / without_newlines
+    yield "as if </s> was not scored", without_end / chars
+    yield "as if the first token were not scored", sum(sum(line[1:]) for line in costs) / chars
+    yield "as if neither </s> were scored nor the newline counted", without_end / without_newlines
+    yield "as if per token, not per character", total / sum(map(len, costs))
+    yield "as if each line had the same weight, whatever its length", np.mean(each)
+    yield "as if the sum came, not divided by anything", total

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lab.checks.numbers import Asked, differing, real_numbers
-from lab.checks.report import Case, CheckReport, Example
+from lab.checks.check import Case, Check
+from lab.checks.numbers import differing, real_numbers
+from lab.checks.report import CheckReport, Example
 
 
 def softmax(fn: Callable, given: str = "torch") -> CheckReport:
@@ -33,24 +34,22 @@ def softmax(fn: Callable, given: str = "torch") -> CheckReport:
     def read(case: Case, answer: object) -> np.ndarray:
         return real_numbers(answer, tuple(case["x"].shape))
 
-    first = _cases([0.0], [0.0, 0.0], [[0.0]], [[0.0, 0.0], [0.0, 0.0]])
-    asked = Asked(fn, given, "real numbers in the shape of x", read, first)
-
-    def sums(case: Case) -> Example | None:
-        total = asked(case).sum(keepdims=True)
-        return differing(f"sum of {case}", np.ones_like(total), total)
-
-    def shifted(case: Case) -> Example | None:
-        before, after = asked(case), asked(Case(x=case["x"] + 3, dim=case["dim"]))
-        return differing(f"{case}, and the same with x + 3", before, after)
-
-    def forbidden(case: Case) -> Example | None:
-        expected, answer = plain_softmax(case["x"].numpy(), case["dim"]), asked(case)
-        inexact = np.isneginf(case["x"].numpy()) & (answer != 0)
-        return differing(str(case), expected, answer, wrong=inexact) or differing(str(case), expected, answer)
-
     def right(case: Case) -> np.ndarray:
         return plain_softmax(case["x"].numpy(), case["dim"])
+
+    first = _cases([0.0], [0.0, 0.0], [[0.0]], [[0.0, 0.0], [0.0, 0.0]])
+    check = Check("softmax", fn, "real numbers in the shape of x", read, first, right=right, given=given)
+
+    def sums(case: Case, answer: np.ndarray) -> Example | None:
+        total = answer.sum(keepdims=True)
+        return differing(f"sum of {case}", np.ones_like(total), total)
+
+    def shifted(case: Case, answer: np.ndarray) -> Example | None:
+        return differing(f"{case}, and the same with x + 3", answer, check.ask(case.but(x=case["x"] + 3)))
+
+    def forbidden(case: Case, answer: np.ndarray) -> Example | None:
+        inexact = np.isneginf(case["x"].numpy()) & (answer != 0)
+        return differing(case, right(case), answer, wrong=inexact) or differing(case, right(case), answer)
 
     # One dimension where the axis is not the question; zeros, and numbers far apart, where the base is not.
     some = _cases([0.0], [0.0, 1.0], [-1.0, 2.0, 0.5], [0.1, -0.7, 1.2, 0.4])
@@ -62,18 +61,14 @@ def softmax(fn: Callable, given: str = "torch") -> CheckReport:
     ]
     large = _cases([1000.0, 0.0], [1000.0] * 2, [-1000.0] * 2, [[1000.0] * 2, [-1000.0] * 2], [0.0, 1e30])
     infinite = _cases([0.0, -np.inf], [3.0, -np.inf, 3.0], [[-np.inf, 0.0], [0.0, -np.inf]])
-    return CheckReport(
-        "softmax",
-        (
-            asked.answered,
-            asked.judge("the probabilities sum to one", some, sums),
-            asked.expect("each is exp(x) / sum(exp(x))", some, right),
-            asked.expect("dim may be any axis, not the last alone", axes, right),
-            asked.expect("large numbers do not overflow", large, right),
-            asked.judge("a constant added to all numbers changes nothing", some, shifted),
-            asked.judge("-inf gets exactly zero", infinite, forbidden),
-        ),
-    )
+
+    check.judge("the probabilities sum to one", sums, some)
+    check.expect("each is exp(x) / sum(exp(x))", some)
+    check.expect("dim may be any axis, not the last alone", axes)
+    check.expect("large numbers do not overflow", large)
+    check.judge("a constant added to all numbers changes nothing", shifted, some)
+    check.judge("-inf gets exactly zero", forbidden, infinite)
+    return check.report
 
 
 def _cases(*numbers: list) -> list[Case]:

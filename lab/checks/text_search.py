@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.checks.drawing import sentence, tables
-from lab.checks.numbers import ATOL, RTOL, Asked
-from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array
+from lab.checks.check import Case, Check
+from lab.checks.numbers import ATOL, RTOL, one_number, parts, told, unequal, whole_numbers
+from lab.checks.report import CheckReport, Example
 
 Text = tuple[int, ...]
 
@@ -62,54 +62,34 @@ def greedy(fn: Callable) -> CheckReport:
     def case(model: Scores, ids: Sequence[int], n: int, stop_id: int = 9) -> Case:
         return Case(score_fn=model, ids=list(ids), max_new_tokens=n, stop_id=stop_id)
 
-    def read(case: Case, answer: object) -> Text:
-        return _ids(answer)
-
     def right(case: Case) -> Text:
-        model, text, prompt = case["score_fn"], (), tuple(case["ids"])
-        while len(text) < case["max_new_tokens"] and (not text or text[-1] != case["stop_id"]):
-            text += (int(np.argmax(model.after(prompt + text))),)
+        model, prompt, longest, stop_id = case
+        text = ()
+        while len(text) < longest and (not text or text[-1] != stop_id):
+            text += (int(np.argmax(model.after((*prompt, *text)))),)
         return text
 
-    def as_expected(case: Case) -> Example | None:
-        return _texts_differ(case, right(case), asked(case))
+    def compare(case: Case, right: Text, found: Text, note: str) -> Example | None:
+        return unequal(case, [right], [found], note)
 
     next_up = Scores("the next number, from 4 to 0", lambda text: _sharp((text[-1] + 1) % 5))
     back = Scores(
         "as far from the first token as from the last", lambda text: _sharp((text[0] + len(text)) % 5)
     )
     flat = Scores("0 and 1, nearly the same", lambda text: [0.5, 0.5001, 0, 0, 0])
-    asked = Asked(fn, "torch", "a list of token ids", read, [case(next_up, [0], 1), case(next_up, [0, 1], 2)])
-    return CheckReport(
-        "greedy",
-        (
-            asked.answered,
-            asked.judge(
-                "the likeliest token is taken", [case(next_up, [0], 1), case(flat, [0], 1)], as_expected
-            ),
-            asked.judge("only the new tokens are the answer", [case(next_up, [0, 1, 2], 1)], as_expected),
-            asked.judge(
-                "each new token is read before the next", [case(next_up, [0], n) for n in (2, 7)], as_expected
-            ),
-            asked.judge("the text before it is read to its beginning", [case(back, [3, 0], 5)], as_expected),
-            asked.judge(
-                "there are at most max_new_tokens", [case(flat, [1], n) for n in (1, 3, 12)], as_expected
-            ),
-            asked.judge(
-                "it ends with the stop token, which is part of the answer",
-                [case(next_up, [0], 9, stop) for stop in (1, 4)],
-                as_expected,
-            ),
-            asked.judge(
-                "a stop token in the prompt ends nothing", [case(next_up, [4, 1], 2, 4)], as_expected
-            ),
-            asked.judge(
-                "all together: a model that reads the whole text",
-                [case(_noise(5, seed), [seed, 1], 20, 4) for seed in range(5)],
-                as_expected,
-            ),
-        ),
-    )
+    first, wanted = [case(next_up, [0], 1), case(next_up, [0, 1], 2)], "a list of token ids"
+    check = Check("greedy", fn, wanted, lambda _, answer: _ids(answer), first, right=right, compare=compare)
+    ends = [case(next_up, [0], 9, stop) for stop in (1, 4)]
+    check.expect("the likeliest token is taken", [case(next_up, [0], 1), case(flat, [0], 1)])
+    check.expect("only the new tokens are the answer", [case(next_up, [0, 1, 2], 1)])
+    check.expect("each new token is read before the next", [case(next_up, [0], n) for n in (2, 7)])
+    check.expect("the text before it is read to its beginning", [case(back, [3, 0], 5)])
+    check.expect("there are at most max_new_tokens", [case(flat, [1], n) for n in (1, 3, 12)])
+    check.expect("it ends with the stop token, which is part of the answer", ends)
+    check.expect("a stop token in the prompt ends nothing", [case(next_up, [4, 1], 2, 4)])
+    noisy = [case(_noise(5, seed), [seed, 1], 20, 4) for seed in range(5)]
+    check.expect("all together: a model that reads the whole text", noisy)
+    return check.report
 
 
 def beam_search(fn: Callable) -> CheckReport:
@@ -132,83 +112,54 @@ def beam_search(fn: Callable) -> CheckReport:
     'two beams find what the likeliest first token hides'
     """
 
-    def case(
-        model: Scores, width: int, n: int, length_penalty: float = 0.0, stop_id: int = 9, ids=(0,)
-    ) -> Case:
-        settings = dict(width=width, length_penalty=length_penalty, max_new_tokens=n, stop_id=stop_id)
+    def case(model: Scores, width: int, n: int, penalty: float = 0.0, stop_id: int = 9, ids=(0,)) -> Case:
+        settings = dict(width=width, length_penalty=penalty, max_new_tokens=n, stop_id=stop_id)
         return Case(score_fn=model, ids=list(ids), **settings)
 
-    def best(case: Case, text: Text | None = None) -> tuple[Text, float]:
-        """The best of all texts, or this one, and its score."""
-        model, prompt, penalty = case["score_fn"], tuple(case["ids"]), case["length_penalty"]
-        V = len(model.after(prompt))
-        texts = [text] if text else all_texts(V, case["max_new_tokens"], case["stop_id"])
-        scored = [(model.log_probability(prompt, t) / len(t) ** penalty, t) for t in texts]
-        score, found = max(scored)
-        return found, score
+    def scored(case: Case, text: Text) -> tuple[float, Text]:
+        total = case["score_fn"].log_probability(tuple(case["ids"]), text)
+        return total / len(text) ** case["length_penalty"], text
 
-    def judged(expected: Callable) -> Callable:
-        def find(case: Case) -> Example | None:
-            text, score = expected(case)
-            found, given = asked(case)
-            if example := _texts_differ(case, text, found, f"with the score {given:.4g}"):
-                return example
-            if not math.isclose(score, given, rel_tol=RTOL, abs_tol=ATOL):
-                return Example(
-                    str(case), sentence(f"score {score:.4g}"), sentence(f"score {given:.4g}"), f"of {text}"
-                )
+    def best(case: Case) -> tuple[float, Text]:
+        """Of all texts."""
+        V = len(case["score_fn"].after(tuple(case["ids"])))
+        return max(scored(case, text) for text in all_texts(V, case["max_new_tokens"], case["stop_id"]))
 
-        return find
+    def compare(
+        case: Case, right: tuple[float, Text], answer: tuple[float, Text], note: str
+    ) -> Example | None:
+        (score, text), (given, found) = right, answer
+        if example := unequal(case, [text], [found], f"with the score {given:.4g}"):
+            return example
+        if not math.isclose(score, given, rel_tol=RTOL, abs_tol=ATOL):
+            return told(case, f"score {score:.4g}", f"score {given:.4g}", f"of {text}")
 
     def these(*text: int) -> Callable:
-        return judged(lambda case: best(case, text))
+        return lambda case, answer: compare(case, scored(case, text), answer, "")
 
-    asked = Asked(
-        fn, "torch", "a pair: a list of token ids, and its score", _scored, [case(_noise(3, 0), 1, 1)]
-    )
+    wanted, first = "a pair: a list of token ids, and its score", [case(_noise(3, 0), 1, 1)]
+    check = Check("beam_search", fn, wanted, _scored, first, right=best, compare=compare)
     # After 1, which is likelier at first, all is open; after 2 all is sure.
     garden = Scores("1 hides what 2 leads to", lambda text: _garden(text[1:]))
     # The third likeliest beginning is the best in the end.
     third = Scores("the best begins with the third likeliest token", lambda text: _third(text[1:]))
     short = Scores("0 ends a text, and is not the likeliest", lambda text: [0.4, 0.6, 0.0])
-    noisy = [
-        (_noise(3, seed), n) for seed in (4, 9, 14, 25) for n in (2, 3)
-    ]  # greedy misses the best of most
-    return CheckReport(
-        "beam_search",
-        (
-            asked.answered,
-            asked.judge("one beam is greedy", [case(garden, 1, 2)], these(1, 1)),
-            asked.judge(
-                "two beams find what the likeliest first token hides", [case(garden, 2, 2)], these(2, 2)
-            ),
-            asked.judge("no more beams than width are kept", [case(third, 2, 2)], these(0, 1)),
-            asked.judge("and no fewer", [case(third, 3, 2)], these(2, 2)),
-            asked.judge(
-                "with a beam for every text the best of all is found",
-                [case(m, 3**n, n) for m, n in noisy],
-                judged(best),
-            ),
-            asked.judge(
-                "the whole prompt is read",
-                [case(_noise(3, 7), 9, 2, ids=ids) for ids in ([1, 0], [2, 0])],
-                judged(best),
-            ),
-            asked.judge(
-                "a text that has ended is kept, its score as it was", [case(short, 8, 5, stop_id=0)], these(0)
-            ),
-            asked.judge(
-                "the score is divided by length ** length_penalty",
-                [case(short, 32, 5, penalty, stop_id=0) for penalty in (1.0, 2.0, 0.5)],
-                judged(best),
-            ),
-            asked.judge(
-                "all together: texts that end, and every penalty",
-                [case(m, 3**n, n, penalty, stop_id=2) for m, n in noisy for penalty in (0.0, 0.7, 1.5)],
-                judged(best),
-            ),
-        ),
-    )
+    # Greedy misses the best of most.
+    noisy = [(_noise(3, seed), n) for seed in (4, 9, 14, 25) for n in (2, 3)]
+    prompts = [case(_noise(3, 7), 9, 2, ids=ids) for ids in ([1, 0], [2, 0])]
+    penalised = [case(short, 32, 5, penalty, stop_id=0) for penalty in (1.0, 2.0, 0.5)]
+    together = [case(m, 3**n, n, penalty, stop_id=2) for m, n in noisy for penalty in (0.0, 0.7, 1.5)]
+    check.judge("one beam is greedy", these(1, 1), [case(garden, 1, 2)])
+    check.judge("two beams find what the likeliest first token hides", these(2, 2), [case(garden, 2, 2)])
+    check.judge("no more beams than width are kept", these(0, 1), [case(third, 2, 2)])
+    check.judge("and no fewer", these(2, 2), [case(third, 3, 2)])
+    check.expect("with a beam for every text the best of all is found", [case(m, 3**n, n) for m, n in noisy])
+    check.expect("the whole prompt is read", prompts)
+    ended = [case(short, 8, 5, stop_id=0)]
+    check.judge("a text that has ended is kept, its score as it was", these(0), ended)
+    check.expect("the score is divided by length ** length_penalty", penalised)
+    check.expect("all together: texts that end, and every penalty", together)
+    return check.report
 
 
 def all_texts(V: int, longest: int, stop_id: int) -> list[Text]:
@@ -248,21 +199,9 @@ def _noise(V: int, seed: int) -> Scores:
 
 
 def _ids(answer: object) -> Text:
-    array = as_array(answer.tolist() if isinstance(answer, Tensor) else answer)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise Unreadable(f"{array.dtype} of shape {array.shape}; expected a list of whole numbers")
-    return tuple(array.tolist())
+    return tuple(whole_numbers(answer, (None,)).tolist())
 
 
-def _scored(case: Case, answer: object) -> tuple[Text, float]:
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise Unreadable(f"{answer!r}; expected a pair (list of new tokens, score)")
-    tokens, score = answer
-    try:
-        return _ids(tokens), float(score)
-    except (TypeError, ValueError) as error:
-        raise Unreadable(f"{answer!r}; expected a pair (list of new tokens, score): {error}") from None
-
-
-def _texts_differ(case: Case, expected: Text, found: Text, note: str = "") -> Example | None:
-    return None if found == expected else Example(str(case), *tables([list(expected)], [list(found)]), note)
+def _scored(case: Case, answer: object) -> tuple[float, Text]:
+    tokens, score = parts(answer, ("tokens", "score"))
+    return one_number(score).item(), _ids(tokens)

@@ -6,8 +6,9 @@ from itertools import chain, pairwise
 
 import regex
 
-from lab.checks.drawing import sentence, tables
-from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array, ask, judge
+from lab.checks.check import Case, Check
+from lab.checks.numbers import told, unequal, whole_numbers
+from lab.checks.report import CheckReport, Example
 from lab.text.bpe_layout import FIRST_BYTE, FIRST_MERGE
 from lab.text.pretokens import PATTERNS
 
@@ -51,21 +52,17 @@ def bpe_train(fn: Callable) -> CheckReport:
         name: [Case(lines=lines, num_merges=n) for lines, n in corpora]
         for name, corpora in BPE_PROPERTIES.items()
     }
-    answered, answers = ask(
-        fn, list(chain.from_iterable(groups.values())), "a list of pairs of ids", _read_merges
+
+    def compare(case: Case, expected: Merges, merges: Merges, note: str) -> Example | None:
+        return unequal(case, _spelled(expected), _spelled(merges), note)
+
+    cases, right = chain.from_iterable(groups.values()), lambda case: plain_train(*case)
+    check = Check(
+        "bpe_train", fn, "a list of pairs of ids", _read_merges, cases, right=right, compare=compare
     )
-
-    def differs(case: Case, merges: Merges) -> Example | None:
-        expected = plain_train(case["lines"], case["num_merges"])
-        if merges != expected:
-            drawn = tables(_spelled(expected), _spelled(merges))
-            return Example(str(case), *drawn, "left id, right id, the bytes that they make")
-
-    judged = [
-        judge(name, [answer for answer in answers if answer[0] in cases], differs)
-        for name, cases in groups.items()
-    ]
-    return CheckReport("bpe_train", (answered, *judged))
+    for name, group in groups.items():
+        check.expect(name, of=group, note="left id, right id, the bytes that they make")
+    return check.report
 
 
 def plain_train(lines: Sequence[str], num_merges: int) -> Merges:
@@ -113,49 +110,43 @@ def tokenizer(tok: object, texts: Sequence[str] = NASTY_TEXTS) -> CheckReport:
     True
     """
     cases = [Case("encode", text=text) for text in texts]
-    answered, answers = ask(lambda text: tok.encode(text), cases, "a list of whole numbers", _read_ids)
+    check = Check("tokenizer", lambda text: tok.encode(text), "a list of whole numbers", _read_ids, cases)
     couples = [
         (Case("decode of encode, part by part, of ", text=one["text"] + two["text"]), ids + more)
-        for (one, ids), (two, more) in pairwise(answers)
+        for (one, ids), (two, more) in pairwise(check.answers)
     ]
 
     def out_of_range(case: Case, ids: list[int]) -> Example | None:
         if wrong := [i for i in ids if not 0 <= i < tok.vocab_size]:
-            return Example(str(case), sentence(f"ids in 0 .. {tok.vocab_size - 1}"), sentence(f"{wrong}"))
+            return told(case, f"ids in 0 .. {tok.vocab_size - 1}", wrong)
 
     def lost(case: Case, ids: list[int]) -> Example | None:
         return _other_text(f"decode({case})", case["text"], tok.decode(ids))
 
     def changed(case: Case, ids: list[int]) -> Example | None:
-        again = _read_ids(case, tok.encode(case["text"]))
-        if again != ids:
-            return Example(f"{case}, a second time", *tables([ids], [again]))
+        return unequal(f"{case}, a second time", [ids], [check.ask(case)])
 
     def not_joined(couple: Case, ids: list[int]) -> Example | None:
-        return _other_text(str(couple), couple["text"], tok.decode(ids))
+        return _other_text(couple, couple["text"], tok.decode(ids))
 
-    return CheckReport(
-        "tokenizer",
-        (
-            answered,
-            judge("every id is in range(vocab_size)", answers, out_of_range),
-            judge("decode gives back the very text", answers, lost),
-            judge("the same text gives the same ids again", answers, changed),
-            judge("the ids of two texts, joined, decode to the two texts, joined", couples, not_joined),
-        ),
-    )
+    check.judge("every id is in range(vocab_size)", out_of_range)
+    check.judge("decode gives back the very text", lost)
+    check.judge("the same text gives the same ids again", changed)
+    check.answers = couples
+    check.judge("the ids of two texts, joined, decode to the two texts, joined", not_joined)
+    return check.report
 
 
-def _other_text(call: str, expected: str, actual: str) -> Example | None:
+def _other_text(call: object, expected: str, actual: str) -> Example | None:
     """How the two texts differ, the first different character by its code point; None where they are equal."""
     if actual == expected:
         return None
     if not isinstance(actual, str):
-        return Example(call, sentence(repr(expected)), sentence(f"{type(actual).__name__} {actual!r}"))
+        return told(call, repr(expected), f"{type(actual).__name__} {actual!r}")
     at = next((i for i, (a, b) in enumerate(zip(expected, actual, strict=False)) if a != b), None)
     at = min(len(expected), len(actual)) if at is None else at
     note = f"first difference at character {at}: {_named(expected, at)} expected, {_named(actual, at)} came"
-    return Example(call, sentence(repr(expected)), sentence(repr(actual)), note)
+    return told(call, repr(expected), repr(actual), note)
 
 
 def _named(text: str, at: int) -> str:
@@ -176,17 +167,9 @@ def _spelled(merges: Merges) -> list[list]:
 
 
 def _read_merges(case: Case, answer: object) -> Merges:
-    merges = []
-    for n, pair in enumerate(answer):
-        pair = as_array(pair)
-        if pair.shape != (2,) or pair.dtype.kind not in "iu":
-            raise Unreadable(f"merge {n} is {pair.tolist()!r}; expected (left, right), two ids")
-        merges.append(tuple(pair.tolist()))
-    return merges
+    pairs = (whole_numbers(pair, (2,), f"merge {n}") for n, pair in enumerate(answer))
+    return [tuple(pair.tolist()) for pair in pairs]
 
 
 def _read_ids(case: Case, answer: object) -> list[int]:
-    ids = as_array(answer)
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-        raise Unreadable(f"{type(answer).__name__} {answer!r}")
-    return ids.tolist()
+    return whole_numbers(answer, (None,)).tolist()

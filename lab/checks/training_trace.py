@@ -11,7 +11,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from lab.checks.report import Unreadable
+from lab.checks.numbers import Unreadable
 from lab.files import sha256_bytes
 
 

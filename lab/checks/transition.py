@@ -1,12 +1,13 @@
 """A check of the transitions of discrete diffusion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from lab.checks.diffusion_cases import checked, kernel, states
-from lab.checks.numbers import Asked, differing, real_numbers
-from lab.checks.report import Case, CheckReport, Example
+from lab.checks.check import Case, Check, one_of
+from lab.checks.diffusion_cases import KINDS, kernel, states
+from lab.checks.numbers import differing, real_numbers
+from lab.checks.report import CheckReport, Example
 
 
 def transition(fn: Callable, kind: str = "uniform") -> CheckReport:
@@ -24,60 +25,50 @@ def transition(fn: Callable, kind: str = "uniform") -> CheckReport:
     >>> [p.name for p in report.properties if not p.passed][:3]
     ['of two colours, by hand', 'when nothing is left, all is forgotten', 'two steps are one longer step']
     """
-    checked(kind)
+    one_of("kind", kind, KINDS)
 
     def read(case: Case, answer: object) -> np.ndarray:
         return real_numbers(answer, (states(kind, case["num_colours"]),) * 2)
 
-    asked = Asked(fn, "torch", "real numbers (S, S)", read, [_case(1.0, 0.5, 2), _case(1.0, 0.5, 3)])
-
     def right(case: Case) -> np.ndarray:
-        return kernel(kind, *case.arguments.values())
+        return kernel(kind, *case)
 
-    def sums(case: Case) -> Example | None:
-        answer = asked(case)
+    def cumulative(case: Case) -> Iterator[tuple[str, np.ndarray]]:
+        if case["alpha_s"] != 1:
+            clean = right(case.but(alpha_s=1.0))
+            yield "as if from the clean cell: a step keeps with alpha_t / alpha_s", clean
+
+    small = [_case(1.0, 0.5, 2), _case(1.0, 0.5, 3)]
+    check = Check("transition", fn, "real numbers (S, S)", read, small, right=right)
+
+    def sums(case: Case, answer: np.ndarray) -> Example | None:
         return differing(f"row sums of {case}", np.ones(len(answer)), answer.sum(1))
 
-    def negative(case: Case) -> Example | None:
-        answer = asked(case)
-        return differing(str(case), np.maximum(answer, 0), answer)
+    def negative(case: Case, answer: np.ndarray) -> Example | None:
+        return differing(case, np.maximum(answer, 0), answer)
 
-    def forgotten(case: Case) -> Example | None:
-        answer = asked(case)
+    def forgotten(case: Case, answer: np.ndarray) -> Example | None:
         same = np.broadcast_to(right(case)[:1], answer.shape)
-        return differing(str(case), same, answer, "every row alike: what was there does not matter")
+        return differing(case, same, answer, "every row alike: what was there does not matter")
 
-    def composed(case: Case) -> Example | None:
-        first = asked(_case(1.0, case["alpha_s"], case["num_colours"]))
-        longer = asked(_case(1.0, case["alpha_t"], case["num_colours"]))
-        note = f"{_case(1.0, case['alpha_t'], case['num_colours'])}, and that of two steps, multiplied"
-        return differing(f"by way of {case['alpha_s']}: {case}", longer, first @ asked(case), note)
-
-    def as_if(case: Case, answer: np.ndarray) -> str:
-        before, after, K = case.arguments.values()
-        same = np.allclose(answer, kernel(kind, 1.0, after, K), atol=1e-5) and before != 1
-        return "as if from the clean cell: a step keeps with alpha_t / alpha_s" if same else ""
+    def composed(case: Case, answer: np.ndarray) -> Example | None:
+        before, _, K = case
+        first, longer = _case(1.0, before, K), case.but(alpha_s=1.0)
+        note = f"{longer}, and that of two steps, multiplied"
+        product = check.ask(first) @ answer
+        return differing(f"by way of {before}: {case}", check.ask(longer), product, note)
 
     some = [_case(1.0, 0.5, 2), _case(1.0, 0.25, 3), _case(0.8, 0.2, 3), _case(0.9, 0.0, 4)]
-    return CheckReport(
-        "transition",
-        (
-            asked.answered,
-            asked.judge("the chances of each row sum to one", some, sums),
-            asked.judge("none is below zero", some, negative),
-            asked.expect(
-                "where nothing is lost, nothing changes", [_case(1.0, 1.0, 3), _case(0.5, 0.5, 2)], right
-            ),
-            asked.expect("of two colours, by hand", [_case(1.0, 0.5, 2)], right),
-            asked.judge(
-                "when nothing is left, all is forgotten", [_case(1.0, 0.0, 3), _case(0.5, 0.0, 2)], forgotten
-            ),
-            asked.judge("two steps are one longer step", [_case(0.8, 0.2, 3), _case(0.5, 0.25, 4)], composed),
-            asked.expect(
-                "all together: any step, any number of colours", [*some, _case(0.6, 0.3, 5)], right, as_if
-            ),
-        ),
-    )
+    all_lost, twice = [_case(1.0, 0.0, 3), _case(0.5, 0.0, 2)], [_case(0.8, 0.2, 3), _case(0.5, 0.25, 4)]
+    name = "all together: any step, any number of colours"
+    check.judge("the chances of each row sum to one", sums, some)
+    check.judge("none is below zero", negative, some)
+    check.expect("where nothing is lost, nothing changes", [_case(1.0, 1.0, 3), _case(0.5, 0.5, 2)])
+    check.expect("of two colours, by hand", [_case(1.0, 0.5, 2)])
+    check.judge("when nothing is left, all is forgotten", forgotten, all_lost)
+    check.judge("two steps are one longer step", composed, twice)
+    check.expect(name, [*some, _case(0.6, 0.3, 5)], mistakes=cumulative)
+    return check.report
 
 
 def _case(before: float, after: float, num_colours: int) -> Case:

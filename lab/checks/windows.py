@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 
+from lab.checks.check import Case, Check, one_of
 from lab.checks.drawing import tables
-from lab.checks.report import Case, CheckReport, Example, Unreadable, as_array, ask, judge
+from lab.checks.numbers import Unreadable, first, unequal, whole_numbers
+from lab.checks.report import CheckReport, Example
 from lab.data.batch import IGNORE
 
 PAD = 0
@@ -50,47 +52,42 @@ def windows(fn: Callable, policy: str) -> CheckReport:
           x of every pair
       ✓ every y is the token after each of x, and -100 where x is padding
     """
-    if policy not in STARTS:
-        raise ValueError(f"unknown policy {policy!r}; expected one of {sorted(STARTS)}")
-    cases = [
-        Case(lines=lines, context=context)
-        for lengths, context in SIZES
-        for lines in [_lines(lengths)]
-        if policy != "continuous" or sum(map(len, lines)) > context
-    ]
-    answered, answers = ask(fn, cases, "pairs (x, y) of `context` ids each", _read_pairs)
+    one_of("policy", policy, tuple(STARTS))
+    cases = [Case(lines=_lines(lengths), context=context) for lengths, context in SIZES]
+    if policy == "continuous":
+        cases = [case for case in cases if sum(map(len, case["lines"])) > case["context"]]
+
+    def right(case: Case) -> list[Pair]:
+        return all_windows(*case, policy)
 
     def count(case: Case, pairs: list[Pair]) -> Example | None:
-        expected = all_windows(case["lines"], case["context"], policy)
-        if len(pairs) != len(expected):
-            note = f"{len(expected)} expected, {len(pairs)} came"
-            return Example(str(case), *tables(_drawn(expected), _drawn(pairs)), note)
+        if len(pairs) != len(right(case)):
+            drawn = tables(*([[*x, "→", *y] for x, y in some] for some in (right(case), pairs)))
+            return Example(str(case), *drawn, f"{len(right(case))} expected, {len(pairs)} came")
 
     def inputs(case: Case, pairs: list[Pair]) -> Example | None:
-        expected = [x for x, _ in all_windows(case["lines"], case["context"], policy)]
-        common = min(len(expected), len(pairs))
-        actual = [x for x, _ in pairs]
+        expected, actual = [x for x, _ in right(case)], [x for x, _ in pairs]
+        common = min(len(expected), len(actual))
         if actual[:common] != expected[:common]:
-            return Example(str(case), *tables(expected, actual), "x of every pair")
+            return unequal(case, expected, actual, "x of every pair")
 
     def targets(case: Case, pairs: list[Pair]) -> Example | None:
         lines = [list(chain.from_iterable(case["lines"]))] if policy == "continuous" else case["lines"]
         follows = {after for line in lines for after in pairwise(line)}
-        for n, (x, y) in enumerate(pairs):
-            right = _right_targets(x, y, follows)
-            if y != right:
-                drawn = tables([["x", *x], ["y", *right]], [["x", *x], ["y", *y]])
-                return Example(f"{case}, pair {n}", *drawn)
+        return first(
+            unequal(
+                f"{case}, pair {n}",
+                [["x", *x], ["y", *_right_targets(x, y, follows)]],
+                [["x", *x], ["y", *y]],
+            )
+            for n, (x, y) in enumerate(pairs)
+        )
 
-    return CheckReport(
-        f"windows ({policy})",
-        (
-            answered,
-            judge("there are as many pairs as the policy makes", answers, count),
-            judge("every x is the window of the policy, in order", answers, inputs),
-            judge("every y is the token after each of x, and -100 where x is padding", answers, targets),
-        ),
-    )
+    check = Check(f"windows ({policy})", fn, "pairs (x, y) of `context` ids each", _read_pairs, cases)
+    check.judge("there are as many pairs as the policy makes", count)
+    check.judge("every x is the window of the policy, in order", inputs)
+    check.judge("every y is the token after each of x, and -100 where x is padding", targets)
+    return check.report
 
 
 # How many tokens each line has between <s> and </s>, and the context; from the smallest up.
@@ -138,24 +135,12 @@ def _right_targets(x: list[int], y: list[int], follows: set[tuple[int, int]]) ->
 def _read_pairs(case: Case, answer: object) -> list[Pair]:
     if hasattr(answer, "__getitem__") and hasattr(answer, "__len__"):
         answer = [answer[i] for i in range(len(answer))]
-    pairs = []
+    pairs, size = [], (case["context"],)
     for n, pair in enumerate(answer):
         try:
             x, y = pair
         except (TypeError, ValueError):
             raise Unreadable(f"pair {n} is {pair!r}, which is not two things") from None
-        pairs.append((_read_ids(f"x of pair {n}", x, case), _read_ids(f"y of pair {n}", y, case)))
+        both = whole_numbers(x, size, f"x of pair {n}"), whole_numbers(y, size, f"y of pair {n}")
+        pairs.append(tuple(ids.tolist() for ids in both))
     return pairs
-
-
-def _read_ids(name: str, ids: object, case: Case) -> list[int]:
-    array = as_array(ids)
-    if array.shape != (case["context"],):
-        raise Unreadable(f"{name} has shape {array.shape}; expected ({case['context']},)")
-    if array.dtype.kind not in "iu":
-        raise Unreadable(f"{name} holds {array.dtype}; expected whole numbers")
-    return array.tolist()
-
-
-def _drawn(pairs: list[Pair]) -> list[list]:
-    return [[*x, "→", *y] for x, y in pairs]
