@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lab.checks.attention_cases import Questions, part, plain_backward
-from lab.checks.check import Case, Check
-from lab.checks.numbers import differing, first, noise, parts, real_numbers, tokens
-from lab.checks.report import CheckReport, Example
+from lab.checks.check import Case, Check, CheckReport, Examples
+from lab.checks.numbers import differing, noise, parts, real_numbers, tokens
 
 INPUTS = ("q", "k", "v")
 Gradients = dict[str, np.ndarray]
@@ -47,46 +47,64 @@ def attention_backward(fn: Callable, convention: str = "may_attend", given: str 
         return dict(zip(INPUTS, plain_backward(q, k, v, ask.may_attend(case), grad_output), strict=True))
 
     def formula(*names: str) -> Callable:
-        return lambda case, answer: _different(case, plain(case), answer, names)
+        return lambda case, answer: _different(case, {name: plain(case)[name] for name in names}, answer)
 
-    def unseen(case: Case, answer: Gradients) -> Example | None:
-        hidden = ~ask.visible(case).any(axis=0)
-        nought = {name: np.where(hidden[:, None], 0.0, gradient) for name, gradient in answer.items()}
-        return _different(case, nought, answer, ("k", "v"), "of a key that every query finds blocked")
+    def unseen(case: Case, answer: Gradients) -> Examples:
+        hidden = ~ask.visible(case).any(axis=0)[:, None]
+        nought = {name: np.where(hidden, 0.0, answer[name]) for name in "kv"}
+        yield from _different(case, nought, answer, "of a key that every query finds blocked")
 
-    def blind(case: Case, answer: Gradients) -> Example | None:
+    def blind(case: Case, answer: Gradients) -> Examples:
         sees_nothing = ~ask.visible(case).any(axis=-1)[:, None]
         nought = {"q": np.where(sees_nothing, 0.0, answer["q"])}
-        quiet = case["grad_output"] * ~sees_nothing
+        yield from _different(case, nought, answer, "of a query that may attend nothing")
+        quiet = case["grad_output"].masked_fill(torch.tensor(sees_nothing), 0.0)
         without = check.ask(case.but(grad_output=quiet))
-        if sees_nothing.all():
-            without = {name: np.zeros_like(gradient) for name, gradient in without.items()}
-        note = "without, and with, the query that sees nothing"
-        return _different(case, nought, answer, ("q",), "of a query that may attend nothing") or _different(
-            case, without, answer, ("k", "v"), note
-        )
+        without = {name: without[name] * (not sees_nothing.all()) for name in "kv"}
+        yield from _different(case, without, answer, "without, and with, the query that sees nothing")
 
-    def centred(case: Case, answer: Gradients) -> Example | None:
-        last = np.arange(case["q"].shape[-1]) == case["q"].shape[-1] - 1
-        nought = {"q": np.where(last, 0.0, answer["q"])}
+    def centred(case: Case, answer: Gradients) -> Examples:
+        nought = answer["q"].copy()
+        nought[..., -1] = 0.0
         note = "where all keys have one number, is sum(dscores) times that number = 0: is sum(P * dP) taken away?"
-        return _different(case, nought, answer, ("q",), note)
+        yield from _different(case, {"q": nought}, answer, note)
 
-    def apart(case: Case, whole: Gradients) -> Example | None:
+    def apart(case: Case, whole: Gradients) -> Examples:
         for axis, i in ((1, 0), (1, 1), (0, 0), (0, 1)):
             among = {name: gradient.take([i], axis) for name, gradient in whole.items()}
             note = f"{('row', 'head')[axis]} {i} asked alone, and among the others"
-            if example := _different(case, check.ask(part(case, axis, i)), among, INPUTS, note):
-                return example
+            yield from _different(case, check.ask(part(case, axis, i)), among, note)
 
+    nought, some, more, pair = [0] * 4, [2, 1, 0, 1], [3, 1, 1, 0], [[1], [3]]
+    # Where zero queries or zero keys make all weights alike and the values sum to zero, the softmax's sum(P * dP) is
+    # zero; with one channel the scale is 1.
+    opposite = ((1,), (-1,))
+    values = [ask.small([[0]], [[0]], [[0]], [[1]]), *(ask.random(1, 1, 2, 2, 1, Ev) for Ev in (1, 2))]
+    queries = [ask.small([[0]] * len(grad), [[2], [3]], opposite, grad) for grad in ([[1]], pair)]
+    keys = [ask.small(q, [[0]] * 2, opposite, grad) for q, grad in (([[2]], [[1]]), ([[2], [3]], pair))]
+    # dq alone, dk alone, and, with values of zero, dv alone.
+    wide = [
+        ask.small([nought], [some, more], opposite, [[1]]),
+        ask.small([some], [nought] * 2, opposite, [[1]]),
+        ask.small([some], [[0.5] * 4, nought], [[0], [0]], [[1]]),
+    ]
+    # Keys with the same number in their last channel.
+    alike = [
+        ask.small([[1]], [[2], [2]], pair, [[1]]),
+        ask.small([[1, 0], [2, 0]], [[0, 1], [1, 1], [3, 1]], [[1], [3], [6]], [[1], [2]]),
+    ]
+    hidden = [ask.random(1, 1, len(mask), 2, 1, 1, mask) for mask in ([[True, False]], [[False, True]] * 2)]
+    shapes = ((1, 1, 1, 1, 1, 1), (1, 1, 2, 2, 1, 1), (1, 2, 2, 3, 2, 4))
     wanted = "(dq, dk, dv) in the shapes of q, k and v"
-    check = Check("attention_backward", fn, wanted, read, ask.shapes(), given=given)
-    check.judge("dv is right", formula("v"), ask.values())
-    check.judge("dq is right", formula("q"), ask.queries())
-    check.judge("dk is right", formula("k"), ask.keys())
-    check.judge("the scale 1/sqrt(E) is in the weights, in dq and in dk", formula(*INPUTS), ask.wide())
-    check.judge("the gradients of a query's scores sum to zero", centred, ask.alike())
-    check.judge("a key that is blocked for all gets zero gradients", unseen, ask.unseen())
+    check = Check(
+        "attention_backward", fn, wanted, read, [ask.random(*shape) for shape in shapes], given=given
+    )
+    check.judge("dv is right", formula("v"), values)
+    check.judge("dq is right", formula("q"), queries)
+    check.judge("dk is right", formula("k"), keys)
+    check.judge("the scale 1/sqrt(E) is in the weights, in dq and in dk", formula(*INPUTS), wide)
+    check.judge("the gradients of a query's scores sum to zero", centred, alike)
+    check.judge("a key that is blocked for all gets zero gradients", unseen, hidden)
     check.judge("a query that may attend nothing gives zero gradients", blind, ask.nothing())
     check.judge("each head and each row of the batch by itself", apart, [ask.random(2, 2, 2, 2, 1, 1)])
     check.judge("all together: the formula, on random numbers", formula(*INPUTS), ask.together())
@@ -94,13 +112,7 @@ def attention_backward(fn: Callable, convention: str = "may_attend", given: str 
 
 
 class GradientQuestions(Questions):
-    """Cases `fn(q, k, v, mask, grad_output)`, in each of which one fact decides.
-
-    Where zero queries or zero keys make all weights alike and the `VALUES` sum to zero, the softmax's
-    sum(P * dP) is zero; with one channel the scale is 1.
-    """
-
-    VALUES = ((1,), (-1,))
+    """Cases `fn(q, k, v, mask, grad_output)`."""
 
     def case(self, q: Tensor, k: Tensor, v: Tensor, may_attend: object = None) -> Case:
         grad_output = noise(*q.shape[:3], v.shape[-1], seed=5)
@@ -109,50 +121,8 @@ class GradientQuestions(Questions):
     def small(self, q: Sequence, k: Sequence, v: Sequence, grad_output: Sequence) -> Case:
         return Case(q=tokens(*q), k=tokens(*k), v=tokens(*v), mask=None, grad_output=tokens(*grad_output))
 
-    def shapes(self) -> list[Case]:
-        return [self.random(1, 1, 1, 1, 1, 1), self.random(1, 1, 2, 2, 1, 1), self.random(1, 2, 2, 3, 2, 4)]
 
-    def values(self) -> list[Case]:
-        random = [self.random(1, 1, 2, 2, 1, Ev) for Ev in (1, 2)]
-        return [self.small([[0]], [[0]], [[0]], [[1]]), *random]
-
-    def queries(self) -> list[Case]:
-        grads = ([[1]], [[1], [3]])
-        return [self.small([[0]] * len(grad), [[2], [3]], self.VALUES, grad) for grad in grads]
-
-    def keys(self) -> list[Case]:
-        nought = [[0]] * 2
-        return [
-            self.small([[2]], nought, self.VALUES, [[1]]),
-            self.small([[2], [3]], nought, self.VALUES, [[1], [3]]),
-        ]
-
-    def wide(self) -> list[Case]:
-        """dq alone, dk alone, and, with values of zero, dv alone."""
-        nought, some, more = [0] * 4, [2, 1, 0, 1], [3, 1, 1, 0]
-        return [
-            self.small([nought], [some, more], self.VALUES, [[1]]),
-            self.small([some], [nought] * 2, self.VALUES, [[1]]),
-            self.small([some], [[0.5] * 4, nought], [[0], [0]], [[1]]),
-        ]
-
-    def alike(self) -> list[Case]:
-        """Keys with the same number in their last channel."""
-        return [
-            self.small([[1]], [[2], [2]], [[1], [3]], [[1]]),
-            self.small([[1, 0], [2, 0]], [[0, 1], [1, 1], [3, 1]], [[1], [3], [6]], [[1], [2]]),
-        ]
-
-    def unseen(self) -> list[Case]:
-        masks = [[[True, False]], [[False, True]] * 2]
-        return [self.random(1, 1, len(mask), 2, 1, 1, may_attend=mask) for mask in masks]
-
-
-def _different(
-    case: Case, expected: Gradients, actual: Gradients, names: Sequence[str], note: str = ""
-) -> Example | None:
-    """The first of these gradients that is not as expected."""
-    return first(
-        differing(case, expected[name], actual[name], f"d{name}, {note}" if note else f"d{name}")
-        for name in names
-    )
+def _different(case: Case, expected: Gradients, actual: Gradients, note: str = "") -> Examples:
+    """Each of the expected gradients beside what came."""
+    for name, gradient in expected.items():
+        yield differing(case, gradient, actual[name], f"d{name}, {note}" if note else f"d{name}")

@@ -3,7 +3,6 @@
 B rows, H heads, T queries, S keys, E channels of queries and keys, Ev of values.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -52,16 +51,6 @@ class Questions(Masked):
         q, k, v = noise(B, H, T, E, seed=1), noise(B, H, S, E, seed=2), noise(B, H, S, Ev, seed=3)
         return self.case(q, k, v, may_attend)
 
-    def equal_keys(self) -> list[Case]:
-        """As many queries as keys, all alike: which axis is normalised makes no difference."""
-        one, ones = tokens([1], [1]), tokens([1], [1], [1])
-        return [self.case(one, one, tokens([0], [4])), self.case(ones, ones, tokens([0, 1], [3, 1], [6, 4]))]
-
-    def by_hand(self) -> list[Case]:
-        """Scores ((c, -c), (-c, c)) with exp(2c) = 3: weights of 3/4 and 1/4. With E = 1 nothing is scaled."""
-        c = math.log(3) / 2
-        return [self.case(tokens([1], [-1]), tokens([c], [-c]), tokens([0], [4]))]
-
     def wide(self) -> list[Case]:
         """The same with several channels."""
         return [
@@ -76,11 +65,6 @@ class Questions(Masked):
     def nothing(self) -> list[Case]:
         masks = [[[False]], [[False, False], [True, True]]]
         return [self.random(1, 1, len(mask), len(mask), 1, 1, mask) for mask in masks]
-
-    def two_rows(self) -> list[Case]:
-        """Rows with unlike masks."""
-        masks = torch.tensor([[[[True, False]] * 2], [[[False, True]] * 2]])
-        return [self.random(2, 1, 2, 2, 1, 1), self.random(2, 1, 2, 2, 1, 1, masks)]
 
     def together(self) -> list[Case]:
         mask = torch.rand(2, 1, 3, 5, generator=torch.Generator().manual_seed(4)) < 0.5

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from lab.checks.check import Case, Check, one_of
+from lab.checks.check import Case, Check, CheckReport, Examples, one_of
 from lab.checks.diffusion_cases import KINDS, World, curve, line, times
-from lab.checks.numbers import differing, real_numbers
-from lab.checks.report import CheckReport, Example
+from lab.checks.numbers import differing, reals
 
 
 def bound(fn: Callable, kind: str = "absorbing", given: str = "torch") -> CheckReport:
@@ -27,9 +26,6 @@ def bound(fn: Callable, kind: str = "absorbing", given: str = "torch") -> CheckR
     'every cell counts: a sum, not a mean'
     """
     hidden = one_of("kind", kind, KINDS) == "absorbing"
-
-    def read(case: Case, answer: object) -> np.ndarray:
-        return np.atleast_1d(real_numbers(answer, ()))
 
     def right(case: Case) -> np.ndarray:
         p, x, z = (case[name].numpy() for name in "pxz")
@@ -49,7 +45,7 @@ def bound(fn: Callable, kind: str = "absorbing", given: str = "torch") -> CheckR
                 yield f"as if {said}", exact * factor
 
     first = _case([[0.25, 0.75]], [1], [2 if hidden else 0], 0.5)
-    check = Check("bound", fn, "one number", read, [first], right=right, given=given)
+    check = Check("bound", fn, "one number", reals(lambda case: ()), [first], right=right, given=given)
     world = World(2, 2)
 
     def integral(schedule: Callable, knows: bool) -> float:
@@ -61,17 +57,17 @@ def bound(fn: Callable, kind: str = "absorbing", given: str = "torch") -> CheckR
                 p = guess if knows else np.full_like(guess, 1 / world.K)
                 for x, chance in zip(world.lines, chances, strict=True):
                     if chance > 0:
-                        total += weight * chance * check.ask(_case(p, x, z, alpha, slope))[0]
+                        total += weight * chance * check.ask(_case(p, x, z, alpha, slope))
         return total
 
     def integrated(knows: bool, schedules: dict[str, Callable]) -> Callable:
-        def find(*_) -> Example | None:
+        def find(*_) -> Examples:
             n = world.lines.shape[1]
             expected = world.entropy if knows else n * math.log(world.K)
             found = [integral(schedule, knows) for schedule in schedules.values()]
             wrong = ~np.isclose(found, expected, rtol=1e-3)
             said = f"the integral over time, all lines of {n} cells of {world.K} colours, alpha = "
-            return differing(said + ", ".join(schedules), np.full(len(found), expected), found, wrong=wrong)
+            yield differing(said + ", ".join(schedules), np.full(len(found), expected), found, wrong=wrong)
 
         return find
 

@@ -13,6 +13,7 @@ from lab.checks.numbers import Unreadable, close, differing, told
 from lab.checks.report import CheckReport, Example, Property
 
 GIVEN = ("torch", "numpy")
+Examples = Iterator[Example | None]
 
 
 class Case:
@@ -98,8 +99,9 @@ class Check:
             return self.read(case, self.fn(*map(_as_numpy, arguments)))
 
     def judge(self, name: str, find: Callable, cases: Iterable[Case] | None = None, *, of=None) -> bool:
-        """Whether the property `name` holds: `find(case, answer)` gives an `Example` of where it does not, or None.
+        """Whether the property `name` holds: the first `Example` of `find(case, answer)`, if any, shows where not.
 
+        `find` goes through its comparisons, and may give None for one in which all is well.
         `cases` are asked. Without them the first answers are judged: all, or those `of` some cases.
         No case at all: the property is not judged, and does not hold.
         """
@@ -110,7 +112,7 @@ class Check:
         example = None
         for case, answer in answers:
             try:
-                example = find(case, answer())
+                example = next((found for found in find(case, answer()) if found), None)
             except Exception as error:  # `find` may use the reader's object, as the check of a tokenizer does
                 example = _interrupted(case, "an answer", error)
             if example is not None:
@@ -119,22 +121,19 @@ class Check:
         self.properties.append(Property(name, held, example))
         return held
 
-    def expect(
-        self, name: str, cases: Iterable[Case] | None = None, *, mistakes=None, note: str = "", of=None
-    ) -> bool:
-        """Whether each answer is `right(case)`.
+    def expect(self, name: str, cases=None, *, right=None, mistakes=None, note: str = "", of=None) -> bool:
+        """Whether each answer is `right(case)`, that of the check where no other is given; cases as in `judge`.
 
         `mistakes(case)` gives well-known ones, as pairs (what to say, what comes of it): the first that explains a
         wrong answer is the example's note, else `note`.
         """
 
-        def find(case: Case, answer: object) -> Example | None:
-            expected = self.right(case)
-            example = self.compare(case, expected, answer, note)
-            if example is None or mistakes is None:
-                return example
-            explained = (said for said, wrong in mistakes(case) if np.all(close(wrong, answer)))
-            return self.compare(case, expected, answer, next(explained, note))
+        def find(case: Case, answer: object) -> Examples:
+            expected = (right or self.right)(case)
+            if example := self.compare(case, expected, answer, note):
+                known = mistakes(case) if mistakes else ()
+                explained = [said for said, wrong in known if np.all(close(wrong, answer))]
+                yield self.compare(case, expected, answer, explained[0]) if explained else example
 
         return self.judge(name, find, cases, of=of)
 

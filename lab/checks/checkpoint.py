@@ -3,16 +3,16 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Examples
 from lab.checks.checkpoint_cases import TEXTS, Made, is_pickled, make, step_once
-from lab.checks.numbers import Unreadable, first, parts, told
-from lab.checks.report import CheckReport, Example
+from lab.checks.numbers import Unreadable, parts, told
 
 NAMES = ("model", "tokenizer", "optimizer", "step")
 # Neither of them all defaults; they differ in everything, so that nothing of one can stand in for the other.
@@ -34,29 +34,41 @@ def checkpoint_roundtrip(save: Callable, load: Callable) -> CheckReport:
     >>> checkpoint_roundtrip(my_save, my_load)  # doctest: +SKIP
     """
     with TemporaryDirectory() as place:
-        folders = {case: Path(place) / f"checkpoint-{n}" for n, case in enumerate(CASES)}
-        problems: list[Exception] = []
-        try:
-            for case in CASES:
-                made = make(*case)
-                save(folders[case], made.model, made.tokenizer, made.optimizer, made.step)
+
+        @cache
+        def folders() -> dict[tuple, Path]:
+            """Both are saved before either is loaded."""
+            paths = {tuple(case): Path(place) / f"checkpoint-{n}" for n, case in enumerate(CASES)}
+            for settings, path in paths.items():
+                made = make(*settings)
+                save(path, made.model, made.tokenizer, made.optimizer, made.step)
                 _spoil(made)
-        except Exception as error:  # told as the answer of each load
-            problems.append(error)
+            return paths
+
+        def pickled(case: Case, _) -> Examples:
+            folder = folders()[tuple(case)]
+            for path in _files(folder):
+                if is_pickled(path.read_bytes()):
+                    note = "loading a pickle runs what its writer wished: use safetensors and JSON"
+                    yield told(case, "tensors and text", f"a pickle in {path.relative_to(folder)}", note)
+
+        def flipped(case: Case, _) -> Examples:
+            folder = folders()[tuple(case)]
+            for path in _files(folder):
+                if (at := _flipped_unnoticed(path, folder, load)) is not None:
+                    where = f"one bit of byte {at} of {path.relative_to(folder)} is flipped"
+                    yield told(
+                        case, "an error that names the file", "loaded as if nothing had happened", where
+                    )
+
+        def moved(case: Case, _) -> Examples:
+            elsewhere = Path(place) / f"elsewhere {case['width']}" / "deeper"
+            elsewhere.parent.mkdir()
+            shutil.move(folders()[tuple(case)], elsewhere)
+            yield from _weights(case, (Made(*load(elsewhere)), make(*case)))
 
         def loaded(*settings: object) -> object:
-            if problems:
-                raise problems[0]
-            return load(next(folders[case] for case in CASES if tuple(case) == settings))
-
-        def flipped(case: Case, _) -> Example | None:
-            return first(_flipped(case, folders[case], path, load) for path in _files(folders[case]))
-
-        def moved(case: Case, _) -> Example | None:
-            elsewhere = folders[case].with_name(f"{folders[case].name}-elsewhere") / "deeper"
-            elsewhere.parent.mkdir()
-            shutil.move(folders[case], elsewhere)
-            return _weights(case, (Made(*load(elsewhere)), make(*case)))
+            return load(folders()[settings])
 
         check = Check("checkpoint_roundtrip", loaded, f"({', '.join(NAMES)})", _read, CASES)
         check.judge("the weights are the same, bit for bit", _weights)
@@ -65,7 +77,7 @@ def checkpoint_roundtrip(save: Callable, load: Callable) -> CheckReport:
         check.judge("the tokenizer gives the same ids", _tokenizer)
         check.judge("the step is kept", _step)
         check.judge("the optimizer goes on as it would have", _optimizer)
-        check.judge("nothing is pickled", lambda case, _: _pickled(case, folders[case]))
+        check.judge("nothing is pickled", pickled)
         check.judge("a flipped byte is noticed", flipped)
         check.judge("the folder can be moved", moved)
     return check.report
@@ -92,46 +104,47 @@ def _named(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in model.state_dict().items()}
 
 
-def _weights(case: Case, answer: tuple[Made, Made]) -> Example | None:
+def _weights(case: Case, answer: tuple[Made, Made]) -> Examples:
     loaded, made = (_named(each.model) for each in answer)
     if loaded.keys() != made.keys():
-        return told(case, f"weights {', '.join(made)}", f"weights {', '.join(loaded)}")
+        yield told(case, f"weights {', '.join(made)}", f"weights {', '.join(loaded)}")
     for name, tensor in made.items():
         if loaded[name].shape != tensor.shape or not torch.equal(loaded[name].double(), tensor.double()):
-            return told(case, f"{name} as saved: {_some(tensor)}", _some(loaded[name]))
+            yield told(case, f"{name} as saved: {_some(tensor)}", _some(loaded[name]))
 
 
-def _formats(case: Case, answer: tuple[Made, Made]) -> Example | None:
+def _formats(case: Case, answer: tuple[Made, Made]) -> Examples:
     loaded, made = (_named(each.model) for each in answer)
     for name, tensor in made.items():
         if name in loaded and loaded[name].dtype != tensor.dtype:
-            return told(case, f"{name} in {tensor.dtype}", str(loaded[name].dtype))
+            yield told(case, f"{name} in {tensor.dtype}", str(loaded[name].dtype))
 
 
-def _fresh(case: Case, answer: tuple[Made, Made]) -> Example | None:
+def _fresh(case: Case, answer: tuple[Made, Made]) -> Examples:
     """A model that was kept in memory holds what `_spoil` wrote; two loads must not share one."""
     loaded = answer[0]
     if all(torch.all(weight == 7.0) for weight in loaded.model.parameters()):
         note = "the saved model was changed after saving; the loaded one changed with it"
-        return told(case, "a model with the weights of the folder", "the object that was saved", note)
+        yield told(case, "a model with the weights of the folder", "the object that was saved", note)
     if next(loaded.model.parameters()).shape != next(answer[1].model.parameters()).shape:
-        return told(case, f"a model of width {case['width']}", f"one of {loaded.model}")
+        yield told(case, f"a model of width {case['width']}", f"one of {loaded.model}")
 
 
-def _tokenizer(case: Case, answer: tuple[Made, Made]) -> Example | None:
+def _tokenizer(case: Case, answer: tuple[Made, Made]) -> Examples:
     loaded, made = answer
     for text in TEXTS:
         ids, expected = loaded.tokenizer.encode(text), made.tokenizer.encode(text)
         if list(ids) != expected:
-            return told(case, f"{text!r} as {expected}", str(ids))
+            yield told(case, f"{text!r} as {expected}", str(ids))
 
 
-def _step(case: Case, answer: tuple[Made, Made]) -> Example | None:
-    same = isinstance(answer[0].step, int) and answer[0].step == case["step"]
-    return None if same else told(case, str(case["step"]), repr(answer[0].step))
+def _step(case: Case, answer: tuple[Made, Made]) -> Examples:
+    step = answer[0].step
+    if not isinstance(step, int) or step != case["step"]:
+        yield told(case, case["step"], repr(step))
 
 
-def _optimizer(case: Case, answer: tuple[Made, Made]) -> Example | None:
+def _optimizer(case: Case, answer: tuple[Made, Made]) -> Examples:
     loaded, made = answer
     with torch.no_grad():  # from the same weights, whatever else went wrong
         for weight, other in zip(loaded.model.parameters(), made.model.parameters(), strict=True):
@@ -141,19 +154,12 @@ def _optimizer(case: Case, answer: tuple[Made, Made]) -> Example | None:
     note = (
         "after one more step along the same gradients: are its memories, its settings, its parameters kept?"
     )
-    example = _weights(case, answer)
-    return example and replace(example, note=note)
+    for example in _weights(case, answer):
+        yield replace(example, note=note)
 
 
-def _pickled(case: Case, folder: Path) -> Example | None:
-    for path in _files(folder):
-        if is_pickled(path.read_bytes()):
-            note = "loading a pickle runs what its writer wished: use safetensors and JSON"
-            return told(case, "tensors and text", f"a pickle in {path.relative_to(folder)}", note)
-
-
-def _flipped(case: Case, folder: Path, path: Path, load: Callable) -> Example | None:
-    """The example in which one bit of this file is flipped, and nothing is noticed."""
+def _flipped_unnoticed(path: Path, folder: Path, load: Callable) -> int | None:
+    """The place of a bit in the middle of this file that was flipped, and nothing raised."""
     data = path.read_bytes()
     at = len(data) // 2
     path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
@@ -163,8 +169,7 @@ def _flipped(case: Case, folder: Path, path: Path, load: Callable) -> Example | 
         return None
     finally:
         path.write_bytes(data)
-    where = f"one bit of byte {at} of {path.relative_to(folder)} is flipped"
-    return told(case, "an error that names the file", "loaded as if nothing had happened", where)
+    return at
 
 
 def _files(folder: Path) -> list[Path]:

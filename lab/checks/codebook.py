@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Example, Examples
 from lab.checks.drawing import tables
 from lab.checks.numbers import Unreadable, told, unequal, whole_numbers
-from lab.checks.report import CheckReport, Example
 
 # (vocab_size, num_cells, num_colours), from the smallest up; in the second and fourth every pattern is a word.
 SIZES = ((2, 2, 2), (4, 2, 2), (5, 3, 3), (27, 3, 3), (40, 6, 2), (30, 4, 5), (192, 25, 3), (1000, 25, 3))
@@ -38,9 +37,9 @@ def codebook(build: Callable, sizes: Sequence[tuple[int, int, int]] = SIZES) -> 
     cases = [Case("build", vocab_size=V, num_cells=n, num_colours=K) for V, n, K in sizes]
     check = Check("codebook", build, "(encode, decode), and encode gives a pattern for each id", _read, cases)
 
-    def changes(case: Case, book: Book) -> Example | None:
+    def changes(case: Case, book: Book) -> Examples:
         again = check.ask(case)
-        return unequal(f"{case}, a second time", book.patterns.tolist(), again.patterns.tolist())
+        yield unequal(f"{case}, a second time", book.patterns.tolist(), again.patterns.tolist())
 
     check.judge("every colour is in range(num_colours)", _other_colour)
     check.judge("no two ids share a pattern", _shared)
@@ -99,15 +98,15 @@ def _read(case: Case, answer: object) -> Book:
     return Book(whole_numbers(encode(torch.arange(V)), (V, n), "encode(ids)"), decode, K)
 
 
-def _other_colour(case: Case, book: Book) -> Example | None:
+def _other_colour(case: Case, book: Book) -> Examples:
     wrong = ((book.patterns < 0) | (book.patterns >= book.num_colours)).any(axis=1)
     if wrong.any():
         word = int(wrong.argmax())
         expected = f"colours in 0 .. {book.num_colours - 1}"
-        return told(f"encode of id {word}, {case}", expected, book.patterns[word].tolist())
+        yield told(f"encode of id {word}, {case}", expected, book.patterns[word].tolist())
 
 
-def _shared(case: Case, book: Book) -> Example | None:
+def _shared(case: Case, book: Book) -> Examples:
     first_of: dict[tuple, int] = {}
     for word, row in enumerate(map(tuple, book.patterns.tolist())):
         first_of.setdefault(row, word)
@@ -115,33 +114,33 @@ def _shared(case: Case, book: Book) -> Example | None:
         if (first := first_of[row]) != second:
             note = f"{len(first_of)} different patterns for {len(book.patterns)} ids"
             same = f"ids {first} and {second}: {list(row)}"
-            return told(case, "a pattern of its own for each id", same, note)
+            yield told(case, "a pattern of its own for each id", same, note)
 
 
-def _lost(case: Case, book: Book) -> Example | None:
+def _lost(case: Case, book: Book) -> Examples:
     for word, given in enumerate(book.decoded(book.patterns)):
         if given != word:
-            return _compared(f"decode(encode({word})), {case}", book, book.patterns[word], word, given)
+            yield _compared(f"decode(encode({word})), {case}", book, book.patterns[word], word, given)
 
 
-def _not_nearest(case: Case, book: Book) -> Example | None:
-    return _first_wrong(case, book, book.damaged(), lambda given, least, same: given > least)
+def _not_nearest(case: Case, book: Book) -> Examples:
+    yield from _first_wrong(case, book, book.damaged(), lambda given, least, same: given > least)
 
 
-def _not_lowest(case: Case, book: Book) -> Example | None:
-    return _first_wrong(case, book, book.damaged(), lambda given, least, same: (given == least) & ~same)
+def _not_lowest(case: Case, book: Book) -> Examples:
+    yield from _first_wrong(case, book, book.damaged(), lambda given, least, same: (given == least) & ~same)
 
 
-def _blanks_counted(case: Case, book: Book) -> Example | None:
-    return _first_wrong(case, book, book.with_blanks(), lambda given, least, same: given > least)
+def _blanks_counted(case: Case, book: Book) -> Examples:
+    yield from _first_wrong(case, book, book.with_blanks(), lambda given, least, same: given > least)
 
 
-def _first_wrong(case: Case, book: Book, cells: np.ndarray, wrong: Callable) -> Example | None:
+def _first_wrong(case: Case, book: Book, cells: np.ndarray, wrong: Callable) -> Examples:
     """`wrong` compares the distance of the word that was given with the least, and says whether it is the lowest."""
     distances, ids = book.distances(cells), book.decoded(cells)
     right = distances.argmin(axis=1)
     for at in np.flatnonzero(wrong(distances[np.arange(len(ids)), ids], distances.min(axis=1), ids == right)):
-        return _compared(f"decode of the first row, {case}", book, cells[at], right[at], ids[at])
+        yield _compared(f"decode of the first row, {case}", book, cells[at], right[at], ids[at])
 
 
 def _compared(call: str, book: Book, cells: np.ndarray, right: int, given: int) -> Example:

@@ -7,9 +7,8 @@ from itertools import product
 import numpy as np
 import torch
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Examples
 from lab.checks.numbers import differing, noise, one_number
-from lab.checks.report import CheckReport, Example
 from lab.speech.ctc import collapse, ctc_nats
 
 ENUMERATED = 5  # frames of which all paths are tried; of more the recursion of lab.speech is believed
@@ -48,11 +47,11 @@ def ctc(fn: Callable, given: str = "torch") -> CheckReport:
         if len(case["log_probs"]) <= ENUMERATED and (every := list(_paths(*case))):
             yield "that is the likeliest path alone: add up all of them", min(every)
 
-    def shared(case: Case, _) -> Example | None:
+    def shared(case: Case, _) -> Examples:
         T, V = case["log_probs"].shape
         texts = sorted({tuple(collapse(path)) for path in product(range(V), repeat=T)})
         total = sum(np.exp(-check.ask(case.but(target=list(text)))) for text in texts)
-        return differing(f"sum of exp(-fn) over all {len(texts)} transcripts of {T} frames", [1.0], total)
+        yield differing(f"sum of exp(-fn) over all {len(texts)} transcripts of {T} frames", [1.0], total)
 
     def expect(name: str, *cases: Case) -> None:
         check.expect(name, cases, mistakes=likeliest)

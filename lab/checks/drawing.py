@@ -68,17 +68,14 @@ def masks(
     Cells of the second that differ are marked; what is not `judged` is left blank in both.
     """
     judged = np.broadcast_to(judged, expected.shape)
+    squares = np.where(judged, np.where([expected, actual], MAY, MAY_NOT), " ")
     differs = (expected != actual) & judged
-    return _grid(expected, judged, np.zeros_like(differs)), _grid(actual, judged, differs)
+    return _grid(squares[0], np.zeros_like(differs)), _grid(squares[1], differs)
 
 
-def _grid(mask: np.ndarray, judged: np.ndarray, marks: np.ndarray) -> Drawing:
-    rows = zip(mask[:MAX_ROWS], judged[:MAX_ROWS], marks[:MAX_ROWS], strict=True)
-    return Drawing(tuple(tuple(map(_square, *row)) for row in rows))
-
-
-def _square(may: bool, judged: bool, differs: bool) -> Cell:
-    return Cell((MAY if may else MAY_NOT) if judged else " ", bool(differs))
+def _grid(squares: np.ndarray, marks: np.ndarray) -> Drawing:
+    rows = zip(squares[:MAX_ROWS].tolist(), marks[:MAX_ROWS].tolist(), strict=True)
+    return Drawing(tuple(tuple(map(Cell, *row)) for row in rows))
 
 
 def tables(expected: Sequence[Sequence], actual: Sequence[Sequence]) -> tuple[Drawing, Drawing]:

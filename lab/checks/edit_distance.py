@@ -4,9 +4,8 @@ from collections.abc import Callable
 from functools import cache
 from numbers import Integral
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Example
 from lab.checks.numbers import Unreadable, as_array, told
-from lab.checks.report import CheckReport, Example
 
 # Short first. Each shows what an implementation can forget: an empty side, the last row, a repeated letter, that the
 # cheapest way is not the one which takes what is equal first.

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lab.checks.check import Case, Check, one_of
+from lab.checks.check import Case, Check, CheckReport, Example, Examples, one_of
 from lab.checks.drawing import masks
-from lab.checks.numbers import Unreadable, differing, first, real_numbers, told
-from lab.checks.report import CheckReport, Example
+from lab.checks.numbers import Unreadable, differing, real_numbers, told
 
 PREDICTS = {"next": 0, "own": 1}  # how many characters before its own place the logits' knowledge ends
 SAME, CHANGED, REACHED = 1e-4, 1e-5, 1e-6  # relative to the largest, for a model in float32
@@ -54,22 +53,21 @@ class _Logits(Check):
     def sound(self, note: str) -> bool:
         """Whether logits are finite and the same again; else no comparison says anything."""
 
-        def finite(case: Case, logits: np.ndarray) -> Example | None:
-            return differing(case, np.nan_to_num(logits), logits, wrong=~np.isfinite(logits))
+        def finite(case: Case, logits: np.ndarray) -> Examples:
+            yield differing(case, np.nan_to_num(logits), logits, wrong=~np.isfinite(logits))
 
-        def again(case: Case, logits: np.ndarray) -> Example | None:
-            return _moved(case, logits, self.ask(case), f"two calls: {note}", logits)
+        def again(case: Case, logits: np.ndarray) -> Examples:
+            yield _moved(case, logits, self.ask(case), f"two calls: {note}", logits)
 
         held = self.judge("all logits are finite", finite, self.cases)
         return self.judge("the same ids give the same again", again, self.cases) and held
 
-    def shorter(self, case: Case, logits: np.ndarray) -> Example | None:
+    def shorter(self, case: Case, logits: np.ndarray) -> Examples:
         """Where the beginning of a text alone gives something else."""
         for T in _some(case["ids"].shape[1])[1:]:
             part = Case(ids=case["ids"][:, :T])
             note = f"the shorter text, and the first {T} of the longer"
-            if example := _moved(f"{part} and {case}", self.ask(part), logits[:, :T], note, logits):
-                return example
+            yield _moved(f"{part} and {case}", self.ask(part), logits[:, :T], note, logits)
 
 
 def decoder(fn: Callable, vocab_size: int, context: int, given: str = "torch") -> CheckReport:
@@ -104,55 +102,44 @@ def decoder(fn: Callable, vocab_size: int, context: int, given: str = "torch") -
     _enough(vocab_size, context, places=3)
     check = _Logits("decoder", fn, vocab_size, ((1, 1), (1, 2), (2, 3), (1, context)), given)
 
-    def future(case: Case, logits: np.ndarray) -> Example | None:
+    def future(case: Case, logits: np.ndarray) -> Examples:
         for later in _some(case["ids"].shape[1])[1:]:
             other = check.changed(case, later)
             after = check.ask(other)
             for t in range(later):
                 note = f"logits of position {t}; position {later}, which it may not see, changed"
-                if example := _moved(f"{case} and {other}", logits[0, t], after[0, t], note, logits):
-                    return example
+                yield _moved(f"{case} and {other}", logits[0, t], after[0, t], note, logits)
 
-    def past(case: Case, logits: np.ndarray) -> Example | None:
+    def past(case: Case, logits: np.ndarray) -> Examples:
         T = case["ids"].shape[1]
         others = [check.changed(case, seen) for seen in range(T)]
         after = [check.ask(other) for other in others]
-        return first(
-            _stayed(case, others[seen], logits, after[seen], t, f"position {seen} changed")
-            for t in range(T)
-            for seen in range(t, -1, -1)
-        )
+        for t in range(T):
+            for seen in range(t, -1, -1):
+                yield _stayed(case, others[seen], logits, after[seen], t, f"position {seen} changed")
 
-    def order(case: Case, logits: np.ndarray) -> Example | None:
+    def order(case: Case, logits: np.ndarray) -> Examples:
         swapped = case["ids"].clone()
         swapped[:, [0, 1]] = case["ids"][:, [1, 0]]
         other = Case(ids=swapped)
-        return _stayed(case, other, logits, check.ask(other), 2, "positions 0 and 1 changed places")
+        yield _stayed(case, other, logits, check.ask(other), 2, "positions 0 and 1 changed places")
 
-    def rows(case: Case, logits: np.ndarray) -> Example | None:
-        return first(
-            _moved(
-                case,
-                check.ask(Case(ids=ids)),
-                logits[[b]],
-                f"row {b} asked alone, and beside the other",
-                logits,
-            )
-            for b, ids in enumerate(case["ids"].split(1))
-        )
+    def rows(case: Case, logits: np.ndarray) -> Examples:
+        for b, ids in enumerate(case["ids"].split(1)):
+            note = f"row {b} asked alone, and beside the other"
+            yield _moved(case, check.ask(Case(ids=ids)), logits[[b]], note, logits)
 
     sound = check.sound("is dropout on? model.eval() turns it off")
-    lengths = [length for length in LENGTHS if length <= context]
-    short, longest = [check.text(1, T) for T in lengths], check.text(1, context)
-    judged = {
-        "no position sees the future": (future, [*short, longest]),
-        "every position sees itself and its past": (past, [check.text(1, 1), *short]),
-        "the order of earlier tokens matters": (order, [case for case in short if case["ids"].shape[1] > 2]),
-        "each row of the batch works by itself": (rows, [check.text(2, T) for T in (1, *lengths)]),
-        "a text gives what it gives as the start of a longer one": (check.shorter, [*short, longest]),
-    }
-    for name, (find, cases) in judged.items():
-        check.judge(name, find, cases if sound else [])
+
+    def texts(B: int, *lengths: int) -> list[Case]:
+        return [check.text(B, T) for T in lengths if context >= T and sound]
+
+    check.judge("no position sees the future", future, texts(1, *LENGTHS, context))
+    check.judge("every position sees itself and its past", past, texts(1, 1, *LENGTHS))
+    check.judge("the order of earlier tokens matters", order, texts(1, *LENGTHS[1:]))
+    check.judge("each row of the batch works by itself", rows, texts(2, 1, *LENGTHS))
+    name = "a text gives what it gives as the start of a longer one"
+    check.judge(name, check.shorter, texts(1, *LENGTHS, context))
     return check.report
 
 
@@ -201,32 +188,31 @@ def leak(
         after = check.ask(check.changed(case, place))
         return np.abs(before - after).max(axis=(0, 2)) > least * np.abs(before).max()
 
-    def later(case: Case, logits: np.ndarray) -> Example | None:
+    def later(case: Case, logits: np.ndarray) -> Examples:
         T = case["ids"].shape[1]
         places = _some(T)
         moved, judged = np.zeros((T, T), dtype=bool), np.zeros((T, T), dtype=bool)
         moved[:, places] = np.stack([moved_by(case, logits, place, SAME) for place in places], axis=1)
         judged[:, places] = _forbidden(T, behind)[:, places]
-        return _reaching(case, moved, judged, "row: logits at that place; column: the character that changed")
+        yield _reaching(case, moved, judged, "row: logits at that place; column: the character that changed")
 
-    def all_later(case: Case, logits: np.ndarray) -> Example | None:
+    def all_later(case: Case, logits: np.ndarray) -> Examples:
         T = case["ids"].shape[1]
         for t in _some(T):
             other = check.changed(case, *range(t + 1 - behind, T))
             note = f"logits at place {t}; what changed comes later"
-            if example := _moved(f"{case} and {other}", logits[0, t], check.ask(other)[0, t], note, logits):
-                return example
+            yield _moved(f"{case} and {other}", logits[0, t], check.ask(other)[0, t], note, logits)
 
-    def gradient(case: Case, logits: np.ndarray) -> Example | None:
+    def gradient(case: Case, logits: np.ndarray) -> Examples:
         reached = _reached(fn, embedding, case["ids"])
         note = "row: logits at that place; column: the character whose embedding has a gradient from them"
-        return _reaching(case, reached, _forbidden(case["ids"].shape[1], behind), note)
+        yield _reaching(case, reached, _forbidden(case["ids"].shape[1], behind), note)
 
-    def nearest(case: Case, logits: np.ndarray) -> Example | None:
+    def nearest(case: Case, logits: np.ndarray) -> Examples:
         for place in _some(case["ids"].shape[1])[: -behind or None]:
             if not moved_by(case, logits, place, CHANGED)[place + behind]:
                 note = f"character {place} changed; in a fresh model weights of zero may silence everything"
-                return told(case, f"other logits at place {place + behind}", "the same", note)
+                yield told(case, f"other logits at place {place + behind}", "the same", note)
 
     note = "is dropout on, or are masked characters drawn anew? Turn it off, or fix the seed"
     cases = check.cases if check.sound(note) else []

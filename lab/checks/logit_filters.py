@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from lab.checks.check import Case, Check
-from lab.checks.numbers import differing, real_numbers
-from lab.checks.report import CheckReport, Example
+from lab.checks.check import Case, Check, CheckReport, Examples
+from lab.checks.numbers import differing, reals
+
+WANTED, READ = "real numbers or -inf in the shape of the logits", reals(lambda case: case["logits"].shape)
 
 
 class _Filter(Check):
@@ -17,23 +18,22 @@ class _Filter(Check):
         def right(case: Case) -> np.ndarray:
             return plain(case["logits"].numpy(), *list(case)[1:])
 
-        wanted = "real numbers or -inf in the shape of the logits"
-        super().__init__(name, fn, wanted, _read, cases, right=right, given=given)
+        super().__init__(name, fn, WANTED, READ, cases, right=right, given=given)
 
-    def count(self, case: Case, answer: np.ndarray) -> Example | None:
+    def count(self, case: Case, answer: np.ndarray) -> Examples:
         expected, found = (_kept(x).sum(axis=-1, keepdims=True) for x in (self.right(case), answer))
-        return differing(f"how many tokens {case} leaves", expected, found)
+        yield differing(f"how many tokens {case} leaves", expected, found)
 
-    def likeliest(self, case: Case, answer: np.ndarray) -> Example | None:
-        return differing(f"which tokens {case} leaves (1: kept)", _kept(self.right(case)), _kept(answer))
+    def likeliest(self, case: Case, answer: np.ndarray) -> Examples:
+        yield differing(f"which tokens {case} leaves (1: kept)", _kept(self.right(case)), _kept(answer))
 
-    def unchanged(self, case: Case, answer: np.ndarray) -> Example | None:
+    def unchanged(self, case: Case, answer: np.ndarray) -> Examples:
         expected = np.where(_kept(answer), case["logits"].numpy(), answer)
-        return differing(case, expected, answer, "the kept tokens' own logits, unscaled")
+        yield differing(case, expected, answer, "the kept tokens' own logits, unscaled")
 
-    def removed(self, case: Case, answer: np.ndarray) -> Example | None:
+    def removed(self, case: Case, answer: np.ndarray) -> Examples:
         expected = self.right(case)
-        return differing(case, expected, answer, wrong=np.isneginf(expected) & ~np.isneginf(answer))
+        yield differing(case, expected, answer, wrong=np.isneginf(expected) & ~np.isneginf(answer))
 
 
 def top_k(fn: Callable, given: str = "torch") -> CheckReport:
@@ -77,9 +77,9 @@ def top_p(fn: Callable, given: str = "torch") -> CheckReport:
     first = [_logits([0.75, 0.25], p=0.5), _logits([0.5, 0.375, 0.125], p=0.75)]
     check = _Filter("top_p", fn, plain_top_p, first, given)
 
-    def shifted(case: Case, answer: np.ndarray) -> Example | None:
+    def shifted(case: Case, answer: np.ndarray) -> Examples:
         more = check.ask(case.but(logits=case["logits"] + 5))
-        return differing(f"{case}, and the same with logits + 5", answer + 5, more)
+        yield differing(f"{case}, and the same with logits + 5", answer + 5, more)
 
     some = [_logits(q, p=p) for q in _UNLIKE for p in (0.3, 0.6, 0.85, 0.97)]
     check.judge("the fewest likeliest that reach p are left", check.likeliest, some)
@@ -117,13 +117,12 @@ def repetition_penalty(fn: Callable, given: str = "torch") -> CheckReport:
         penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
         return torch.where(said, penalised, logits).numpy()
 
-    def negative(case: Case, answer: np.ndarray) -> Example | None:
+    def negative(case: Case, answer: np.ndarray) -> Examples:
         likelier = "divided, a negative logit becomes likelier" if (answer > right(case)).any() else ""
-        return differing(case, right(case), answer, likelier)
+        yield differing(case, right(case), answer, likelier)
 
     first = [case([0.0, 0.0], [0], 2.0), case([[0.0, 0.0]], [[1]], 1.0)]
-    wanted = "real numbers or -inf in the shape of the logits"
-    check = Check("repetition_penalty", fn, wanted, _read, first, right=right, given=given)
+    check = Check("repetition_penalty", fn, WANTED, READ, first, right=right, given=given)
     logits = [3.0, -1.0, 0.5, -4.0, 0.0]
     rows = case([logits, logits, logits[::-1]], [[0, 1], [3, 3], [1, 4]], 2.0)
     check.expect("a positive logit is divided", [case([3.0, 1.0], [0], 2.0), case(logits, [2], 1.5)])
@@ -168,10 +167,6 @@ def _logits(probabilities: Sequence[float], **setting) -> Case:
 def _rows(**setting) -> list[Case]:
     rows = torch.tensor(_UNLIKE, dtype=torch.float64).log()
     return [Case(logits=logits, **setting) for logits in (rows[:2], rows, rows.view(2, 2, 4), rows[:, None])]
-
-
-def _read(case: Case, answer: object) -> np.ndarray:
-    return real_numbers(answer, tuple(case["logits"].shape))
 
 
 def _kept(logits: np.ndarray) -> np.ndarray:

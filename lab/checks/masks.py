@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lab.checks.check import Case, Check, one_of
+from lab.checks.check import Case, Check, CheckReport, Example, Examples, one_of
 from lab.checks.drawing import masks
 from lab.checks.numbers import Unreadable, as_array
-from lab.checks.report import CheckReport, Example
 
 CONVENTIONS = ("may_attend", "blocked")
+Regions = dict[str, np.ndarray]
 LEGEND = "■ may attend, · may not, [ ] differs"
 
 
@@ -33,20 +33,16 @@ def causal_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
           ■ may attend, · may not, [ ] differs
     """
 
-    def shapes(case: Case) -> list[tuple]:
-        return [(case["T"], case["T"])]
-
-    def regions(case: Case) -> list[np.ndarray]:
+    def regions(case: Case) -> Regions:
         query, key = np.indices((1, case["T"], case["T"]))[1:]
-        return [key == query, key < query, key > query]
+        return {
+            "each position sees itself": key == query,
+            "each position sees all that came before it": key < query,
+            "no position sees what comes after it": key > query,
+        }
 
-    properties = {
-        "each position sees itself": True,
-        "each position sees all that came before it": True,
-        "no position sees what comes after it": False,
-    }
     cases = [Case(T=T) for T in range(1, 9)]
-    return _judged("causal_mask", fn, convention, "(T, T)", shapes, cases, properties, regions)
+    return _judged("causal_mask", fn, convention, "(T, T)", cases, regions)
 
 
 def padding_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
@@ -60,18 +56,13 @@ def padding_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
     """
     rows = [([1], 1), ([0], 1), ([1], 2), ([2], 2), ([1, 2], 2), ([2, 1], 3), ([0, 3, 1], 3), ([5, 2], 6)]
 
-    def shapes(case: Case) -> list[tuple]:
-        B, T = len(case["lengths"]), case["T"]
-        return [(B, T), (B, 1, T), (B, 1, 1, T)]
-
-    def regions(case: Case) -> list[np.ndarray]:
+    def regions(case: Case) -> Regions:
         real = (np.arange(case["T"]) < case["lengths"].numpy()[:, None])[None]
-        return [real, ~real]
+        return {"every real token may be attended": real, "no padding may be attended": ~real}
 
-    properties = {"every real token may be attended": True, "no padding may be attended": False}
     cases = [Case(lengths=torch.tensor(lengths), T=T) for lengths, T in rows]
     wanted = "(B, T), (B, 1, T) or (B, 1, 1, T)"
-    return _judged("padding_mask", fn, convention, wanted, shapes, cases, properties, regions)
+    return _judged("padding_mask", fn, convention, wanted, cases, regions, ones=2)
 
 
 def document_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
@@ -89,63 +80,57 @@ def document_mask(fn: Callable, convention: str = "may_attend") -> CheckReport:
         [[0, 1, 1, -1]], [[0, 0], [0, 1]], [[7, 7, 3, 3, 3, -1], [0, 1, 2, 3, 4, 5], [0, 0, 0, -1, -1, -1]],
     ]  # fmt: skip
 
-    def shapes(case: Case) -> list[tuple]:
-        B, T = case["document_ids"].shape
-        return [(B, T, T), (B, 1, T, T)]
-
-    def regions(case: Case) -> list[np.ndarray]:
+    def regions(case: Case) -> Regions:
         from_, to = case["document_ids"].numpy()[:, :, None], case["document_ids"].numpy()[:, None, :]
-        same, real = from_ == to, (from_ >= 0) & (to == to)
-        query, key = np.indices(real.shape)[1:]
-        return [
-            real & (key == query),
-            real & same & (key < query),
-            real & same & (key > query),
-            real & ~same & (to >= 0),
-            real & (to < 0),
-        ]
+        query, key = np.indices((len(from_), from_.shape[1], from_.shape[1]))[1:]
+        same, real = from_ == to, from_ >= 0
+        return {
+            "each token sees itself": real & (key == query),
+            "each token sees all that came before it in its document": real & same & (key < query),
+            "no token sees what comes after it": real & same & (key > query),
+            "no token sees another document": real & ~same & (to >= 0),
+            "no token sees padding": real & (to < 0),
+        }
 
-    properties = {
-        "each token sees itself": True,
-        "each token sees all that came before it in its document": True,
-        "no token sees what comes after it": False,
-        "no token sees another document": False,
-        "no token sees padding": False,
-    }
     cases = [Case(document_ids=torch.tensor(ids)) for ids in batches]
     wanted = "(B, T, T) or (B, 1, T, T)"
-    return _judged("document_mask", fn, convention, wanted, shapes, cases, properties, regions, ", row {}")
+    return _judged("document_mask", fn, convention, wanted, cases, regions, ones=1, row=", row {}")
 
 
 def _judged(
-    name: str, fn: Callable, convention: str, wanted: str, shapes: Callable, cases: list, properties: dict,
-    regions: Callable, row: str = "",
-) -> CheckReport:  # fmt: skip
-    """Each property has a region `(N, queries, keys)`, and says whether it may be attended; the rest is not judged."""
+    name: str, fn: Callable, convention: str, wanted: str, cases: list, regions: Callable, ones=0, row=""
+) -> CheckReport:
+    """Each property has a region `(N, queries, keys)`, which may be attended unless it says "no"; no more is judged.
+
+    Of an answer's dimensions up to `ones` may be one, after the first.
+    """
     one_of("convention", convention, CONVENTIONS)
 
     def read(case: Case, answer: object) -> np.ndarray:
         """`(N, queries, keys)`, `True` = may attend."""
-        mask = as_array(answer)
-        if mask.shape not in shapes(case):
-            raise Unreadable(f"shape {mask.shape}; expected {' or '.join(map(str, shapes(case)))}")
+        mask, shape = as_array(answer), next(iter(regions(case).values())).shape
+        whole = shape if row else shape[1:]
+        shapes = [whole[:1] + (1,) * n + whole[1:] for n in range(ones + 1)]
+        if mask.shape not in shapes:
+            raise Unreadable(f"shape {mask.shape}; expected {' or '.join(map(str, shapes))}")
         if mask.dtype != bool:
             raise Unreadable(f"{mask.dtype} values such as {mask.flat[0]}; expected booleans")
-        return (mask == (convention == "may_attend")).reshape(regions(case)[0].shape)
+        return (mask == (convention == "may_attend")).reshape(shape)
 
-    def wrong_in(region: int) -> Callable:
-        def find(case: Case, mask: np.ndarray) -> Example | None:
-            every = np.array(regions(case))
-            right, judged = every[list(properties.values())].any(axis=0), every.any(axis=0)
-            for n in np.flatnonzero(((mask != right) & every[region]).any(axis=(1, 2))):
-                opposite = judged[n].sum() > 1 and (mask != right)[n][judged[n]].all()
+    def wrong_in(region: str) -> Callable:
+        def find(case: Case, mask: np.ndarray) -> Examples:
+            every = regions(case)
+            right = np.any([cells for said, cells in every.items() if not said.startswith("no ")], axis=0)
+            judged, wrong = np.any(list(every.values()), axis=0), mask != right
+            for n in np.flatnonzero((wrong & every[region]).any(axis=(1, 2))):
+                opposite = judged[n].sum() > 1 and wrong[n][judged[n]].all()
                 note = f"{LEGEND}. All of it is the opposite: is the other convention meant?"
                 drawn = masks(right[n], mask[n], judged[n])
-                return Example(f"{case}{row.format(n)}", *drawn, note if opposite else LEGEND)
+                yield Example(f"{case}{row.format(n)}", *drawn, note if opposite else LEGEND)
 
         return find
 
     check = Check(name, fn, f"{wanted} booleans", read, cases)
-    for region, said in enumerate(properties):
-        check.judge(said, wrong_in(region))
+    for region in regions(cases[0]):
+        check.judge(region, wrong_in(region))
     return check.report

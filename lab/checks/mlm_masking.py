@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Example, Examples
 from lab.checks.numbers import differing, parts, told, whole_numbers
-from lab.checks.report import CheckReport, Example
 from lab.data.batch import IGNORE
 
 NAMES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
@@ -58,61 +57,61 @@ def mlm_masking(fn: Callable, given: str = "torch") -> CheckReport:
     cases = [*small, *padding, *specials, *never, *always, *lines, *letters, *many, *few]
     check = Check("mlm_masking", fn, wanted, read, cases, given=given)  # many properties of one answer
 
-    def untouched(case: Case, seen: _Seen) -> Example | None:
-        return differing(case, seen.given, seen.ids, "ids") or differing(
+    def untouched(case: Case, seen: _Seen) -> Examples:
+        yield differing(case, seen.given, seen.ids, "ids") or differing(
             case, np.full_like(seen.given, IGNORE), seen.targets, "targets"
         )
 
-    def all_asked(case: Case, seen: _Seen) -> Example | None:
-        return differing(case, seen.given, seen.targets, "targets")
+    def all_asked(case: Case, seen: _Seen) -> Examples:
+        yield differing(case, seen.given, seen.targets, "targets")
 
-    def original(case: Case, seen: _Seen) -> Example | None:
+    def original(case: Case, seen: _Seen) -> Examples:
         expected = np.where(seen.chosen, seen.given, IGNORE)
-        return _first_row(case, expected, seen.targets, "targets")
+        yield _first_row(case, expected, seen.targets, "targets")
 
-    def unchosen(case: Case, seen: _Seen) -> Example | None:
+    def unchosen(case: Case, seen: _Seen) -> Examples:
         expected = np.where(seen.chosen, seen.ids, seen.given)
-        return _first_row(case, expected, seen.ids, "ids, of which some are chosen")
+        yield _first_row(case, expected, seen.ids, "ids, of which some are chosen")
 
-    def ordinary(case: Case, seen: _Seen) -> Example | None:
+    def ordinary(case: Case, seen: _Seen) -> Examples:
         V = case["vocab_size"]
         shown = np.unique(seen.ids[seen.chosen & (seen.given >= SPACE) & (seen.ids != MASK)]).tolist()
         if wrong := [NAMES[i] if i in range(PAD, SPACE) else str(i) for i in shown if not SPACE <= i < V]:
             note = "shown where a letter or a space was chosen"
-            return told(case, f"<mask>, or an id from {SPACE} to {V - 1}", ", ".join(wrong), note)
+            yield told(case, f"<mask>, or an id from {SPACE} to {V - 1}", ", ".join(wrong), note)
 
-    def alike(case: Case, seen: _Seen) -> Example | None:
+    def alike(case: Case, seen: _Seen) -> Examples:
         V = case["vocab_size"]
         new = seen.ids[seen.changed & (seen.ids >= SPACE) & (seen.ids < V)]
         counts = np.bincount(new, minlength=V)[SPACE:]
         # All characters are equally common here, so those that were drawn where they stood are missed alike.
         right = DRAWN * seen.given.size / len(counts)
         wrong = abs(counts - right) > SIGMAS * sqrt(right) + right / len(counts)
-        return differing(case, np.full(len(counts), right), counts, "how often each was drawn", wrong)
+        yield differing(case, np.full(len(counts), right), counts, "how often each was drawn", wrong)
 
     def share(said: str, of: Callable, p: Callable, slack: float = 0.0) -> Callable:
         """`of(answer)` has a bool for each that counts; the share of `True` is to be `p(case)`."""
 
-        def find(case: Case, seen: _Seen) -> Example | None:
+        def find(case: Case, seen: _Seen) -> Examples:
             marks, right = of(seen), p(case)
             found = marks.mean() if marks.size else 0.0
             wrong = abs(found - right) > SIGMAS * sqrt(right * (1 - right) / max(1, marks.size)) + slack
-            return differing(case, [right], [found], f"{said}, of {marks.size:,}", np.array([wrong]))
+            yield differing(case, [right], [found], f"{said}, of {marks.size:,}", np.array([wrong]))
 
         return find
 
-    def own_way(case: Case, seen: _Seen) -> Example | None:
+    def own_way(case: Case, seen: _Seen) -> Examples:
         chosen = seen.chosen
         if same := [row for row in range(1, len(chosen)) if (chosen[row] == chosen[0]).all()]:
             places = f"the same places in rows 0 and {same[0]}"
-            return told(case, "other places in each row", places, "what is chosen")
+            yield told(case, "other places in each row", places, "what is chosen")
 
-    def seeded(case: Case, seen: _Seen) -> Example | None:
+    def seeded(case: Case, seen: _Seen) -> Examples:
         again, other = check.ask(case), case.but(seed=case["seed"] + 1)
         if (seen.ids != again.ids).any() or (seen.targets != again.targets).any():
-            return told(case, "the same as before", "another answer", "asked twice")
+            yield told(case, "the same as before", "another answer", "asked twice")
         if (check.ask(other).chosen == seen.chosen).all():
-            return told(other, "other places than with the seed before", "the same places", "what is chosen")
+            yield told(other, "other places than with the seed before", "the same places", "what is chosen")
 
     in_letters = share(
         "letters chosen", lambda seen: seen.chosen[seen.given >= LETTER], lambda case: case["rate"]

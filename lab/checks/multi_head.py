@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from lab.checks.attention_cases import CAUSAL, HOLES, Masked, pairs, plain_attention
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Examples
 from lab.checks.drawing import shorten
-from lab.checks.numbers import apart, close, differing, noise, real_numbers, told
-from lab.checks.report import CheckReport, Example
+from lab.checks.numbers import apart, close, differing, noise, reals, told
 
 WEIGHTS = ("query", "key", "value", "output")
 
@@ -42,9 +41,6 @@ def multi_head_attention(fn: Callable, convention: str = "may_attend", given: st
     """
     ask = Questions(convention)
 
-    def read(case: Case, answer: object) -> np.ndarray:
-        return real_numbers(answer, tuple(case["x"].shape))
-
     def plain(case: Case, scale: float | None = None) -> np.ndarray:
         x, memory, weights, num_heads, _ = case
         return plain_multi_head(x, memory, weights, num_heads, ask.may_attend(case), scale)
@@ -56,42 +52,59 @@ def multi_head_attention(fn: Callable, convention: str = "may_attend", given: st
         yield "as with a division by C / H", plain(case, H / C)
 
     small = [ask.random(*size) for size in ((1, 1, 1, 1), (1, 2, 1, 1), (1, 2, 2, 1), (2, 3, 4, 2))]
-    name, wanted = "multi_head_attention", "real numbers (B, T, C)"
-    check = Check(name, fn, wanted, read, small, right=plain, given=given)
+    wanted, read = "real numbers (B, T, C)", reals(lambda case: case["x"].shape)
+    check = Check("multi_head_attention", fn, wanted, read, small, right=plain, given=given)
 
     def token_changed(case: Case, s: int) -> Case:
         x = case["x"].clone()
         x[:, s] += 2
         return case.but(x=x, memory=x.clone())
 
-    def leaks(case: Case, before: np.ndarray) -> Example | None:
+    def leaks(case: Case, before: np.ndarray) -> Examples:
         for t, s in pairs(~ask.visible(case)):
             after = check.ask(token_changed(case, s))
             note = f"query {t}, for which token {s} is blocked, before and after token {s} changes"
-            if example := differing(case, before[:, t], after[:, t], note):
-                return example
+            yield differing(case, before[:, t], after[:, t], note)
 
-    def deaf(case: Case, before: np.ndarray) -> Example | None:
+    def deaf(case: Case, before: np.ndarray) -> Examples:
         for t, s in pairs(ask.visible(case)):
             stays = close(before[0, t], check.ask(token_changed(case, s))[0, t])
             if t != s and stays.any():
                 channels = f"channels {np.flatnonzero(stays).tolist()} stay"
                 note = f"token {s}, which it may see, changes by 2"
-                return told(case, f"another answer to query {t}", channels, note)
+                yield told(case, f"another answer to query {t}", channels, note)
 
     def row(case: Case, b: int) -> Case:
         return case.but(x=case["x"][[b]], memory=case["memory"][[b]])
 
-    check.expect("one head is plain attention", ask.one_head())
-    check.expect("query, key and value are x @ W.T, with W their weights", ask.projections())
-    check.expect("the output weights come last, as y @ W.T", ask.output())
-    check.expect("head h has channels h E up to (h + 1) E, of the same token", ask.heads())
-    check.expect("each head is scaled by its own width, sqrt(C / H)", ask.scaled(), mistakes=other_scales)
-    check.expect("queries come from x, keys and values from memory", ask.cross())
-    check.judge("a blocked key is blocked in every head", leaks, ask.masked())
-    check.judge("every other key has influence in every head", deaf, ask.masked())
+    pair, two, turn = matrix([1, 2], [5, 8]), matrix([1, 0], [0, 1]), matrix([0, 40], [0, 0])
+    zero, some = matrix([0, 0], [0, 0]), matrix([1, 2], [0, 3])
+    one_head = [ask.case(matrix(*rows)) for rows in (([1],), ([1], [2]))]
+    projections = [ask.case(two, key=zero, value=some), ask.case(two, query=turn), ask.case(two, key=turn)]
+    output = [ask.case(matrix([1, 2]), key=zero, output=some)]
+    # Averages first; then two heads of which each sees another key.
+    four, large = matrix([2, 1, 0, 0], [0, 0, 1, 2]), torch.full((4, 4), 40.0).double()
+    heads = [ask.case(pair, 2, key=zero), ask.case(four, 2, query=large)]
+    scaled = [ask.case(matrix([1] * 4, [-1] * 4), 2, query=torch.eye(4, dtype=torch.float64) / 2)]
+    crossed = (([1], [2]), ([3], [5])), (([1],), ([3], [5], [4]))
+    cross = [ask.case(matrix(*x), memory=matrix(*memory)) for x, memory in crossed]
+    sizes = ((2, 2, 1, CAUSAL), (2, 2, 2, CAUSAL), (3, 4, 2, HOLES))
+    masked = [ask.case(noise(T, C, seed=T), H, may_attend=mask) for T, C, H, mask in sizes]
+    weights = {name: noise(4, 4, seed=n) for n, name in enumerate(WEIGHTS)}
+    mask = torch.tensor([[1, 0, 1, 0, 1], [0, 1, 1, 1, 0]])[:, None, None].repeat(1, 1, 3, 1)
+    x, memory = noise(2, 3, 4, seed=5), noise(2, 5, 4, seed=6)
+    together = [ask.case(x, 2, memory, may_attend, **weights) for may_attend in (None, mask)]
+
+    check.expect("one head is plain attention", one_head)
+    check.expect("query, key and value are x @ W.T, with W their weights", projections)
+    check.expect("the output weights come last, as y @ W.T", output)
+    check.expect("head h has channels h E up to (h + 1) E, of the same token", heads)
+    check.expect("each head is scaled by its own width, sqrt(C / H)", scaled, mistakes=other_scales)
+    check.expect("queries come from x, keys and values from memory", cross)
+    check.judge("a blocked key is blocked in every head", leaks, masked)
+    check.judge("every other key has influence in every head", deaf, masked)
     check.judge("each row of the batch works by itself", apart(check.ask, row), [ask.random(2, 2, 2, 2)])
-    check.expect("all together: the formula, on random numbers", ask.together())
+    check.expect("all together: the formula, on random numbers", together)
     return check.report
 
 
@@ -112,51 +125,14 @@ class Questions(Masked):
     ) -> Case:
         """`memory` None: that of `x`."""
         plain = {name: torch.eye(x.shape[-1], dtype=torch.float64) for name in WEIGHTS}
-        memory, mask = x.clone() if memory is None else memory, self.mask(may_attend)
-        return _Case(x=x, memory=memory, weights=plain | weights, num_heads=num_heads, mask=mask)
+        x = x if x.dim() == 3 else x[None]
+        memory = x.clone() if memory is None else memory.view(-1, *memory.shape[-2:])
+        return _Case(
+            x=x, memory=memory, weights=plain | weights, num_heads=num_heads, mask=self.mask(may_attend)
+        )
 
     def random(self, B: int, T: int, C: int, num_heads: int) -> Case:
         return self.case(noise(B, T, C, seed=1), num_heads)
-
-    def one_head(self) -> list[Case]:
-        return [self.case(matrix([1])[None]), self.case(matrix([1], [2])[None])]
-
-    def projections(self) -> list[Case]:
-        two, zero, turn = matrix([1, 0], [0, 1])[None], matrix([0, 0], [0, 0]), matrix([0, 40], [0, 0])
-        return [
-            self.case(two, key=zero, value=matrix([1, 2], [0, 3])),
-            self.case(two, query=turn),
-            self.case(two, key=turn),
-        ]
-
-    def output(self) -> list[Case]:
-        return [self.case(matrix([1, 2])[None], key=matrix([0, 0], [0, 0]), output=matrix([1, 2], [0, 3]))]
-
-    def heads(self) -> list[Case]:
-        """Averages first; then two heads of which each sees another key."""
-        pair, four = matrix([1, 2], [5, 8])[None], matrix([2, 1, 0, 0], [0, 0, 1, 2])[None]
-        zero, large = matrix([0, 0], [0, 0]), torch.full((4, 4), 40.0).double()
-        return [self.case(pair, 2, key=zero), self.case(four, 2, query=large)]
-
-    def scaled(self) -> list[Case]:
-        opposite = matrix([1] * 4, [-1] * 4)[None]
-        return [self.case(opposite, 2, query=torch.eye(4, dtype=torch.float64) / 2)]
-
-    def cross(self) -> list[Case]:
-        return [
-            self.case(matrix([1], [2])[None], memory=matrix([3], [5])[None]),
-            self.case(matrix([1])[None], memory=matrix([3], [5], [4])[None]),
-        ]
-
-    def masked(self) -> list[Case]:
-        sizes = ((2, 2, 1, CAUSAL), (2, 2, 2, CAUSAL), (3, 4, 2, HOLES))
-        return [self.case(noise(1, T, C, seed=T), H, may_attend=mask) for T, C, H, mask in sizes]
-
-    def together(self) -> list[Case]:
-        weights = {name: noise(4, 4, seed=n) for n, name in enumerate(WEIGHTS)}
-        x, memory = noise(2, 3, 4, seed=5), noise(2, 5, 4, seed=6)
-        mask = torch.tensor([[1, 0, 1, 0, 1], [0, 1, 1, 1, 0]]).bool()[:, None, None].expand(2, 1, 3, 5)
-        return [self.case(x, 2, memory, **weights), self.case(x, 2, memory, mask.clone(), **weights)]
 
 
 class _Case(Case):

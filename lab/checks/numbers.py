@@ -1,6 +1,6 @@
 """Numbers of any make: read from an answer, compared, and drawn side by side where they differ."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -35,6 +35,11 @@ def as_array(answer: object) -> np.ndarray:
 def real_numbers(answer: object, shape: tuple[int, ...], name: str = "") -> np.ndarray:
     """What a reader's function returned as float64 of this shape, or `Unreadable`."""
     return _numbers(_detached(answer), shape, name, "fiu", "real numbers").astype(np.float64)
+
+
+def reals(shape: Callable) -> Callable:
+    """What reads an answer as real numbers of the shape `shape(case)`."""
+    return lambda case, answer: real_numbers(answer, tuple(shape(case)))
 
 
 def whole_numbers(answer: object, shape: tuple[int | None, ...], name: str = "") -> np.ndarray:
@@ -117,20 +122,13 @@ def told(call: object, expected: object, actual: object, note: str = "") -> Exam
     return Example(str(call), sentence(str(expected)), sentence(str(actual)), note)
 
 
-def first(examples: Iterable[Example | None]) -> Example | None:
-    """The first that is one."""
-    return next((example for example in examples if example), None)
-
-
 def apart(ask: Callable, alone: Callable, axis: int = 0, name: str = "row") -> Callable:
     """Finds where part `i` of an answer along `axis` is not what comes of `alone(case, i)`, a part of the question."""
 
-    def find(case: object, whole: np.ndarray) -> Example | None:
-        note = "{} {} asked alone, and among the others"
-        return first(
-            differing(case, ask(alone(case, i)), whole.take([i], axis), note.format(name, i))
-            for i in range(whole.shape[axis])
-        )
+    def find(case: object, whole: np.ndarray) -> Iterator[Example | None]:
+        for i in range(whole.shape[axis]):
+            note = f"{name} {i} asked alone, and among the others"
+            yield differing(case, ask(alone(case, i)), whole.take([i], axis), note)
 
     return find
 

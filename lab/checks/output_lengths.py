@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Examples
 from lab.checks.numbers import Unreadable, as_array, differing, noise, whole_numbers
-from lab.checks.report import CheckReport, Example
 
 LONGEST = 17
 STILL = 1e-6  # an output that moves by less has not heard what changed
@@ -44,13 +43,13 @@ def output_lengths(fn: Callable, embed: Callable, bands: int) -> CheckReport:
         return array.astype(np.float64)
 
     def longest(note: str) -> Callable:
-        def find(case: Case, counts: np.ndarray) -> Example | None:
+        def find(case: Case, counts: np.ndarray) -> Examples:
             S = embedded(_features(case["lengths"], bands), case["lengths"]).shape[1]
-            return differing(case, [S], counts.max(keepdims=True), note)
+            yield differing(case, [S], counts.max(keepdims=True), note)
 
         return find
 
-    def padding(case: Case, counts: np.ndarray) -> Example | None:
+    def padding(case: Case, counts: np.ndarray) -> Examples:
         lengths = case["lengths"]
         features = _features(lengths, bands)
         batch = embedded(features, lengths)
@@ -59,11 +58,10 @@ def output_lengths(fn: Callable, embed: Callable, bands: int) -> CheckReport:
             expected, found = embedded(features[row, : lengths[b]], lengths[row])[0, :count], batch[b, :count]
             call = f"row {b} of {int(lengths[b])} frames, alone and in a batch of {lengths.tolist()}"
             if found.shape != expected.shape:
-                return differing(call, [len(expected)], [len(found)], "frames within the length")
-            if example := differing(call, expected, found, "is the padding zero again after each layer?"):
-                return example
+                yield differing(call, [len(expected)], [len(found)], "frames within the length")
+            yield differing(call, expected, found, "is the padding zero again after each layer?")
 
-    def heard(case: Case, counts: np.ndarray) -> Example | None:
+    def heard(case: Case, counts: np.ndarray) -> Examples:
         (lengths,), count = case, counts[0]
         features = _features(lengths, bands)
         before = embedded(features, lengths)[:, :count]
@@ -73,7 +71,7 @@ def output_lengths(fn: Callable, embed: Callable, bands: int) -> CheckReport:
             moved = np.abs(embedded(changed, lengths)[:, :count] - before).max(initial=0)
             if moved < STILL:
                 note = f"frame {t} of {len(features[0])} changed: 1 if any of the {count} frames within the length did"
-                return differing(case, [1.0], [0.0], note)
+                yield differing(case, [1.0], [0.0], note)
 
     alone = [_case(T) for T in range(1, LONGEST + 1)]
     batches = [_case(1, 2, 3, 5), _case(4, 9, 16, 13), _case(8, 1), _case(6, 6, 7)]

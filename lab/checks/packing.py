@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Example, Examples
 from lab.checks.drawing import tables
-from lab.checks.numbers import first, parts, unequal, whole_numbers
-from lab.checks.report import CheckReport, Example
+from lab.checks.numbers import parts, unequal, whole_numbers
 from lab.data.batch import IGNORE
 
 PAD, BOS, EOS, NO_DOCUMENT = 0, 2, 3, -1
@@ -90,25 +89,25 @@ class Rows:
         return right
 
 
-def _documents(case: Case, rows: Rows) -> Example | None:
+def _documents(case: Case, rows: Rows) -> Examples:
     found = Counter(tuple(rows.ids[row, span].tolist()) for row, span in rows.spans())
     asked = Counter(map(tuple, case["lines"]))
     if found != asked:
         drawn = tables(sorted((asked - found).elements()), sorted((found - asked).elements()))
-        return Example(str(case), *drawn, "on the left what is missing, on the right what is there instead")
+        yield Example(str(case), *drawn, "on the left what is missing, on the right what is there instead")
 
 
-def _targets(case: Case, rows: Rows) -> Example | None:
+def _targets(case: Case, rows: Rows) -> Examples:
     right = rows.filled(IGNORE, lambda ids: [*ids[1:], IGNORE])
-    return _first_wrong_row(case, rows, "targets", right, rows.taken)
+    yield _first_wrong_row(case, rows, "targets", right, rows.taken)
 
 
-def _positions(case: Case, rows: Rows) -> Example | None:
+def _positions(case: Case, rows: Rows) -> Examples:
     right = rows.filled(0, lambda ids: range(len(ids)))
-    return _first_wrong_row(case, rows, "positions", right, rows.taken)
+    yield _first_wrong_row(case, rows, "positions", right, rows.taken)
 
 
-def _numbers(case: Case, rows: Rows) -> Example | None:
+def _numbers(case: Case, rows: Rows) -> Examples:
     right, taken = np.full_like(rows.ids, NO_DOCUMENT), {}
     for row, span in rows.spans():
         used = taken.setdefault(row, set())
@@ -117,15 +116,12 @@ def _numbers(case: Case, rows: Rows) -> Example | None:
             number = max(used, default=-1) + 1
         used.add(number)
         right[row, span] = number
-    return _first_wrong_row(case, rows, "document_ids", right, right >= 0)
+    yield _first_wrong_row(case, rows, "document_ids", right, right >= 0)
 
 
-def _padding(case: Case, rows: Rows) -> Example | None:
-    marks = {"ids": PAD, "targets": IGNORE, "document_ids": NO_DOCUMENT}
-    return first(
-        _first_wrong_row(case, rows, field, np.full_like(rows.ids, value), ~rows.taken)
-        for field, value in marks.items()
-    )
+def _padding(case: Case, rows: Rows) -> Examples:
+    for field, mark in (("ids", PAD), ("targets", IGNORE), ("document_ids", NO_DOCUMENT)):
+        yield _first_wrong_row(case, rows, field, np.full_like(rows.ids, mark), ~rows.taken)
 
 
 def _first_wrong_row(

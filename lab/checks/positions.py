@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Examples
 from lab.checks.numbers import close, differing, real_numbers, told
-from lab.checks.report import CheckReport, Example
 
 WAVELENGTH_RTOL = 1e-3  # float32 leaves fewer digits of a slow turn
 
@@ -45,45 +44,45 @@ def positional_encoding(fn: Callable) -> CheckReport:
     first = cases((1, 2), (2, 2), (1, 4), (3, 8), (40, 16))
     check = Check("positional_encoding", fn, "real numbers (T, C)", read, first, right=right)
 
-    def layout(case: Case, answer: np.ndarray) -> Example | None:
+    def layout(case: Case, answer: np.ndarray) -> Examples:
         given = real_numbers(fn(*case), tuple(case))
         if close(given, _in_pairs(given)).all():
             radii = (given.reshape(len(given), -1, 2) ** 2).sum(axis=-1)
-            return differing(case, np.ones_like(radii), radii, "sin^2 + cos^2 of each pair of channels")
+            yield differing(case, np.ones_like(radii), radii, "sin^2 + cos^2 of each pair of channels")
         note = "all sines come first, then all cosines; in the paper they take turns"
-        return differing(case, _in_pairs(given), given, note)
+        yield differing(case, _in_pairs(given), given, note)
 
-    def first_position(case: Case, answer: np.ndarray) -> Example | None:
-        return differing(f"{case}, position 0", np.tile([0.0, 1.0], case["C"] // 2), answer[0])
+    def first_position(case: Case, answer: np.ndarray) -> Examples:
+        yield differing(f"{case}, position 0", np.tile([0.0, 1.0], case["C"] // 2), answer[0])
 
-    def range_(case: Case, answer: np.ndarray) -> Example | None:
-        return differing(case, np.clip(answer, -1, 1), answer, "expected: what is beyond cut off")
+    def range_(case: Case, answer: np.ndarray) -> Examples:
+        yield differing(case, np.clip(answer, -1, 1), answer, "expected: what is beyond cut off")
 
-    def wavelengths(case: Case, answer: np.ndarray) -> Example | None:
+    def wavelengths(case: Case, answer: np.ndarray) -> Examples:
         T, C = case
         right = 2 * np.pi * 10_000 ** (np.arange(0, C, 2) / C)
         angles = np.unwrap(np.arctan2(*np.moveaxis(answer.reshape(-1, C // 2, 2), -1, 0)), axis=0)
         with np.errstate(divide="ignore"):
             found = 2 * np.pi * (T - 1) / np.abs(angles[-1] - angles[0])
         note = "positions until each pair of channels has turned once, measured over the given ones"
-        return differing(case, right, found, note, ~np.isclose(found, right, rtol=WAVELENGTH_RTOL))
+        yield differing(case, right, found, note, ~np.isclose(found, right, rtol=WAVELENGTH_RTOL))
 
-    def distinct(case: Case, answer: np.ndarray) -> Example | None:
+    def distinct(case: Case, answer: np.ndarray) -> Examples:
         for t in range(1, len(answer)):
             same = close(answer[:t], answer[t]).all(axis=1)
             if same.any():
                 both = f"both are {answer[t, :8].round(4).tolist()}"
-                return told(case, f"positions {int(same.argmax())} and {t} differ", both)
+                yield told(case, f"positions {int(same.argmax())} and {t} differ", both)
 
-    def rotation(case: Case, answer: np.ndarray) -> Example | None:
+    def rotation(case: Case, answer: np.ndarray) -> Examples:
         products = answer @ answer.T
         t, s = np.indices(products.shape)
         note = "the dot product of every two positions; expected: that of position 0 and the same distance"
-        return differing(case, products[0][np.abs(t - s)], products, note)
+        yield differing(case, products[0][np.abs(t - s)], products, note)
 
-    def prefix(case: Case, answer: np.ndarray) -> Example | None:
+    def prefix(case: Case, answer: np.ndarray) -> Examples:
         T, longer = case["T"], case.but(T=2 * case["T"])
-        return differing(f"{longer}[:{T}], and {case}", check.ask(longer)[:T], answer)
+        yield differing(f"{longer}[:{T}], and {case}", check.ask(longer)[:T], answer)
 
     sizes = cases((1, 2), (2, 2), (2, 4), (20, 6), (40, 16))
     long = cases((2, 2), (8, 4), (64, 8), (100, 16))

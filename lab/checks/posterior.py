@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from lab.checks.check import Case, Check, one_of
+from lab.checks.check import Case, Check, CheckReport, Examples, one_of
 from lab.checks.diffusion_cases import KINDS, bayes, kernel, states
-from lab.checks.numbers import differing, real_numbers
-from lab.checks.report import CheckReport, Example
+from lab.checks.numbers import differing, reals
 
 
 def posterior(fn: Callable, kind: str = "uniform", given: str = "torch") -> CheckReport:
@@ -26,26 +25,23 @@ def posterior(fn: Callable, kind: str = "uniform", given: str = "torch") -> Chec
     """
     blank = one_of("kind", kind, KINDS) == "absorbing"
 
-    def read(case: Case, answer: object) -> np.ndarray:
-        return real_numbers(answer, (states(kind, len(case["x"])),))
-
     def right(case: Case) -> np.ndarray:
         z, x, before, after = case
         return bayes(kind, z, x.numpy(), before, after)
 
     by_hand = [_case(2 if blank else 1, [1.0, 0.0], 0.75, 0.25)]
-    wanted = "real numbers (S,), one a state"
+    wanted, read = "real numbers (S,), one a state", reals(lambda case: (states(kind, len(case["x"])),))
     check = Check("posterior", fn, wanted, read, by_hand, right=right, given=given)
 
-    def sums(case: Case, answer: np.ndarray) -> Example | None:
-        return differing(f"sum of {case}", [1.0], answer.sum(keepdims=True))
+    def sums(case: Case, answer: np.ndarray) -> Examples:
+        yield differing(f"sum of {case}", [1.0], answer.sum(keepdims=True))
 
-    def marginal(case: Case, _) -> Example | None:
+    def marginal(case: Case, _) -> Examples:
         x, before, after = case["x"].numpy(), case["alpha_s"], case["alpha_t"]
         until_s, until_t = ((x @ kernel(kind, 1.0, kept, len(x))[: len(x)]) for kept in (before, after))
         total = sum(chance * check.ask(case.but(z=z)) for z, chance in enumerate(until_t) if chance > 0)
         note = "averaged over z, as likely as each is: what the noise makes of x until s"
-        return differing(f"the mean over z of {case}", until_s, total, note)
+        yield differing(f"the mean over z of {case}", until_s, total, note)
 
     def averaged(case: Case) -> Iterator[tuple[str, np.ndarray]]:
         z, x, before, after = case

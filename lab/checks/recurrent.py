@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from lab.checks.check import Case, Check, one_of
+from lab.checks.check import Case, Check, CheckReport, Examples, one_of
 from lab.checks.drawing import shorten
 from lab.checks.numbers import apart, differing, noise, parts, real_numbers
-from lab.checks.report import CheckReport, Example
 
 GATES = {"elman": ("",), "gru": ("_r", "_z", "_n"), "lstm": ("_i", "_f", "_g", "_o")}
 OPEN, SHUT = 50.0, -50.0  # biases with which a gate lets everything through, or nothing
@@ -103,20 +102,20 @@ def recurrent(fn: Callable, kind: str, given: str = "torch") -> CheckReport:
     def row(case: Case, b: int) -> Case:
         return case.but(**{name: value[[b]] for name, value in case.arguments.items() if name != "weights"})
 
-    def in_turn(case: Case, answer: np.ndarray) -> Example | None:
+    def in_turn(case: Case, answer: np.ndarray) -> Examples:
         def after(states: np.ndarray) -> Case:
             state = dict(zip("hc", map(torch.from_numpy, states), strict=False))
             return case.but(x=case["x"].flip(0) + 0.5, **state)
 
         expected, actual = plain(after(plain(case))), check.ask(after(answer))
-        return differing(f"{case}, and again with what came of it", expected, actual)
+        yield differing(f"{case}, and again with what came of it", expected, actual)
 
-    def again(case: Case, answer: np.ndarray) -> Example | None:
+    def again(case: Case, answer: np.ndarray) -> Examples:
         check.ask(ask.random(*case["x"].shape, case["h"].shape[1], seed=7))
-        return differing(case, answer, check.ask(case), "asked twice, with another question between")
+        yield differing(case, answer, check.ask(case), "asked twice, with another question between")
 
-    def finite(case: Case, answer: np.ndarray) -> Example | None:
-        return differing(case, plain(case), answer, wrong=~np.isfinite(answer))
+    def finite(case: Case, answer: np.ndarray) -> Examples:
+        yield differing(case, plain(case), answer, wrong=~np.isfinite(answer))
 
     random = [ask.random(*size) for size in ((1, 1, 1), (1, 2, 2), (2, 4, 3), (2, 3, 4))]
     expect("zero input and zero state: the biases alone", ask.zeros())

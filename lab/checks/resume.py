@@ -6,9 +6,8 @@ from itertools import count
 
 import numpy as np
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Examples
 from lab.checks.numbers import differing, told
-from lab.checks.report import CheckReport, Example
 from lab.checks.training_trace import Trace, watch
 
 BROKEN_AT, STEPS = 3, 7
@@ -70,50 +69,50 @@ def resume(train_fn: Callable) -> CheckReport:
     return check.report
 
 
-def _repeated(case: Case, calls: Told) -> Example | None:
+def _repeated(case: Case, calls: Told) -> Examples:
     note = "two fresh starts: seed weights, batches and dropout at the start"
-    return _same_losses(f"train_fn({STEPS})", calls.whole.losses, calls.again.losses, note)
+    yield from _same_losses(f"train_fn({STEPS})", calls.whole.losses, calls.again.losses, note)
 
 
-def _first(case: Case, calls: Told) -> Example | None:
+def _first(case: Case, calls: Told) -> Examples:
     call = f"train_fn({STEPS}) and train_fn({BROKEN_AT})"
     note = "does the schedule of the learning rate end with `steps`? Its length must be a setting of its own"
-    return _same_losses(call, calls.whole.losses[:BROKEN_AT], calls.first.losses, note)
+    yield from _same_losses(call, calls.whole.losses[:BROKEN_AT], calls.first.losses, note)
 
 
-def _weights(case: Case, calls: Told) -> Example | None:
+def _weights(case: Case, calls: Told) -> Examples:
     whole, (expected, actual) = calls.whole.weights, calls.after_the_break("weights")
     if actual[:1] != expected[:1]:
         found = f"those of forward pass {whole.index(actual[0])}" if actual[0] in whole else "others"
-        return told(RESUMED, f"the weights of forward pass {len(whole) - len(expected)}", found)
+        yield told(RESUMED, f"the weights of forward pass {len(whole) - len(expected)}", found)
 
 
-def _batches(case: Case, calls: Told) -> Example | None:
+def _batches(case: Case, calls: Told) -> Examples:
     order = {batch: n for n, batch in reversed(list(enumerate(calls.whole.batches)))}
     expected, actual = ([order.get(b, "another") for b in some] for some in calls.after_the_break("batches"))
     if expected != actual:
         begun = "the stream of batches began again: pass over those that were taken"
         shown = (", ".join(map(str, numbers)) or "none" for numbers in (expected, actual))
-        return told(RESUMED, f"batches {next(shown)}", next(shown), begun if actual[:1] == [0] else "")
+        yield told(RESUMED, f"batches {next(shown)}", next(shown), begun if actual[:1] == [0] else "")
 
 
-def _rates(case: Case, calls: Told) -> Example | None:
+def _rates(case: Case, calls: Told) -> Examples:
     expected, actual = calls.after_the_break("rates")
     if expected != actual:
         shown = (", ".join(f"{rates[0]:.4g}" for rates in every) for every in (expected, actual))
-        return told(RESUMED, *shown, "the learning rate of each step")
+        yield told(RESUMED, *shown, "the learning rate of each step")
 
 
-def _memories(case: Case, calls: Told) -> Example | None:
+def _memories(case: Case, calls: Told) -> Examples:
     per_step = len(calls.whole.memories) // STEPS
     expected, actual = (memories[:per_step] for memories in calls.after_the_break("memories"))
     if expected != actual:
         empty = actual == calls.whole.memories[:per_step]
         found = "an optimizer that remembers nothing" if empty else "another memory"
-        return told(RESUMED, "momentum, and AdamW's second moments, as saved", found)
+        yield told(RESUMED, "momentum, and AdamW's second moments, as saved", found)
 
 
-def _dropout(case: Case, calls: Told) -> Example | None:
+def _dropout(case: Case, calls: Told) -> Examples:
     """Same batch, same weights, other random numbers, and another loss: then they matter."""
     both = [calls.after_the_break(what) for what in ("batches", "weights", "random")]
     per_step = len(calls.whole.batches) // STEPS
@@ -123,17 +122,17 @@ def _dropout(case: Case, calls: Told) -> Example | None:
         losses = calls.whole.losses[BROKEN_AT + step], calls.rest.losses[step]
         if same_batch and same_weights and not same_random and losses[0] != losses[1]:
             note = "same weights, same batch, another loss: save and restore torch.get_rng_state()"
-            return told(RESUMED, *(f"loss {loss:.6g} at step {BROKEN_AT + step}" for loss in losses), note)
+            yield told(RESUMED, *(f"loss {loss:.6g} at step {BROKEN_AT + step}" for loss in losses), note)
 
 
-def _losses(case: Case, calls: Told) -> Example | None:
-    return _same_losses(RESUMED, *calls.after_the_break("losses"))
+def _losses(case: Case, calls: Told) -> Examples:
+    yield from _same_losses(RESUMED, *calls.after_the_break("losses"))
 
 
-def _twice(case: Case, calls: Told) -> Example | None:
+def _twice(case: Case, calls: Told) -> Examples:
     note = "the checkpoint changed with the training that it began: keep copies in it"
-    return _same_losses(f"{RESUMED}, twice", calls.rest.losses, calls.rest_again.losses, note)
+    yield from _same_losses(f"{RESUMED}, twice", calls.rest.losses, calls.rest_again.losses, note)
 
 
-def _same_losses(call: str, expected: list, actual: list, note: str = "") -> Example | None:
-    return differing(call, expected, actual, note, np.array(expected) != np.array(actual))
+def _same_losses(call: str, expected: list, actual: list, note: str = "") -> Examples:
+    yield differing(call, expected, actual, note, np.array(expected) != np.array(actual))

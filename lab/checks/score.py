@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Examples
 from lab.checks.drawing import shorten
-from lab.checks.numbers import differing, real_numbers, told
-from lab.checks.report import CheckReport, Example
+from lab.checks.numbers import differing, reals, told
 from lab.text import BPETokenizer, CharTokenizer
 
 RARE = 1e-30  # the probability of what is as good as impossible
@@ -64,28 +63,24 @@ def score(fn: Callable) -> CheckReport:
     True
     """
 
-    def read(case: Case, answer: object) -> np.ndarray:
-        return np.atleast_1d(real_numbers(answer, ()))
-
     def exact(case: Case) -> np.ndarray:
         return np.array([sum(map(sum, _costs(case))) / _chars(case["lines"])])
 
     small = [_uniform("a"), _uniform("a", "ab")]
-    check = Check("score", fn, "one number, bits per character", read, small, right=exact)
+    check = Check("score", fn, "one number, bits per character", reals(lambda case: ()), small, right=exact)
 
-    def order(case: Case, answer: np.ndarray) -> Example | None:
+    def order(case: Case, answer: np.ndarray) -> Examples:
         turned = check.ask(case.but(lines=case["lines"][::-1]))
-        return differing(f"{case} and the lines turned round", answer, turned)
+        yield differing(f"{case} and the lines turned round", answer, turned)
 
-    def mode(case: Case, _) -> Example | None:
+    def mode(case: Case, _) -> Examples:
         for training in (True, False):
             model = case["model"].train(training)
             said = f"{case}, model.training={training}"
-            if example := differing(said, exact(case), check.ask(case), "is model.eval() called?"):
-                return example
+            yield differing(said, exact(case), check.ask(case), "is model.eval() called?")
             if model.training != training:
                 left = "model.training is {} after it"
-                return told(said, left.format(training), left.format(not training))
+                yield told(said, left.format(training), left.format(not training))
 
     def expect(name: str, *cases: Case) -> None:
         check.expect(name, cases, mistakes=_mistakes)

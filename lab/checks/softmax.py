@@ -5,9 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lab.checks.check import Case, Check
-from lab.checks.numbers import differing, real_numbers
-from lab.checks.report import CheckReport, Example
+from lab.checks.check import Case, Check, CheckReport, Examples
+from lab.checks.numbers import differing, reals
 
 
 def softmax(fn: Callable, given: str = "torch") -> CheckReport:
@@ -31,25 +30,23 @@ def softmax(fn: Callable, given: str = "torch") -> CheckReport:
       ✓ -inf gets exactly zero
     """
 
-    def read(case: Case, answer: object) -> np.ndarray:
-        return real_numbers(answer, tuple(case["x"].shape))
-
     def right(case: Case) -> np.ndarray:
         return plain_softmax(case["x"].numpy(), case["dim"])
 
     first = _cases([0.0], [0.0, 0.0], [[0.0]], [[0.0, 0.0], [0.0, 0.0]])
+    read = reals(lambda case: case["x"].shape)
     check = Check("softmax", fn, "real numbers in the shape of x", read, first, right=right, given=given)
 
-    def sums(case: Case, answer: np.ndarray) -> Example | None:
+    def sums(case: Case, answer: np.ndarray) -> Examples:
         total = answer.sum(keepdims=True)
-        return differing(f"sum of {case}", np.ones_like(total), total)
+        yield differing(f"sum of {case}", np.ones_like(total), total)
 
-    def shifted(case: Case, answer: np.ndarray) -> Example | None:
-        return differing(f"{case}, and the same with x + 3", answer, check.ask(case.but(x=case["x"] + 3)))
+    def shifted(case: Case, answer: np.ndarray) -> Examples:
+        yield differing(f"{case}, and the same with x + 3", answer, check.ask(case.but(x=case["x"] + 3)))
 
-    def forbidden(case: Case, answer: np.ndarray) -> Example | None:
+    def forbidden(case: Case, answer: np.ndarray) -> Examples:
         inexact = np.isneginf(case["x"].numpy()) & (answer != 0)
-        return differing(case, right(case), answer, wrong=inexact) or differing(case, right(case), answer)
+        yield differing(case, right(case), answer, wrong=inexact) or differing(case, right(case), answer)
 
     # One dimension where the axis is not the question; zeros, and numbers far apart, where the base is not.
     some = _cases([0.0], [0.0, 1.0], [-1.0, 2.0, 0.5], [0.1, -0.7, 1.2, 0.4])

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Example
 from lab.checks.numbers import ATOL, RTOL, one_number, parts, told, unequal, whole_numbers
-from lab.checks.report import CheckReport, Example
 
 Text = tuple[int, ...]
 
@@ -135,7 +134,7 @@ def beam_search(fn: Callable) -> CheckReport:
             return told(case, f"score {score:.4g}", f"score {given:.4g}", f"of {text}")
 
     def these(*text: int) -> Callable:
-        return lambda case, answer: compare(case, scored(case, text), answer, "")
+        return lambda case: scored(case, text)
 
     wanted, first = "a pair: a list of token ids, and its score", [case(_noise(3, 0), 1, 1)]
     check = Check("beam_search", fn, wanted, _scored, first, right=best, compare=compare)
@@ -149,14 +148,16 @@ def beam_search(fn: Callable) -> CheckReport:
     prompts = [case(_noise(3, 7), 9, 2, ids=ids) for ids in ([1, 0], [2, 0])]
     penalised = [case(short, 32, 5, penalty, stop_id=0) for penalty in (1.0, 2.0, 0.5)]
     together = [case(m, 3**n, n, penalty, stop_id=2) for m, n in noisy for penalty in (0.0, 0.7, 1.5)]
-    check.judge("one beam is greedy", these(1, 1), [case(garden, 1, 2)])
-    check.judge("two beams find what the likeliest first token hides", these(2, 2), [case(garden, 2, 2)])
-    check.judge("no more beams than width are kept", these(0, 1), [case(third, 2, 2)])
-    check.judge("and no fewer", these(2, 2), [case(third, 3, 2)])
+    check.expect("one beam is greedy", [case(garden, 1, 2)], right=these(1, 1))
+    check.expect(
+        "two beams find what the likeliest first token hides", [case(garden, 2, 2)], right=these(2, 2)
+    )
+    check.expect("no more beams than width are kept", [case(third, 2, 2)], right=these(0, 1))
+    check.expect("and no fewer", [case(third, 3, 2)], right=these(2, 2))
     check.expect("with a beam for every text the best of all is found", [case(m, 3**n, n) for m, n in noisy])
     check.expect("the whole prompt is read", prompts)
     ended = [case(short, 8, 5, stop_id=0)]
-    check.judge("a text that has ended is kept, its score as it was", these(0), ended)
+    check.expect("a text that has ended is kept, its score as it was", ended, right=these(0))
     check.expect("the score is divided by length ** length_penalty", penalised)
     check.expect("all together: texts that end, and every penalty", together)
     return check.report

@@ -6,9 +6,8 @@ from itertools import chain, pairwise
 
 import regex
 
-from lab.checks.check import Case, Check
+from lab.checks.check import Case, Check, CheckReport, Example, Examples
 from lab.checks.numbers import told, unequal, whole_numbers
-from lab.checks.report import CheckReport, Example
 from lab.text.bpe_layout import FIRST_BYTE, FIRST_MERGE
 from lab.text.pretokens import PATTERNS
 
@@ -116,18 +115,18 @@ def tokenizer(tok: object, texts: Sequence[str] = NASTY_TEXTS) -> CheckReport:
         for (one, ids), (two, more) in pairwise(check.answers)
     ]
 
-    def out_of_range(case: Case, ids: list[int]) -> Example | None:
+    def out_of_range(case: Case, ids: list[int]) -> Examples:
         if wrong := [i for i in ids if not 0 <= i < tok.vocab_size]:
-            return told(case, f"ids in 0 .. {tok.vocab_size - 1}", wrong)
+            yield told(case, f"ids in 0 .. {tok.vocab_size - 1}", wrong)
 
-    def lost(case: Case, ids: list[int]) -> Example | None:
-        return _other_text(f"decode({case})", case["text"], tok.decode(ids))
+    def lost(case: Case, ids: list[int]) -> Examples:
+        yield _other_text(f"decode({case})", case["text"], tok.decode(ids))
 
-    def changed(case: Case, ids: list[int]) -> Example | None:
-        return unequal(f"{case}, a second time", [ids], [check.ask(case)])
+    def changed(case: Case, ids: list[int]) -> Examples:
+        yield unequal(f"{case}, a second time", [ids], [check.ask(case)])
 
-    def not_joined(couple: Case, ids: list[int]) -> Example | None:
-        return _other_text(couple, couple["text"], tok.decode(ids))
+    def not_joined(couple: Case, ids: list[int]) -> Examples:
+        yield _other_text(couple, couple["text"], tok.decode(ids))
 
     check.judge("every id is in range(vocab_size)", out_of_range)
     check.judge("decode gives back the very text", lost)

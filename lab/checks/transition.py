@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from lab.checks.check import Case, Check, one_of
+from lab.checks.check import Case, Check, CheckReport, Examples, one_of
 from lab.checks.diffusion_cases import KINDS, kernel, states
-from lab.checks.numbers import differing, real_numbers
-from lab.checks.report import CheckReport, Example
+from lab.checks.numbers import differing, reals
 
 
 def transition(fn: Callable, kind: str = "uniform") -> CheckReport:
@@ -27,9 +26,6 @@ def transition(fn: Callable, kind: str = "uniform") -> CheckReport:
     """
     one_of("kind", kind, KINDS)
 
-    def read(case: Case, answer: object) -> np.ndarray:
-        return real_numbers(answer, (states(kind, case["num_colours"]),) * 2)
-
     def right(case: Case) -> np.ndarray:
         return kernel(kind, *case)
 
@@ -39,24 +35,25 @@ def transition(fn: Callable, kind: str = "uniform") -> CheckReport:
             yield "as if from the clean cell: a step keeps with alpha_t / alpha_s", clean
 
     small = [_case(1.0, 0.5, 2), _case(1.0, 0.5, 3)]
+    read = reals(lambda case: (states(kind, case["num_colours"]),) * 2)
     check = Check("transition", fn, "real numbers (S, S)", read, small, right=right)
 
-    def sums(case: Case, answer: np.ndarray) -> Example | None:
-        return differing(f"row sums of {case}", np.ones(len(answer)), answer.sum(1))
+    def sums(case: Case, answer: np.ndarray) -> Examples:
+        yield differing(f"row sums of {case}", np.ones(len(answer)), answer.sum(1))
 
-    def negative(case: Case, answer: np.ndarray) -> Example | None:
-        return differing(case, np.maximum(answer, 0), answer)
+    def negative(case: Case, answer: np.ndarray) -> Examples:
+        yield differing(case, np.maximum(answer, 0), answer)
 
-    def forgotten(case: Case, answer: np.ndarray) -> Example | None:
+    def forgotten(case: Case, answer: np.ndarray) -> Examples:
         same = np.broadcast_to(right(case)[:1], answer.shape)
-        return differing(case, same, answer, "every row alike: what was there does not matter")
+        yield differing(case, same, answer, "every row alike: what was there does not matter")
 
-    def composed(case: Case, answer: np.ndarray) -> Example | None:
+    def composed(case: Case, answer: np.ndarray) -> Examples:
         before, _, K = case
         first, longer = _case(1.0, before, K), case.but(alpha_s=1.0)
         note = f"{longer}, and that of two steps, multiplied"
         product = check.ask(first) @ answer
-        return differing(f"by way of {before}: {case}", check.ask(longer), product, note)
+        yield differing(f"by way of {before}: {case}", check.ask(longer), product, note)
 
     some = [_case(1.0, 0.5, 2), _case(1.0, 0.25, 3), _case(0.8, 0.2, 3), _case(0.9, 0.0, 4)]
     all_lost, twice = [_case(1.0, 0.0, 3), _case(0.5, 0.0, 2)], [_case(0.8, 0.2, 3), _case(0.5, 0.25, 4)]

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 
-from lab.checks.check import Case, Check, one_of
+from lab.checks.check import Case, Check, CheckReport, Example, Examples, one_of
 from lab.checks.drawing import tables
-from lab.checks.numbers import Unreadable, first, unequal, whole_numbers
-from lab.checks.report import CheckReport, Example
+from lab.checks.numbers import Unreadable, unequal, whole_numbers
 from lab.data.batch import IGNORE
 
 PAD = 0
@@ -60,28 +59,23 @@ def windows(fn: Callable, policy: str) -> CheckReport:
     def right(case: Case) -> list[Pair]:
         return all_windows(*case, policy)
 
-    def count(case: Case, pairs: list[Pair]) -> Example | None:
+    def count(case: Case, pairs: list[Pair]) -> Examples:
         if len(pairs) != len(right(case)):
             drawn = tables(*([[*x, "→", *y] for x, y in some] for some in (right(case), pairs)))
-            return Example(str(case), *drawn, f"{len(right(case))} expected, {len(pairs)} came")
+            yield Example(str(case), *drawn, f"{len(right(case))} expected, {len(pairs)} came")
 
-    def inputs(case: Case, pairs: list[Pair]) -> Example | None:
+    def inputs(case: Case, pairs: list[Pair]) -> Examples:
         expected, actual = [x for x, _ in right(case)], [x for x, _ in pairs]
         common = min(len(expected), len(actual))
         if actual[:common] != expected[:common]:
-            return unequal(case, expected, actual, "x of every pair")
+            yield unequal(case, expected, actual, "x of every pair")
 
-    def targets(case: Case, pairs: list[Pair]) -> Example | None:
+    def targets(case: Case, pairs: list[Pair]) -> Examples:
         lines = [list(chain.from_iterable(case["lines"]))] if policy == "continuous" else case["lines"]
         follows = {after for line in lines for after in pairwise(line)}
-        return first(
-            unequal(
-                f"{case}, pair {n}",
-                [["x", *x], ["y", *_right_targets(x, y, follows)]],
-                [["x", *x], ["y", *y]],
-            )
-            for n, (x, y) in enumerate(pairs)
-        )
+        for n, (x, y) in enumerate(pairs):
+            right = [["x", *x], ["y", *_right_targets(x, y, follows)]]
+            yield unequal(f"{case}, pair {n}", right, [["x", *x], ["y", *y]])
 
     check = Check(f"windows ({policy})", fn, "pairs (x, y) of `context` ids each", _read_pairs, cases)
     check.judge("there are as many pairs as the policy makes", count)
