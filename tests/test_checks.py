@@ -5,6 +5,7 @@ import html
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lab import checks
 from lab.checks.drawing import Cell, Drawing, tables
@@ -21,6 +22,36 @@ def caught(report: checks.CheckReport) -> list[str]:
         assert p.name in text and html.escape(p.name) in page
         assert not p.example or (p.example.call in text and html.escape(p.example.call) in page)
     return [p.name for p in failed]
+
+
+def blamed(report: checks.CheckReport, failed: list[str] | None, said: str = "", only: bool = True) -> None:
+    """These properties failed, in this order (or these among others), each known by a part of its name."""
+    names = caught(report)
+    found = [next((name for name in names if part in name), None) for part in failed or []]
+    assert None not in found and (not only or failed is None or found == names), (failed, names)
+    assert said in str(report)
+
+
+def failing(check, *rows, also=(), only=True, **more):
+    """A test of wrong functions: `(fn, the properties that fail, what the report says)`, None where any may fail."""
+
+    @pytest.mark.parametrize("fn, failed, said", [(*row, "")[:3] for row in rows])
+    def test(fn, failed, said):
+        blamed(check(fn, **more), [*failed, *also] if failed else failed, said, only)
+
+    return test
+
+
+def passing(check, *torchs, numpy=(), **more):
+    """A test of right functions."""
+
+    @pytest.mark.parametrize(
+        "fn, given", [*((fn, {}) for fn in torchs), *((fn, {"given": "numpy"}) for fn in numpy)]
+    )
+    def test(fn, given):
+        check(fn, **given, **more).raise_if_failed()
+
+    return test
 
 
 def next_fit(lines, row_length):
@@ -40,54 +71,131 @@ def raises(*_):
     raise KeyError("no such <thing>")
 
 
-ALL_CHECKS = {
-    "causal": checks.causal_mask,
-    "padding": checks.padding_mask,
-    "document": checks.document_mask,
-    "windows": lambda fn: checks.windows(fn, "slide"),
+CHECKS = {
+    "attention": checks.attention,
+    "attention_backward": checks.attention_backward,
+    "beam_search": checks.beam_search,
+    "bound": checks.bound,
+    "bpe_train": checks.bpe_train,
+    "causal_mask": checks.causal_mask,
+    "codebook": checks.codebook,
+    "ctc": checks.ctc,
+    "decoder": lambda fn: checks.decoder(fn, vocab_size=9, context=4),
+    "document_mask": checks.document_mask,
+    "edit_distance": checks.edit_distance,
+    "greedy": checks.greedy,
+    "leak": lambda fn: checks.leak(fn, vocab_size=9, context=4),
+    "mlm_masking": checks.mlm_masking,
+    "multi_head_attention": checks.multi_head_attention,
+    "output_lengths": lambda fn: checks.output_lengths(fn, lambda x, lengths: x, bands=3),
     "packing": checks.packing,
-    "bpe": checks.bpe_train,
+    "padding_mask": checks.padding_mask,
+    "positional_encoding": checks.positional_encoding,
+    "posterior": checks.posterior,
+    "recurrent": lambda fn: checks.recurrent(fn, "lstm"),
+    "repetition_penalty": checks.repetition_penalty,
+    "resume": checks.resume,
+    "score": checks.score,
+    "softmax": checks.softmax,
+    "top_k": checks.top_k,
+    "top_p": checks.top_p,
+    "transition": checks.transition,
+    "windows": lambda fn: checks.windows(fn, "slide"),
+}
+NO_ANSWERS = {
+    "raises": raises,
+    "wants nothing": lambda: None,
+    "None": lambda *_: None,
+    "text": lambda *_: "abc",
+    "dimensions": lambda *_: torch.zeros(2, 3, 4, 5, 6),
+    "ragged": lambda *_: [[1.5], [2, 3]],
+    "object": lambda *_: object(),
+    "a tuple": lambda *_: ([[1.0, 2.0]],),
+    "a word for a number": lambda *_: ([0], "much"),
+    "four": lambda *_: ([[1.0]], [[1.0]], [[1.0]], [[1.0]]),
 }
 
 
-@pytest.mark.parametrize("check", ALL_CHECKS.values(), ids=ALL_CHECKS)
+def test_every_check_is_in_the_table():
+    others = {"Case", "Check", "CheckFailed", "CheckReport", "Example", "Property"}
+    assert set(checks.__all__) - others == set(CHECKS) | {"checkpoint_roundtrip", "tokenizer"}
+
+
+@pytest.mark.parametrize("fn", NO_ANSWERS.values(), ids=NO_ANSWERS)
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_no_answer_is_a_failed_property_and_never_a_crash(check, fn):
+    report = check(fn)
+    assert caught(report)[0].startswith("the answer is ")
+    if fn is raises:
+        assert "KeyError: 'no such <thing>'" in str(report) and "(not judged)" in str(report)
+        assert "&lt;thing&gt;" in report._repr_html_() and "<thing>" not in report._repr_html_()
+
+
 @pytest.mark.parametrize(
-    "fn, said",
+    "check, answer, said",
     [
-        (raises, "raised KeyError: 'no such <thing>'"),
-        (lambda: None, "raised TypeError: "),
-        (lambda *_: None, ""),
-        (lambda *_: "abc", ""),
-        (lambda *_: torch.zeros(2, 3, 4, 5, dtype=torch.bool), ""),
-        (lambda *_: [[1.5], [2, 3]], ""),
-        (lambda *_: object(), ""),
-        (lambda *_: ([[1.0]], [[1.0]], [[1.0]], [[1.0]]), ""),
+        (checks.causal_mask, lambda T: torch.ones(T, T), "float32"),
+        (checks.causal_mask, lambda T: masks.causal(T)[None], "(1, 1, 1)"),
+        (checks.causal_mask, lambda T: masks.to_additive(masks.causal(T)), "expected booleans"),
+        (checks.padding_mask, lambda lengths, T: lengths > 0, "(1,)"),
+        (CHECKS["windows"], lambda lines, c: [(line, line) for line in lines], "x of pair 0"),
+        (checks.packing, lambda lines, n: [next_fit(lines, n)[0], [[0]], [[0]], [[0]]], "targets"),
+        (checks.attention, lambda q, k, v, mask: torch.cat([q, q], -1), "(1, 1, 1, 2)"),
+        (checks.softmax, lambda x, dim: x > 0, "bool"),
+        (checks.attention_backward, lambda q, k, v, mask, g: (q, k[..., None], v), "dk has shape"),
+        (CHECKS["decoder"], lambda ids: (ids, None), "a tuple of 2"),
+        (CHECKS["decoder"], lambda ids: ids, "(1, 1, 9)"),
+        (CHECKS["recurrent"], lambda x, state, w: state[0], "expected (h, c)"),
+        (CHECKS["recurrent"], lambda x, state, w: (state[0], None), "does the function return"),
+        (checks.codebook, lambda V, n, K: (lambda ids: torch.zeros(len(ids), n), len), "float32"),
+        (checks.codebook, lambda V, n, K: (lambda ids: torch.zeros(len(ids), n + 1).long(), len), "(2, 3)"),
+        (checks.codebook, lambda V, n, K: (len, 3), "tuple"),
+        (checks.mlm_masking, lambda ids, *_: (ids, ids, ids), "expected (ids, targets)"),
+        (checks.mlm_masking, lambda ids, *_: (ids, ids[:, :1]), "targets has shape (2, 1)"),
+        (checks.mlm_masking, lambda ids, *_: (ids, ids.double()), "targets holds float64"),
+        (checks.resume, lambda steps, start=None: ([1.0] * steps, None), "None as the checkpoint"),
     ],
 )
-def test_no_answer_is_a_failed_property_and_never_a_crash(check, fn, said):
-    report = check(fn)
-    names = caught(report)
-    assert names[0].startswith("the answer is ") and said in str(report)
-    if fn is raises:
-        assert "(not judged)" in str(report) and "&lt;thing&gt;" in report._repr_html_()
-        assert "<thing>" not in report._repr_html_()
+def test_what_came_instead_is_said(check, answer, said):
+    report = check(answer)
+    first = report.properties[0]
+    assert not first.passed and said in str(first.example.actual)
 
 
-def test_wrong_shapes_and_types_are_named():
-    assert "float32 values such as 1.0; expected booleans" in str(
-        checks.causal_mask(lambda T: torch.ones(T, T))
-    )
-    assert "shape (1, 1, 1); expected (1, 1)" in str(checks.causal_mask(lambda T: masks.causal(T)[None]))
-    assert "None: does the function return" in str(checks.causal_mask(lambda T: None))
-    assert "shape (1,); expected (1, 1)" in str(checks.padding_mask(lambda lengths, T: lengths > 0))
-    off = checks.windows(lambda lines, c: [(line, line) for line in lines], "slide")
-    assert "x of pair 0 has shape (2,); expected (1,)" in str(off)
-    assert "targets of shape" in str(
-        checks.packing(lambda lines, n: [next_fit(lines, n)[0], [[0]], [[0]], [[0]]])
-    )
-    for check in (checks.causal_mask, checks.padding_mask, checks.document_mask):
-        with pytest.raises(ValueError, match="unknown convention 'True'"):
-            check(masks.causal, convention="True")
+@pytest.mark.parametrize(
+    "check, more, said",
+    [
+        *((check, {"convention": "True"}, "convention") for check in (
+            checks.causal_mask, checks.padding_mask, checks.document_mask, checks.attention,
+            checks.attention_backward, checks.multi_head_attention,
+        )),
+        *((check, {"given": "jax"}, "given") for check in (
+            checks.softmax, checks.attention, checks.attention_backward, checks.multi_head_attention, checks.top_k,
+            checks.bound, checks.posterior, checks.ctc,
+        )),
+        *((check, {"kind": "masked"}, "kind") for check in (checks.transition, checks.posterior, checks.bound)),
+        (checks.recurrent, {"kind": "rnn"}, "kind"),
+        (checks.recurrent, {"kind": "gru", "given": "jax"}, "given"),
+        (checks.windows, {"policy": "slid"}, "policy"),
+        (checks.decoder, {"vocab_size": 1, "context": 4}, "vocab_size"),
+        (checks.decoder, {"vocab_size": 9, "context": 4, "given": "jax"}, "given"),
+        (checks.leak, {"vocab_size": 9, "context": 1}, "context"),
+        (checks.leak, {"vocab_size": 9, "context": 4, "predicts": "last"}, "predicts"),
+        (checks.leak, {"vocab_size": 9, "context": 4, "given": "numpy", "embedding": nn.Embedding(9, 2)}, "given"),
+    ],
+)  # fmt: skip
+def test_unknown_words_and_sizes_are_refused(check, more, said):
+    with pytest.raises(ValueError, match=said):
+        check(raises, **more)
+
+
+@pytest.mark.parametrize("name", ["softmax", "attention", "multi_head_attention", "decoder", "mlm_masking"])
+def test_what_is_given_is_torch_or_numpy(name):
+    more = {"vocab_size": 9, "context": 4} if name == "decoder" else {}
+    for given, kind in (("torch", torch.Tensor), ("numpy", np.ndarray)):
+        seen = []
+        getattr(checks, name)(lambda *args, seen=seen: seen.append(args), given=given, **more)
+        assert {type(args[0]) for args in seen} == {kind}
 
 
 def test_a_function_may_write_to_what_it_is_given():
@@ -100,12 +208,29 @@ def test_a_function_may_write_to_what_it_is_given():
     checks.packing(takes_apart).raise_if_failed()
 
 
+def test_a_check_of_ones_own():
+    def read(case, answer):
+        return np.float64(answer)
+
+    cases = [checks.Case(x=x) for x in (0, 2, 3)]
+    check = checks.Check(
+        "square", lambda x: 2 * x, "a number", read, cases, right=lambda case: case["x"] ** 2
+    )
+    mistakes = lambda case: [("as if halved", case["x"] / 2), ("as if doubled", 2 * case["x"])]  # noqa: E731
+    assert not check.expect("x times x", mistakes=mistakes)
+    assert check.expect("of two", of=cases[:2]) and not check.expect("of none", of=())
+    assert not check.judge("another", lambda case, answer: [None, *check.properties[1:2]], [checks.Case(x=1)])
+    assert [p.passed for p in check.report.properties] == [True, False, True, False, False]
+    example = check.report.properties[1].example
+    assert (example.call, example.note) == ("fn(x=3)", "as if doubled")
+    assert str(check.ask(cases[1].but(x=5))) == "10.0"
+
+
 def test_a_report_is_true_where_it_passed():
     good, bad = checks.causal_mask(masks.causal), checks.causal_mask(lambda T: ~masks.causal(T))
-    assert good and good.raise_if_failed() is good and repr(good) == str(good)
-    assert str(good).startswith("causal_mask: passed, 4 of 4 properties hold\n  ✓ ")
-    assert not bad
-    with pytest.raises(checks.CheckFailed, match="causal_mask: failed, 1 of 4") as error:
+    assert good and good.raise_if_failed() is good and repr(good) == str(good) and not bad
+    assert "4 of 4" in str(good) and str(good).count("✓") == 4
+    with pytest.raises(checks.CheckFailed, match="1 of 4") as error:
         bad.raise_if_failed()
     assert isinstance(error.value, AssertionError)
     with pytest.raises(AttributeError):
@@ -133,9 +258,3 @@ def test_long_answers_are_shown_around_the_difference():
     huge = checks.bpe_train(lambda lines, n: [(5, 5)] * 1_000)
     assert len(str(huge)) < 20_000 and len(huge._repr_html_()) < 60_000
     assert str(Drawing(((Cell("a"), Cell("10", True)), (Cell("bcd"),)))) == "   a [10]\n bcd"
-
-
-def test_additive_masks_are_told_to_be_no_booleans():
-    additive = lambda T: masks.to_additive(masks.causal(T))  # noqa: E731
-    assert "expected booleans" in str(checks.causal_mask(additive))
-    checks.causal_mask(lambda T: masks.from_additive(additive(T))).raise_if_failed()

@@ -3,23 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from test_checks import caught
+from test_checks import failing
 from test_checks_attention import blocked, torchs
 
 from lab import checks, scratch
 from lab.checks.attention_cases import plain_attention, plain_backward
 from lab.nn.attention import attend
 
-ANSWER = "the answer is (dq, dk, dv) in the shapes of q, k and v"
-DV, DQ, DK = "dv is right", "dq is right", "dk is right"
-SCALE = "the scale 1/sqrt(E) is in the weights, in dq and in dk"
-SUM_ZERO = "the gradients of a query's scores sum to zero"
-UNSEEN = "a key that is blocked for all gets zero gradients"
-NOTHING = "a query that may attend nothing gives zero gradients"
-APART, TOGETHER = (
-    "each head and each row of the batch by itself",
-    "all together: the formula, on random numbers",
-)
+ANSWER, TOGETHER = "the answer", "all together"
+DV, DQ, DK, SCALE, SUM_ZERO = "dv is", "dq is", "dk is", "the scale", "sum to zero"
+UNSEEN, NOTHING, APART = "blocked for all", "gives zero gradients", "each head and each row"
 
 
 def by_autograd(q, k, v, mask, grad_output):
@@ -70,40 +63,28 @@ def broken(**parts):
     return lambda *args: backward(*args, **parts)
 
 
-@pytest.mark.parametrize(
-    "fn, failed",
-    [
-        (broken(scale=1), [SCALE]),
-        (broken(weights_scale=1), [SCALE]),
-        (broken(scale=1, weights_scale=1), [SCALE]),
-        (broken(centre=False), [SUM_ZERO]),
-        (broken(share=True), [SUM_ZERO]),
-        (broken(see="inverted"), [UNSEEN, NOTHING]),
-        (broken(see="all"), [UNSEEN, NOTHING]),
-        (lambda *args: [g * sign for g, sign in zip(backward(*args), (-1, 1, 1), strict=True)], [DQ, SCALE]),
-        (lambda *args: [g * sign for g, sign in zip(backward(*args), (1, 0, 1), strict=True)], [DK, SCALE]),
-        (lambda q, k, v, m, g: (*backward(q, k, v, m, g)[:2], g),
-         [ANSWER, DV, DQ, DK, SCALE, SUM_ZERO, UNSEEN, NOTHING]),
-        (broken(order="kqv"), [ANSWER, DQ, DK, SCALE, SUM_ZERO, UNSEEN, NOTHING]),
-        (lambda q, k, v, m, g: [x.sum(1, True).expand(x.shape) for x in backward(q, k, v, m, g)], [APART]),
-        (lambda q, k, v, m, g: [x.mean(0, True).expand(x.shape) for x in backward(q, k, v, m, g)], [APART]),
-        (lambda *args: backward(*args)[:2], None),
-    ],
-)  # fmt: skip
-def test_wrong_gradients_are_caught(fn, failed):
-    names = caught(checks.attention_backward(fn))
-    assert names == [*failed, TOGETHER] if failed else names[0] == ANSWER
-    if UNSEEN in names:
-        assert caught(checks.attention_backward(blocked(fn), convention="blocked")) == names
-
-
-def test_nan_gradients_of_a_query_that_sees_nothing_are_caught():
-    report = checks.attention_backward(broken(see="nan"))
-    assert caught(report) == [NOTHING] and "[nan]" in str(report)
-
-
-def test_the_correction_term_is_asked_for():
-    assert "is sum(P * dP) taken away?" in str(checks.attention_backward(broken(centre=False)))
+WRONG = [
+    (broken(scale=1), [SCALE]), (broken(weights_scale=1), [SCALE]), (broken(scale=1, weights_scale=1), [SCALE]),
+    (broken(centre=False), [SUM_ZERO]), (broken(share=True), [SUM_ZERO]),
+    (broken(see="inverted"), [UNSEEN, NOTHING]), (broken(see="all"), [UNSEEN, NOTHING]),
+    (lambda *args: [g * sign for g, sign in zip(backward(*args), (-1, 1, 1), strict=True)], [DQ, SCALE]),
+    (lambda *args: [g * sign for g, sign in zip(backward(*args), (1, 0, 1), strict=True)], [DK, SCALE]),
+    (lambda q, k, v, m, g: (*backward(q, k, v, m, g)[:2], g), [ANSWER, DV, DQ, DK, SCALE, SUM_ZERO, UNSEEN, NOTHING]),
+    (broken(order="kqv"), [ANSWER, DQ, DK, SCALE, SUM_ZERO, UNSEEN, NOTHING]),
+    (lambda q, k, v, m, g: [x.sum(1, True).expand(x.shape) for x in backward(q, k, v, m, g)], [APART]),
+    (lambda q, k, v, m, g: [x.mean(0, True).expand(x.shape) for x in backward(q, k, v, m, g)], [APART]),
+    (lambda *args: backward(*args)[:2], None),
+]  # fmt: skip
+BOTH = [row for row in WRONG if UNSEEN in (row[1] or ())]
+test_wrong_gradients_are_caught = failing(checks.attention_backward, *WRONG, also=[TOGETHER])
+test_and_with_the_other_convention = failing(
+    lambda fn: checks.attention_backward(blocked(fn), convention="blocked"), *BOTH, also=[TOGETHER]
+)
+test_wrong_gradients_are_explained = failing(
+    checks.attention_backward,
+    (broken(see="nan"), [NOTHING], "[nan]"),
+    (broken(centre=False), [SUM_ZERO, TOGETHER], "is sum(P * dP) taken away?"),
+)
 
 
 @pytest.fixture

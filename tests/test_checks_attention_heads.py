@@ -4,20 +4,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_checks import caught
+from test_checks import blamed, failing
 from test_checks_attention import attention_in_loops
 from torch import nn
 
 from lab import checks, scratch
 
-ANSWER = "the answer is real numbers (B, T, C)"
-ONE, WEIGHTS = "one head is plain attention", "query, key and value are x @ W.T, with W their weights"
-OUTPUT = "the output weights come last, as y @ W.T"
-HEADS = "head h has channels h E up to (h + 1) E, of the same token"
-SCALE = "each head is scaled by its own width, sqrt(C / H)"
-CROSS = "queries come from x, keys and values from memory"
-BLOCKED, OTHERS = "a blocked key is blocked in every head", "every other key has influence in every head"
-ROWS, TOGETHER = "each row of the batch works by itself", "all together: the formula, on random numbers"
+TOGETHER = "all together"
+ONE, WEIGHTS, OUTPUT, HEADS = "one head", "x @ W.T", "output weights", "head h has"
+SCALE, CROSS, ROWS = "its own width", "from memory", "each row"
+BLOCKED, OTHERS = "a blocked key", "every other key"
 
 
 def split(x, num_heads):
@@ -125,42 +121,32 @@ def with_other_weights(**other):
 EYE = None
 
 
-@pytest.mark.parametrize(
-    "fn, failed",
-    [
-        (broken(split=lambda x, H: x.reshape(len(x), H, x.shape[1], -1),
-                merge=lambda m: m.reshape(len(m), m.shape[2], -1)), [HEADS, SCALE, BLOCKED, OTHERS]),
-        (broken(merge=lambda m: m.reshape(len(m), m.shape[2], -1)), [HEADS, SCALE, BLOCKED, OTHERS]),
-        (broken(merge=lambda m: merge(m.flip(1))), [HEADS]),
-        (broken(split=lambda x, H: x.view(*x.shape[:2], -1, H).permute(0, 3, 1, 2)), [HEADS]),
-        (broken(scale=lambda q, H: 1.0), [SCALE]),
-        (broken(scale=lambda q, H: (q.shape[-1] * H) ** -0.5), [SCALE]),
-        (broken(scale=lambda q, H: 1 / q.shape[-1]), [SCALE]),
-        (with_other_weights(output=EYE), [OUTPUT]),
-        (with_other_weights(query=EYE), [WEIGHTS, HEADS, SCALE]),
-        (with_other_weights(value="key"), None),
-        (with_other_weights(query="key", key="query"), None),
-        (backwards, [WEIGHTS, OUTPUT]),
-        (broken(values="x"), [CROSS]),
-        (lambda x, memory, *rest: heads(x, x, *rest), [CROSS]),
-        (lambda x, memory, *rest: heads(memory, x, *rest), [CROSS]),
-        (broken(attend=only_in_head_0), [BLOCKED]),
-        (lambda x, m, w, H, mask: heads(x, m, w, H, None), [BLOCKED]),
-        (lambda x, m, w, H, mask: heads(x, m, w, H, None if mask is None else ~mask), [BLOCKED, OTHERS]),
-        (lambda x, m, w, H, mask: heads(x, m, w, H, None if mask is None else mask.mT)
-         if x.shape == m.shape else heads(x, m, w, H, mask), None),
-        (broken(attend=softmax_over_heads), None),
-        (lambda x, m, w, H, mask: heads(x, m[:1].expand(m.shape), w, H, mask), [ROWS]),
-        (lambda x, m, w, H, mask: heads(x.mT, m.mT, w, H, mask).mT, None),
-    ],
+test_wrong_heads_are_caught = failing(
+    checks.multi_head_attention,
+    (broken(split=lambda x, H: x.reshape(len(x), H, x.shape[1], -1), merge=lambda m: m.reshape(len(m), m.shape[2],
+     -1)), [HEADS, SCALE, BLOCKED, OTHERS]),
+    (broken(merge=lambda m: m.reshape(len(m), m.shape[2], -1)), [HEADS, SCALE, BLOCKED, OTHERS]),
+    (broken(merge=lambda m: merge(m.flip(1))), [HEADS]),
+    (broken(split=lambda x, H: x.view(*x.shape[:2], -1, H).permute(0, 3, 1, 2)), [HEADS]),
+    (broken(scale=lambda q, H: 1.0), [SCALE]), (broken(scale=lambda q, H: (q.shape[-1] * H) ** -0.5), [SCALE]),
+    (broken(scale=lambda q, H: 1 / q.shape[-1]), [SCALE]), (with_other_weights(output=EYE), [OUTPUT]),
+    (with_other_weights(query=EYE), [WEIGHTS, HEADS, SCALE]), (with_other_weights(value="key"), None),
+    (with_other_weights(query="key", key="query"), None), (backwards, [WEIGHTS, OUTPUT]),
+    (broken(values="x"), [CROSS]), (lambda x, memory, *rest: heads(x, x, *rest), [CROSS]),
+    (lambda x, memory, *rest: heads(memory, x, *rest), [CROSS]), (broken(attend=only_in_head_0), [BLOCKED]),
+    (lambda x, m, w, H, mask: heads(x, m, w, H, None), [BLOCKED]),
+    (lambda x, m, w, H, mask: heads(x, m, w, H, None if mask is None else ~mask), [BLOCKED, OTHERS]),
+    (lambda x, m, w, H, mask: heads(x, m, w, H, None if mask is None else mask.mT) if x.shape == m.shape else
+     heads(x, m, w, H, mask), None),
+    (broken(attend=softmax_over_heads), None),
+    (lambda x, m, w, H, mask: heads(x, m[:1].expand(m.shape), w, H, mask), [ROWS]),
+    (lambda x, m, w, H, mask: heads(x.mT, m.mT, w, H, mask).mT, None),
+    also=[TOGETHER],
 )  # fmt: skip
-def test_wrong_heads_are_caught(fn, failed):
-    names = caught(checks.multi_head_attention(fn))
-    assert failed is None or names == [*failed, TOGETHER]
 
 
 def test_examples_leave_out_what_is_plain():
     report = checks.multi_head_attention(broken(scale=lambda q, H: (q.shape[-1] * H) ** -0.5))
-    assert "as with a division by sqrt(C)" in str(report)
-    (example,) = [p.example for p in report.properties if p.name == SCALE]
-    assert ", memory=x, weights={'query': [[0.5, 0.0," in example.call and "'value'" not in example.call
+    blamed(report, [SCALE, TOGETHER], "as with a division by sqrt(C)")
+    call = next(p.example.call for p in report.properties if SCALE in p.name)
+    assert ", memory=x, weights={'query': [[0.5, 0.0," in call and "'value'" not in call

@@ -5,20 +5,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_checks import caught
+from test_checks import failing, passing
 
 from lab import checks
 from lab.checks.positions import sinusoids
 
-ANSWER, LAYOUT = (
-    "the answer is real numbers (T, C)",
-    ("the layout: channels 2i and 2i + 1 are sine and cosine of one angle"),
+LAYOUT, FIRST, RANGE, WAVELENGTHS, DISTINCT = (
+    "layout",
+    "position 0",
+    "between -1 and 1",
+    "wavelengths",
+    "no two",
 )
-FIRST, RANGE = "position 0 is 0, 1, 0, 1, ...", "all numbers are between -1 and 1"
-WAVELENGTHS = "wavelengths grow from 2 pi to 2 pi 10000^((C - 2) / C)"
-DISTINCT = "no two positions are the same"
-SHIFT = "a shift is a rotation: dot products depend on the distance alone"
-PREFIX, TOGETHER = "fn(T, C) is the start of fn(2T, C)", "all together: the formula"
+SHIFT, PREFIX, TOGETHER = "a shift", "the start of", "all together"
 
 
 def encoding(T, C, *, start=0, base=10_000.0, power=lambda i, C: 2 * i / C, order=(math.sin, math.cos)):
@@ -42,54 +41,34 @@ def halves(T, C):
     return np.concatenate([pairs[:, 0::2], pairs[:, 1::2]], axis=1)
 
 
-@pytest.mark.parametrize(
-    "fn",
-    [
-        encoding,
-        in_torch,
-        sinusoids,
-        lambda T, C: in_torch(T, C).requires_grad_(),
-        lambda T, C: in_torch(5000, C)[:T],
-    ],
-)
-def test_right_positions_pass(fn):
-    checks.positional_encoding(fn).raise_if_failed()
+test_right_positions_pass = passing(
+    checks.positional_encoding,
+    encoding, in_torch, sinusoids, lambda T, C: in_torch(T, C).requires_grad_(), lambda T, C: in_torch(5000, C)[:T],
+)  # fmt: skip
 
 
 def broken(**parts):
     return lambda T, C: encoding(T, C, **parts)
 
 
-@pytest.mark.parametrize(
-    "fn, failed",
-    [
-        (halves, [LAYOUT]),
-        (broken(order=(math.cos, math.sin)), [FIRST, TOGETHER]),
-        (broken(start=1), [FIRST, TOGETHER]),
-        (broken(base=1000), [WAVELENGTHS, TOGETHER]),
-        (broken(power=lambda i, C: i / C), [WAVELENGTHS, TOGETHER]),
-        (broken(power=lambda i, C: i / max(1, C // 2 - 1)), [WAVELENGTHS, TOGETHER]),
-        (broken(power=lambda i, C: 4 * i / C), [WAVELENGTHS, TOGETHER]),
-        (lambda T, C: np.array(encoding(T, C)) * math.sqrt(C), [LAYOUT, FIRST, RANGE, TOGETHER]),
-        (lambda T, C: sinusoids(T, C) + 0.5 * np.arange(T)[:, None], [LAYOUT, RANGE, WAVELENGTHS, SHIFT, TOGETHER]),
-        (lambda T, C: [encoding(1, C)[0]] * T, [WAVELENGTHS, DISTINCT, TOGETHER]),
-        (lambda T, C: [encoding(8, C)[t % 8] for t in range(T)], None),
-        (lambda T, C: np.array(encoding(10 * T, C))[:: 10][:T] if T > 2 else encoding(T, C), None),
-        (lambda T, C: sinusoids(T, C)[::-1], [FIRST, PREFIX, TOGETHER]),
-        (lambda T, C: np.sin(np.arange(T)[:, None] / 10_000 ** (np.arange(C) / C)), None),
-        (lambda T, C: np.random.default_rng(0).normal(size=(100, C))[:T], None),
-        (lambda T, C: sinusoids(T, C).T, None),
-    ],
+test_wrong_positions_are_caught = failing(
+    checks.positional_encoding,
+    (halves, [LAYOUT]), (broken(order=(math.cos, math.sin)), [FIRST, TOGETHER]),
+    (broken(start=1), [FIRST, TOGETHER]), (broken(base=1000), [WAVELENGTHS, TOGETHER]),
+    (broken(power=lambda i, C: i / C), [WAVELENGTHS, TOGETHER]),
+    (broken(power=lambda i, C: i / max(1, C // 2 - 1)), [WAVELENGTHS, TOGETHER]),
+    (broken(power=lambda i, C: 4 * i / C), [WAVELENGTHS, TOGETHER]),
+    (lambda T, C: np.array(encoding(T, C)) * math.sqrt(C), [LAYOUT, FIRST, RANGE, TOGETHER]),
+    (lambda T, C: sinusoids(T, C) + 0.5 * np.arange(T)[:, None], [LAYOUT, RANGE, WAVELENGTHS, SHIFT, TOGETHER]),
+    (lambda T, C: [encoding(1, C)[0]] * T, [WAVELENGTHS, DISTINCT, TOGETHER]),
+    (lambda T, C: [encoding(8, C)[t % 8] for t in range(T)], None),
+    (lambda T, C: np.array(encoding(10 * T, C))[:: 10][:T] if T > 2 else encoding(T, C), None),
+    (lambda T, C: sinusoids(T, C)[::-1], [FIRST, PREFIX, TOGETHER]),
+    (lambda T, C: np.sin(np.arange(T)[:, None] / 10_000 ** (np.arange(C) / C)), None),
+    (lambda T, C: np.random.default_rng(0).normal(size=(100, C))[:T], None),
+    (lambda T, C: sinusoids(T, C).T, None),
+    (halves, [LAYOUT], "all sines come first, then all cosines"),
 )  # fmt: skip
-def test_wrong_positions_are_caught(fn, failed):
-    names = caught(checks.positional_encoding(fn))
-    assert failed is None or names == failed
-
-
-def test_the_layout_in_halves_is_named():
-    assert "all sines come first, then all cosines" in str(checks.positional_encoding(halves))
-    swapped = checks.positional_encoding(broken(order=(math.cos, math.sin)))
-    assert "all sines come first" not in str(swapped)
 
 
 def test_the_formula_of_the_check_has_the_papers_numbers():

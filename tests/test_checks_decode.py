@@ -1,13 +1,11 @@
 """The checks of decoding pass ours and independent ones, and catch every planted bug."""
 
-import doctest
-import importlib
 import math
 
 import numpy as np
 import pytest
 import torch
-from test_checks import caught
+from test_checks import failing, passing
 
 from lab import checks
 from lab.decode import filters
@@ -18,23 +16,9 @@ inf = math.inf
 
 # --- filters ----------------------------------------------------------------------------------------------------------
 
-K_LEFT, K_BEST, KEPT, REMOVED = (
-    "k tokens are left",
-    "they are the k likeliest",
-    "what is kept stays as it is",
-    "what is removed becomes -inf",
-)
-K_ALL, NONE, ROWS = (
-    "k of V, or more, removes nothing",
-    "what has no probability may be there",
-    "each row is filtered by itself",
-)
-P_LEFT, P_SMALL, P_ONE, SHIFT = (
-    "the fewest likeliest that reach p are left",
-    "the likeliest stays, however small p",
-    "p = 1 removes nothing",
-    "a constant added to all logits changes nothing",
-)
+K_LEFT, K_BEST, KEPT, REMOVED, K_ALL = "k tokens", "the k likeliest", "kept stays", "becomes -inf", "k of V"
+NONE, ROWS, P_LEFT, P_SMALL = "no probability", "each row", "the fewest", "however small"
+P_ONE, SHIFT = "p = 1", "a constant"
 
 
 def slow_top_k(logits, k):
@@ -92,28 +76,6 @@ def rank(logits):
     return np.argsort(np.argsort(-logits, axis=-1), axis=-1)
 
 
-@pytest.mark.parametrize(
-    "fn, failed",
-    [
-        (masked(lambda x, k: rank(x) < max(1, k - 1)), [K_LEFT, K_BEST, K_ALL, ROWS]),
-        (masked(lambda x, k: rank(x) <= k), [K_LEFT, K_BEST, REMOVED]),
-        (masked(lambda x, k: rank(-x) < k), [K_BEST, REMOVED]),
-        (masked(lambda x, k: np.arange(x.shape[-1]) < k), [K_BEST, REMOVED]),
-        (masked(lambda x, k: rank(x.ravel()).reshape(x.shape) < k), [ROWS]),
-        (lambda x, k: np.where(slow_top_k(x, k) > -inf, x, -1e9), [REMOVED]),
-        (lambda x, k: np.where(slow_top_k(x, k) > -inf, x, 0.0), [K_LEFT, K_BEST, REMOVED]),
-        (lambda x, k: np.exp(slow_top_k(x, k)), [K_LEFT, K_BEST, KEPT, REMOVED]),
-        (lambda x, k: slow_top_k(x, k) - x.max(), [KEPT]),
-        (lambda x, k: slow_top_k(x, k) if k < x.shape[-1] else x * -inf, [K_ALL]),
-        (lambda x, k: x, [K_LEFT, K_BEST, REMOVED]),
-        (lambda x, k: np.where(np.isinf(x).any(), np.nan, slow_top_k(x, k)), [NONE]),
-    ],
-)
-def test_wrong_top_k_is_caught(fn, failed):
-    report = checks.top_k(fn, given="numpy")
-    assert set(failed) <= set(caught(report)), report
-
-
 def nucleus(logits, p, reached, by=lambda x: -x):
     order = np.argsort(by(logits), axis=-1)
     powers = np.exp(logits - logits.max(-1, keepdims=True))
@@ -123,40 +85,40 @@ def nucleus(logits, p, reached, by=lambda x: -x):
     return np.where(keep, logits, -inf)
 
 
-@pytest.mark.parametrize(
-    "fn, failed",
-    [
-        (lambda x, p: nucleus(x, p, lambda q, s, p: s < p), [P_LEFT, P_SMALL]),
-        (lambda x, p: nucleus(x, p, lambda q, s, p: s - q <= p + 0.3), [P_LEFT]),
-        (lambda x, p: nucleus(x, p, lambda q, s, p: q >= 1 - p), [P_LEFT, P_SMALL]),
-        (lambda x, p: nucleus(x, p, lambda q, s, p: s - q < p, by=lambda x: x), [P_LEFT]),
-        (lambda x, p: nucleus(x, p, lambda q, s, p: (s - q < p) & (p > 0.2)), [P_SMALL]),
-        (lambda x, p: nucleus(x, p, lambda q, s, p: (s - q < p) & (p < 1)), [P_ONE]),
-        (lambda x, p: np.where(slow_top_p(x, p) > -inf, x, -100.0), [REMOVED]),
-        (
-            lambda x, p: np.log(np.exp(slow_top_p(x, p)) / np.exp(slow_top_p(x, p)).sum(-1, keepdims=True)),
-            [KEPT],
-        ),
-        (lambda x, p: np.where(np.exp(x - 2) >= 0.1, slow_top_p(x, p), -inf), [P_LEFT, SHIFT]),
-        (lambda x, p: slow_top_p(x.ravel(), p).reshape(x.shape), [ROWS]),
-        (lambda x, p: np.where(np.isinf(x).any(), np.nan, slow_top_p(x, p)), [NONE]),
-    ],
-)
-def test_wrong_top_p_is_caught(fn, failed):
-    report = checks.top_p(fn, given="numpy")
-    with np.errstate(all="ignore"):
-        assert set(failed) <= set(caught(report)), report
+test_wrong_top_k_is_caught = failing(
+    checks.top_k,
+    (masked(lambda x, k: rank(x) < max(1, k - 1)), [K_LEFT, K_BEST, K_ALL, ROWS]),
+    (masked(lambda x, k: rank(x) <= k), [K_LEFT, K_BEST, REMOVED]),
+    (masked(lambda x, k: rank(-x) < k), [K_BEST, REMOVED]),
+    (masked(lambda x, k: np.arange(x.shape[-1]) < k), [K_BEST, REMOVED]),
+    (masked(lambda x, k: rank(x.ravel()).reshape(x.shape) < k), [ROWS]),
+    (lambda x, k: np.where(slow_top_k(x, k) > -inf, x, -1e9), [REMOVED]),
+    (lambda x, k: np.where(slow_top_k(x, k) > -inf, x, 0.0), [K_LEFT, K_BEST, REMOVED]),
+    (lambda x, k: np.exp(slow_top_k(x, k)), [K_LEFT, K_BEST, KEPT, REMOVED]),
+    (lambda x, k: slow_top_k(x, k) - x.max(), [KEPT]),
+    (lambda x, k: slow_top_k(x, k) if k < x.shape[-1] else x * -inf, [K_ALL]),
+    (lambda x, k: x, [K_LEFT, K_BEST, REMOVED]),
+    (lambda x, k: np.where(np.isinf(x).any(), np.nan, slow_top_k(x, k)), [NONE]),
+    only=False, given="numpy",
+)  # fmt: skip
+test_wrong_top_p_is_caught = failing(
+    checks.top_p,
+    (lambda x, p: nucleus(x, p, lambda q, s, p: s < p), [P_LEFT, P_SMALL]),
+    (lambda x, p: nucleus(x, p, lambda q, s, p: s - q <= p + 0.3), [P_LEFT]),
+    (lambda x, p: nucleus(x, p, lambda q, s, p: q >= 1 - p), [P_LEFT, P_SMALL]),
+    (lambda x, p: nucleus(x, p, lambda q, s, p: s - q < p, by=lambda x: x), [P_LEFT]),
+    (lambda x, p: nucleus(x, p, lambda q, s, p: (s - q < p) & (p > 0.2)), [P_SMALL]),
+    (lambda x, p: nucleus(x, p, lambda q, s, p: (s - q < p) & (p < 1)), [P_ONE]),
+    (lambda x, p: np.where(slow_top_p(x, p) > -inf, x, -100.0), [REMOVED]),
+    (lambda x, p: np.log(np.exp(slow_top_p(x, p)) / np.exp(slow_top_p(x, p)).sum(-1, keepdims=True)), [KEPT]),
+    (lambda x, p: np.where(np.exp(x - 2) >= 0.1, slow_top_p(x, p), -inf), [P_LEFT, SHIFT]),
+    (lambda x, p: slow_top_p(x.ravel(), p).reshape(x.shape), [ROWS]),
+    (lambda x, p: np.where(np.isinf(x).any(), np.nan, slow_top_p(x, p)), [NONE]),
+    only=False, given="numpy",
+)  # fmt: skip
 
-
-DIVIDED, MULTIPLIED, ALONE, ONCE, ONE, BELOW, OWN = (
-    "a positive logit is divided",
-    "a negative one is multiplied",
-    "tokens that are not in the text are left alone",
-    "a token is penalised once, however often it stands there",
-    "a penalty of 1 changes nothing",
-    "below 1 it makes repetition likelier",
-    "each row has a text of its own",
-)
+DIVIDED, MULTIPLIED, ALONE, ONCE = "is divided", "is multiplied", "left alone", "penalised once"
+ONE, BELOW, OWN = "a penalty of 1", "below 1", "a text of its own"
 
 
 def penalise(logits, ids, penalty, change=lambda v, n: v / n if v > 0 else v * n, once=True, own=True):
@@ -169,40 +131,26 @@ def penalise(logits, ids, penalty, change=lambda v, n: v / n if v > 0 else v * n
     return out
 
 
-@pytest.mark.parametrize(
-    "fn, failed",
-    [
-        (lambda *a: penalise(*a, change=lambda v, n: v / n), [MULTIPLIED, ONCE, BELOW, OWN]),
-        (lambda *a: penalise(*a, change=lambda v, n: v * n), [DIVIDED, ONCE, BELOW, OWN]),
-        (
-            lambda *a: penalise(*a, change=lambda v, n: v - n),
-            [DIVIDED, MULTIPLIED, ALONE, ONCE, ONE, BELOW, OWN],
-        ),
-        (lambda *a: penalise(*a, once=False), [ONCE, OWN]),
-        (lambda *a: penalise(*a, own=False), [OWN]),
-        (lambda x, ids, n: np.where(x > 0, x / n, x * n), [DIVIDED, ALONE, ONCE, BELOW, OWN]),
-        (lambda x, ids, n: penalise(x, ids, max(n, 1.0)), [BELOW]),
-        (lambda x, ids, n: penalise(x, ids[..., -1:], n), [ONCE, BELOW, OWN]),
-        (lambda x, ids, n: x, [DIVIDED, MULTIPLIED, ONCE, BELOW, OWN]),
-    ],
-)
-def test_a_wrong_repetition_penalty_is_caught(fn, failed):
-    assert set(failed) <= set(caught(checks.repetition_penalty(fn, given="numpy")))
-    checks.repetition_penalty(penalise, given="numpy").raise_if_failed()
+test_a_right_repetition_penalty_passes = passing(checks.repetition_penalty, numpy=[penalise])
+test_a_wrong_repetition_penalty_is_caught = failing(
+    checks.repetition_penalty,
+    (lambda *a: penalise(*a, change=lambda v, n: v / n), [MULTIPLIED], "divided, a negative logit becomes likelier"),
+    (lambda *a: penalise(*a, change=lambda v, n: v / n), [MULTIPLIED, ONCE, BELOW, OWN]),
+    (lambda *a: penalise(*a, change=lambda v, n: v * n), [DIVIDED, ONCE, BELOW, OWN]),
+    (lambda *a: penalise(*a, change=lambda v, n: v - n), [DIVIDED, MULTIPLIED, ALONE, ONCE, ONE, BELOW, OWN]),
+    (lambda *a: penalise(*a, once=False), [ONCE, OWN]), (lambda *a: penalise(*a, own=False), [OWN]),
+    (lambda x, ids, n: np.where(x > 0, x / n, x * n), [DIVIDED, ALONE, ONCE, BELOW, OWN]),
+    (lambda x, ids, n: penalise(x, ids, max(n, 1.0)), [BELOW]),
+    (lambda x, ids, n: penalise(x, ids[..., -1:], n), [ONCE, BELOW, OWN]),
+    (lambda x, ids, n: x, [DIVIDED, MULTIPLIED, ONCE, BELOW, OWN]),
+    only=False, given="numpy",
+)  # fmt: skip
 
 
 # --- search -----------------------------------------------------------------------------------------------------------
 
-TAKEN, NEW, READ, BEGIN, MOST, STOP, PROMPT, ALL = (
-    "the likeliest token is taken",
-    "only the new tokens are the answer",
-    "each new token is read before the next",
-    "the text before it is read to its beginning",
-    "there are at most max_new_tokens",
-    "it ends with the stop token, which is part of the answer",
-    "a stop token in the prompt ends nothing",
-    "all together: a model that reads the whole text",
-)
+TAKEN, NEW, READ, BEGIN = "likeliest token is taken", "only the new", "each new token", "to its beginning"
+MOST, STOP, PROMPT, ALL = "at most max_new_tokens", "it ends with", "in the prompt", "all together"
 
 
 def our_greedy(score_fn, ids, max_new_tokens, stop_id):
@@ -223,43 +171,37 @@ def loop(
     return new if keep_stop or new[-1] != stop else new[:-1]
 
 
-def test_right_greedy_decoding_passes():
-    checks.greedy(our_greedy).raise_if_failed()
-    checks.greedy(loop).raise_if_failed()
-    checks.greedy(lambda *args: torch.tensor(loop(*args))).raise_if_failed()
-    checks.greedy(lambda *args: np.array(loop(*args))).raise_if_failed()
-
-
-@pytest.mark.parametrize(
-    "changes, failed",
-    [
-        (dict(pick=np.argmin), [TAKEN, NEW, READ, STOP, ALL]),
-        (dict(pick=lambda x: np.argsort(x)[-2]), [TAKEN, NEW, ALL]),
-        (dict(pick=lambda x: np.random.default_rng(0).choice(5, p=np.exp(x) / np.exp(x).sum())), [ALL]),
-        (dict(prompt=True), [TAKEN, NEW, ALL]),
-        (dict(grows=False), [READ, ALL]),
-        (dict(reads=slice(-1, None)), [BEGIN, ALL]),
-        (dict(reads=slice(-3, None)), [BEGIN, ALL]),
-        (dict(more=1), [TAKEN, MOST]),
-        (dict(more=-1), [TAKEN, MOST]),
-        (dict(keep_stop=False), [STOP, ALL]),
-        (dict(any_stop=True), [PROMPT]),
-    ],
+test_right_greedy_decoding_passes = passing(
+    checks.greedy,
+    our_greedy,
+    loop,
+    lambda *args: torch.tensor(loop(*args)),
+    lambda *args: np.array(loop(*args)),
 )
-def test_wrong_greedy_decoding_is_caught(changes, failed):
-    assert set(failed) <= set(caught(checks.greedy(lambda *args: loop(*args, **changes))))
+test_wrong_greedy_decoding_is_caught = failing(
+    lambda changes: checks.greedy(lambda *args: loop(*args, **changes)),
+    (dict(pick=np.argmin), [TAKEN, NEW, READ, STOP, ALL]),
+    (dict(pick=lambda x: np.argsort(x)[-2]), [TAKEN, NEW, ALL]),
+    (dict(pick=lambda x: np.random.default_rng(0).choice(5, p=np.exp(x) / np.exp(x).sum())), [ALL]),
+    (dict(prompt=True), [TAKEN, NEW, ALL]), (dict(grows=False), [READ, ALL]),
+    (dict(reads=slice(-1, None)), [BEGIN, ALL]), (dict(reads=slice(-3, None)), [BEGIN, ALL]),
+    (dict(more=1), [TAKEN, MOST]), (dict(more=-1), [TAKEN, MOST]), (dict(keep_stop=False), [STOP, ALL]),
+    (dict(any_stop=True), [PROMPT]),
+    only=False,
+)  # fmt: skip
 
-
-ONE_BEAM, TWO, NO_MORE, NO_FEWER, WIDE, WHOLE, ENDED, PENALTY, TOGETHER = (
-    "one beam is greedy",
-    "two beams find what the likeliest first token hides",
-    "no more beams than width are kept",
-    "and no fewer",
-    "with a beam for every text the best of all is found",
-    "the whole prompt is read",
-    "a text that has ended is kept, its score as it was",
-    "the score is divided by length ** length_penalty",
-    "all together: texts that end, and every penalty",
+ONE_BEAM, TWO, NO_MORE, NO_FEWER, WIDE = (
+    "one beam",
+    "two beams",
+    "no more beams",
+    "no fewer",
+    "for every text",
+)
+WHOLE, ENDED, PENALTY, TOGETHER = (
+    "whole prompt",
+    "has ended is kept",
+    "length ** length_penalty",
+    "all together",
 )
 
 
@@ -302,59 +244,17 @@ def beams(
     return list(text), total if forget else score((text, total))
 
 
-def test_right_beam_searches_pass():
-    checks.beam_search(our_beams).raise_if_failed()
-    checks.beam_search(beams).raise_if_failed()
-    checks.beam_search(lambda *args: tuple(map(torch.tensor, beams(*args)))).raise_if_failed()
-
-
-@pytest.mark.parametrize(
-    "changes, failed",
-    [
-        (dict(extra=1), [ONE_BEAM, NO_MORE]),
-        (dict(extra=100), [ONE_BEAM, NO_MORE]),
-        (dict(extra=-1), [TWO, NO_FEWER]),
-        (dict(per_beam=1), [TWO, NO_FEWER, WIDE]),
-        (dict(first=2), [NO_FEWER]),
-        (dict(normalise=False), [ONE_BEAM, WIDE]),
-        (dict(sums=False), [TWO, WIDE, TOGETHER]),
-        (dict(ends=False), [ENDED, TOGETHER]),
-        (dict(adds=True), [ENDED, TOGETHER]),
-        (dict(loses_ended=True), [ENDED]),
-        (dict(divide=False), [PENALTY, TOGETHER]),
-        (dict(forget=True), [PENALTY, TOGETHER]),
-        (dict(counts_stop=False), [TOGETHER]),
-        (dict(unended=False), [PENALTY]),
-        (dict(reads=1), [WHOLE]),
-        (dict(best=min), [TWO, WIDE]),
-    ],
+test_right_beam_searches_pass = passing(
+    checks.beam_search, our_beams, beams, lambda *args: tuple(map(torch.tensor, beams(*args)))
 )
-def test_wrong_beam_searches_are_caught(changes, failed):
-    assert set(failed) <= set(caught(checks.beam_search(lambda *args: beams(*args, **changes))))
-
-
-# --- all of them ------------------------------------------------------------------------------------------------------
-
-CHECKS = [checks.top_k, checks.top_p, checks.repetition_penalty, checks.greedy, checks.beam_search]
-
-
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize(
-    "answer", [None, "abc", [[1.5], [2, 3]], object(), ([0], "much"), torch.zeros(2, 3, 4, 5)]
-)
-def test_no_answer_is_a_failed_property_and_never_a_crash(check, answer):
-    names = caught(check(lambda *_: answer))
-    assert names[0].startswith("the answer is ")
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_what_raises_is_told(check):
-    def raises(*_):
-        raise KeyError("no such <thing>")
-
-    assert "raised KeyError" in str(check(raises))
-
-
-@pytest.mark.parametrize("module", ["logit_filters", "text_search"])
-def test_the_examples_in_the_docstrings(module):
-    assert doctest.testmod(importlib.import_module(f"lab.checks.{module}")).failed == 0
+test_wrong_beam_searches_are_caught = failing(
+    lambda changes: checks.beam_search(lambda *args: beams(*args, **changes)),
+    (dict(extra=1), [ONE_BEAM, NO_MORE]), (dict(extra=100), [ONE_BEAM, NO_MORE]),
+    (dict(extra=-1), [TWO, NO_FEWER]), (dict(per_beam=1), [TWO, NO_FEWER, WIDE]), (dict(first=2), [NO_FEWER]),
+    (dict(normalise=False), [ONE_BEAM, WIDE]), (dict(sums=False), [TWO, WIDE, TOGETHER]),
+    (dict(ends=False), [ENDED, TOGETHER]), (dict(adds=True), [ENDED, TOGETHER]),
+    (dict(loses_ended=True), [ENDED]), (dict(divide=False), [PENALTY, TOGETHER]),
+    (dict(forget=True), [PENALTY, TOGETHER]), (dict(counts_stop=False), [TOGETHER]),
+    (dict(unended=False), [PENALTY]), (dict(reads=1), [WHOLE]), (dict(best=min), [TWO, WIDE]),
+    only=False,
+)  # fmt: skip

@@ -1,27 +1,25 @@
 """The check of masking passes ours and independent ones, and catches every planted bug."""
 
-import doctest
-import importlib
 import random
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
-from test_checks import caught
+from test_checks import failing, passing
 
 from lab import checks
 from lab.chars import mask_characters
 
-ANSWER = "the answer is two arrays of whole numbers (B, T), ids and targets"
-PADDING, SPECIALS = "padding is never chosen", "no other special token is chosen"
-NOTHING, EVERYTHING = "at rate 0 nothing is chosen", "at rate 1 everything is"
-TARGETS, REST = "targets are what the chosen were", "what is not chosen stays as it is"
-LETTERS, SPACES = "letters are chosen at the rate", "spaces have a rate of their own"
-ITSELF, ROWS = "each is chosen by itself", "each row is chosen from anew"
-HIDDEN, OTHERS = "80 % of the chosen become <mask>", "10 % are drawn at random, 10 % stay"
-DRAWN, ALIKE = "no special token is drawn", "every character is drawn alike"
-SEED = "the same seed gives the same, another another"
+PADDING, SPECIALS, NOTHING, EVERYTHING = "padding", "no other special", "at rate 0", "at rate 1"
+TARGETS, REST, LETTERS, SPACES, ITSELF = (
+    "targets are",
+    "not chosen stays",
+    "letters",
+    "spaces",
+    "each is chosen",
+)
+ROWS, HIDDEN, OTHERS = "each row", "become <mask>", "10 % are drawn"
+DRAWN, ALIKE, SEED = "no special token is drawn", "drawn alike", "the same seed"
 
 
 def ours(ids, rate, space_rate, vocab_size, seed):
@@ -86,19 +84,9 @@ def in_numpy(ids, rate, space_rate, vocab_size, seed):
     return SimpleNamespace(ids=np.where(chosen, shown, ids), targets=np.where(chosen, ids, -100))
 
 
-@pytest.mark.parametrize(
-    ("fn", "given"),
-    [
-        (ours, "torch"),
-        (Masker(), "torch"),
-        (Masker(), "numpy"),
-        (Masker(another=True), "torch"),
-        (in_numpy, "numpy"),
-    ],
-    ids=["ours", "loop", "loop on arrays", "never the same again", "numpy"],
+test_right_masking_passes = passing(
+    checks.mlm_masking, ours, Masker(), Masker(another=True), numpy=[Masker(), in_numpy]
 )
-def test_right_masking_passes(fn, given):
-    checks.mlm_masking(fn, given).raise_if_failed()
 
 
 def test_right_masking_passes_with_any_seed():
@@ -127,84 +115,35 @@ def one_letter_a_batch(ids, rate, space_rate, vocab_size, seed):
     return np.where(drawn, np.random.default_rng(seed).integers(5, vocab_size), masked.ids), masked.targets
 
 
-@pytest.mark.parametrize(
-    ("fn", "failed"),
-    [
-        (Masker(specials=[0]), [SPECIALS]),
-        (Masker(specials=range(1, 5)), [PADDING]),
-        (Masker(specials=[0, 1, 2, 3]), [SPECIALS]),
-        (Masker(labelled=[0]), [PADDING]),
-        (Masker(labelled=[2, 3]), [SPECIALS]),
-        (Masker(low=0), [HIDDEN, DRAWN]),
-        (Masker(low=3), [HIDDEN, DRAWN]),
-        (Masker(low=4), [HIDDEN]),
-        (Masker(high=1), [ALIKE]),
-        (Masker(high=-1), [DRAWN]),
-        (one_letter_a_batch, [ALIKE]),
-        (Masker(everywhere=True), [PADDING, SPECIALS, NOTHING, LETTERS, SPACES, ITSELF, ROWS, SEED]),
-        (Masker(split=(1.0, 1.0)), [HIDDEN, OTHERS, ALIKE]),
-        (Masker(split=(0.8, 1.0)), [OTHERS, ALIKE]),
-        (Masker(split=(0.8, 0.8)), [OTHERS, ALIKE]),
-        (Masker(split=(0.85, 0.95)), [HIDDEN]),
-        (Masker(split=(0.1, 0.9)), [HIDDEN, OTHERS, ALIKE]),
-        (Masker(spaces=lambda rate, space_rate: rate), [SPACES]),
-        (Masker(spaces=lambda rate, space_rate: rate * space_rate), [SPACES]),
-        (Masker(spaces=lambda rate, space_rate: 0.0), [EVERYTHING, SPACES]),
-        (Masker(rate=0.8), [EVERYTHING, LETTERS, SPACES, ITSELF]),
-        (clumps, [ITSELF]),
-        (Masker(seeded=False), [SEED]),
-        (Masker(corrupted=True), [EVERYTHING, TARGETS]),
-        (Masker(disturb=True), [REST]),
-    ],
-)
-def test_wrong_masking_is_caught(fn, failed):
-    given = "torch" if isinstance(fn, Masker) else "numpy"
-    assert caught(checks.mlm_masking(fn, given)) == failed
+def without_seed(ids, rate, space_rate, vocab_size, seed):
+    return in_numpy(ids, rate, space_rate, vocab_size, None)
 
 
-def test_the_same_mask_in_every_row_is_caught():
-    report = checks.mlm_masking(Masker(again=True))
-    assert ROWS in caught(report) and "the same places in rows 0 and 1" in str(report)
-
-
-def test_another_number_than_minus_100_is_caught():
-    names = caught(report := checks.mlm_masking(Masker(ignore=0)))
-    assert names[:3] == [PADDING, SPECIALS, NOTHING] and EVERYTHING not in names
-    assert "[-100][-100][-100]    [0][0][0]" in str(report)
-
-
-def test_a_mask_from_a_generator_of_ones_own_is_caught():
-    def unseeded(ids, rate, space_rate, vocab_size, seed):
-        return in_numpy(ids, rate, space_rate, vocab_size, None)
-
-    assert caught(report := checks.mlm_masking(unseeded, "numpy")) == [SEED]
-    assert "asked twice" in str(report)
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (lambda ids: None, "NoneType; give (ids, targets)"),
-        (lambda ids: (ids, ids, ids), "tuple; give (ids, targets)"),
-        (lambda ids: (ids, ids[:, :1]), "expected (2, 4)"),
-        (lambda ids: (ids, ids.double()), "targets hold float64; expected whole numbers"),
-    ],
-)
-def test_what_is_no_pair_of_ids_and_targets_is_explained(answer, said):
-    report = checks.mlm_masking(lambda ids, *_: answer(ids))
-    assert caught(report)[0] == ANSWER and said in str(report)
-
-
-def test_an_example_can_be_typed_or_is_described():
-    report = checks.mlm_masking(Masker(specials=[0], spaces=lambda rate, space_rate: rate))
-    assert "fn(ids=[[1, 1, 1]], rate=1.0, space_rate=1.0, vocab_size=26, seed=0)" in str(report)
-    assert (
-        "fn(ids of 100 lines, 150 characters each, rate=0.2, space_rate=0.05, vocab_size=26, seed=0)"
-        in str(report)
-    )
-    assert "spaces chosen, of 2," in str(report)
-
-
-def test_the_worked_examples_are_right():
-    failed, attempted = doctest.testmod(importlib.import_module("lab.checks.mlm_masking"))
-    assert attempted and not failed
+test_wrong_masking_is_caught = failing(
+    lambda fn: checks.mlm_masking(fn, "torch" if isinstance(fn, Masker) else "numpy"),
+    (Masker(specials=[0]), [SPECIALS]), (Masker(specials=range(1, 5)), [PADDING]),
+    (Masker(specials=[0, 1, 2, 3]), [SPECIALS]), (Masker(labelled=[0]), [PADDING]),
+    (Masker(labelled=[2, 3]), [SPECIALS]), (Masker(low=0), [HIDDEN, DRAWN]), (Masker(low=3), [HIDDEN, DRAWN]),
+    (Masker(low=4), [HIDDEN]), (Masker(high=1), [ALIKE]), (Masker(high=-1), [DRAWN]),
+    (one_letter_a_batch, [ALIKE]),
+    (Masker(everywhere=True), [PADDING, SPECIALS, NOTHING, LETTERS, SPACES, ITSELF, ROWS, SEED]),
+    (Masker(split=(1.0, 1.0)), [HIDDEN, OTHERS, ALIKE]), (Masker(split=(0.8, 1.0)), [OTHERS, ALIKE]),
+    (Masker(split=(0.8, 0.8)), [OTHERS, ALIKE]), (Masker(split=(0.85, 0.95)), [HIDDEN]),
+    (Masker(split=(0.1, 0.9)), [HIDDEN, OTHERS, ALIKE]),
+    (Masker(spaces=lambda rate, space_rate: rate), [SPACES]),
+    (Masker(spaces=lambda rate, space_rate: rate * space_rate), [SPACES]),
+    (Masker(spaces=lambda rate, space_rate: 0.0), [EVERYTHING, SPACES]),
+    (Masker(rate=0.8), [EVERYTHING, LETTERS, SPACES, ITSELF]), (clumps, [ITSELF]),
+    (Masker(seeded=False), [SEED]), (Masker(corrupted=True), [EVERYTHING, TARGETS]),
+    (Masker(disturb=True), [REST]),
+    (without_seed, [SEED], "asked twice"),
+)  # fmt: skip
+test_what_went_wrong_is_explained = failing(
+    checks.mlm_masking,
+    (Masker(again=True), [ROWS], "the same places in rows 0 and 1"),
+    (Masker(ignore=0), [PADDING, SPECIALS, NOTHING], "[-100][-100][-100]    [0][0][0]"),
+    (Masker(specials=[0]), [SPECIALS], "fn(ids=[[1, 1, 1]], rate=1.0, space_rate=1.0, vocab_size=26, seed=0)"),
+    (Masker(spaces=lambda rate, space_rate: rate), [SPACES], "fn(ids of 100 lines, 150 characters each, rate=0.2"),
+    (Masker(spaces=lambda rate, space_rate: rate), [SPACES], "spaces chosen, of 2,"),
+    only=False,
+)  # fmt: skip

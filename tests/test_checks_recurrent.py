@@ -1,30 +1,17 @@
 """The check of a recurrent cell passes steps that are right, ours and torch's, and catches every planted bug."""
 
-import doctest
-import importlib
-
 import numpy as np
 import pytest
 import torch
-from test_checks import caught
+from test_checks import failing
 from torch import nn
 
 from lab import checks
 
-ZEROS, FORMULA = (
-    "zero input and zero state: the biases alone",
-    "one step by the formula, on random numbers",
-)
-ROWS, TURN = "each row of the batch works by itself", "the state is carried: two steps in turn"
-AGAIN, LARGE = "the same question gets the same answer again", "large numbers do not overflow"
-INPUT, STATE = "the input alone: tanh(W x)", "the state comes in by U"
-RESET, UPDATE = (
-    "the reset gate: how much of U_n h the candidate gets",
-    "the update gate: how much of h stays",
-)
-CANDIDATE = "the candidate, with the reset gate open"
-IN, FORGET = "the input gate: how much of g is let in", "the forget gate: how much of c stays"
-CELL, OUT = "the cell: what is let in is tanh", "the output gate: how much of tanh(c') is shown"
+ZEROS, FORMULA, ROWS, TURN = "zero input", "one step by the formula", "each row", "two steps in turn"
+AGAIN, LARGE, INPUT, STATE = "the same question", "overflow", "the input alone", "the state comes in"
+RESET, UPDATE, CANDIDATE = "the reset gate:", "the update gate", "the candidate,"
+IN, FORGET, CELL, OUT = "the input gate", "the forget gate", "the cell", "the output gate"
 GATES = {"elman": ("",), "gru": ("_r", "_z", "_n"), "lstm": ("_i", "_f", "_g", "_o")}
 
 
@@ -124,107 +111,60 @@ def remembering():
     return step
 
 
-@pytest.mark.parametrize(
-    "fn, failed",
-    [
-        (lambda x, h, w: total(x, h, w), [ZEROS, INPUT, STATE, FORMULA, TURN]),
-        (lambda x, h, w: elman(x, h, without("b")(w)), [ZEROS, FORMULA, TURN]),
-        (lambda x, h, w: elman(x, h, without("W")(w)), [INPUT, FORMULA, TURN]),
-        (lambda x, h, w: elman(x, h, without("U")(w)), [STATE, FORMULA, TURN]),
-        (lambda x, h, w: elman(x, h, w | {"U": w["U"].T}), [STATE, FORMULA, TURN]),
-        (lambda x, h, w: elman(x, h.mean(0, keepdim=True).expand_as(h), w), [FORMULA, ROWS, TURN]),
-        (lambda x, h, w: total(x, h, w).sigmoid(), [ZEROS, INPUT, STATE, FORMULA, TURN]),
-        (overflowing, [LARGE]),
-    ],
+EVERY_GRU = [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]
+EVERY_LSTM = [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]
+test_wrong_elman_steps_are_caught = failing(
+    checks.recurrent,
+    (lambda x, h, w: total(x, h, w), [ZEROS, INPUT, STATE, FORMULA, TURN]),
+    (lambda x, h, w: elman(x, h, without("b")(w)), [ZEROS, FORMULA, TURN]),
+    (lambda x, h, w: elman(x, h, without("W")(w)), [INPUT, FORMULA, TURN]),
+    (lambda x, h, w: elman(x, h, without("U")(w)), [STATE, FORMULA, TURN]),
+    (lambda x, h, w: elman(x, h, w | {"U": w["U"].T}), [STATE, FORMULA, TURN]),
+    (lambda x, h, w: elman(x, h.mean(0, keepdim=True).expand_as(h), w), [FORMULA, ROWS, TURN]),
+    (lambda x, h, w: total(x, h, w).sigmoid(), [ZEROS, INPUT, STATE, FORMULA, TURN]), (overflowing, [LARGE]),
+    kind="elman",
+)  # fmt: skip
+test_a_state_that_is_kept_aside_is_caught = failing(
+    lambda make: checks.recurrent(make(), "elman"), (remembering, [AGAIN]), only=False
 )
-def test_wrong_elman_steps_are_caught(fn, failed):
-    assert caught(checks.recurrent(fn, "elman")) == failed
-
-
-def test_a_state_that_is_kept_aside_is_caught():
-    assert AGAIN in caught(checks.recurrent(remembering(), "elman"))
-
-
-@pytest.mark.parametrize(
-    "change, failed",
-    [
-        ({"swapped": True}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
-        ({"reset_first": True}, [RESET, FORMULA, TURN]),
-        ({"gates": ("_z", "_r")}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
-        ({"gates": ("_r", "_r")}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
-        ({"bend": torch.sigmoid}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
-        ({"bend": lambda a: a}, [ZEROS, RESET, CANDIDATE, FORMULA, TURN]),
-        ({"logistic": lambda a: 1 / (1 + (-2 * a).exp())}, [ZEROS, RESET, UPDATE, FORMULA, TURN]),
-    ],
+test_wrong_gru_steps_are_caught = failing(
+    lambda change: checks.recurrent(lambda *args: gru(*args, **change), "gru"),
+    ({"swapped": True}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
+    ({"reset_first": True}, [RESET, FORMULA, TURN]),
+    ({"gates": ("_z", "_r")}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
+    ({"gates": ("_r", "_r")}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
+    ({"bend": torch.sigmoid}, [ZEROS, RESET, UPDATE, CANDIDATE, FORMULA, TURN]),
+    ({"bend": lambda a: a}, [ZEROS, RESET, CANDIDATE, FORMULA, TURN]),
+    ({"logistic": lambda a: 1 / (1 + (-2 * a).exp())}, [ZEROS, RESET, UPDATE, FORMULA, TURN]),
+)  # fmt: skip
+test_forgotten_weights_of_a_gru_are_caught = failing(
+    lambda names: checks.recurrent(lambda x, h, w: gru(x, h, without(*names)(w)), "gru"),
+    (("U_r",), [RESET, FORMULA, TURN]), (("W_z",), [UPDATE, FORMULA, TURN]),
+    (("b_n",), [ZEROS, CANDIDATE, FORMULA, TURN]),
+)  # fmt: skip
+test_wrong_lstm_steps_are_caught = failing(
+    lambda change: checks.recurrent(lambda *args: lstm(*args, **change), "lstm"),
+    ({"gates": ("_f", "_i", "_g", "_o")}, [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]),
+    ({"gates": ("_i", "_f", "_g", "_i")}, [ZEROS, IN, FORGET, OUT, FORMULA, TURN]),
+    ({"gates": ("_i", "_f", "_g", "_f")}, [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]),
+    ({"let_in": torch.sigmoid}, [ZEROS, IN, CELL, FORMULA, TURN]),
+    ({"let_in": lambda a: a}, [ZEROS, IN, CELL, FORMULA, TURN]),
+    ({"shown": lambda c: c}, [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]),
+    ({"forget": False}, [IN, FORGET, CELL, FORMULA, TURN]),
+)  # fmt: skip
+test_variants_met_elsewhere_are_named = failing(
+    lambda kind_and_fn: checks.recurrent(kind_and_fn[1], kind_and_fn[0]),
+    (("lstm", lambda *args: lstm(*args)[::-1]), [FORMULA], "(c, h) came, (h, c) was expected"),
+    (("lstm", lambda *args: (lstm(*args)[0],) * 2), [FORGET, FORMULA, TURN], "rows of h, then of c"),
+    (("lstm", lambda *args: lstm(*args, shown=lambda c: c)), [FORMULA], "without the tanh"),
+    (("gru", lambda *args: gru(*args, swapped=True)), [FORMULA], "Chung et al. 2014"),
+    (("gru", lambda *args: gru(*args, reset_first=True)), [FORMULA], "as in Cho et al. 2014"),
+    (("elman", total), [FORMULA], "as with no tanh"),
+    only=False,
 )
-def test_wrong_gru_steps_are_caught(change, failed):
-    assert caught(checks.recurrent(lambda *args: gru(*args, **change), "gru")) == failed
-
-
-@pytest.mark.parametrize(
-    "names, failed",
-    [
-        (("U_r",), [RESET, FORMULA, TURN]),
-        (("W_z",), [UPDATE, FORMULA, TURN]),
-        (("b_n",), [ZEROS, CANDIDATE, FORMULA, TURN]),
-    ],
-)
-def test_forgotten_weights_of_a_gru_are_caught(names, failed):
-    assert caught(checks.recurrent(lambda x, h, w: gru(x, h, without(*names)(w)), "gru")) == failed
-
-
-@pytest.mark.parametrize(
-    "change, failed",
-    [
-        ({"gates": ("_f", "_i", "_g", "_o")}, [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]),
-        ({"gates": ("_i", "_f", "_g", "_i")}, [ZEROS, IN, FORGET, OUT, FORMULA, TURN]),
-        ({"gates": ("_i", "_f", "_g", "_f")}, [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]),
-        ({"let_in": torch.sigmoid}, [ZEROS, IN, CELL, FORMULA, TURN]),
-        ({"let_in": lambda a: a}, [ZEROS, IN, CELL, FORMULA, TURN]),
-        ({"shown": lambda c: c}, [ZEROS, IN, FORGET, CELL, OUT, FORMULA, TURN]),
-        ({"forget": False}, [IN, FORGET, CELL, FORMULA, TURN]),
-    ],
-)
-def test_wrong_lstm_steps_are_caught(change, failed):
-    assert caught(checks.recurrent(lambda *args: lstm(*args, **change), "lstm")) == failed
-
-
-def test_the_wrong_part_of_an_lstm_state_is_caught():
-    report = checks.recurrent(lambda *args: lstm(*args)[::-1], "lstm")
-    assert FORMULA in caught(report) and "(c, h) came, (h, c) was expected" in str(report)
-    names = caught(checks.recurrent(lambda x, state, w: (lstm(x, state, w)[0],) * 2, "lstm"))
-    assert FORMULA in names and FORGET in names and TURN in names
-
-
-def test_variants_met_elsewhere_are_named():
-    assert "Chung et al. 2014" in str(checks.recurrent(lambda *args: gru(*args, swapped=True), "gru"))
-    assert "as in Cho et al. 2014" in str(checks.recurrent(lambda *args: gru(*args, reset_first=True), "gru"))
-    assert "without the tanh" in str(checks.recurrent(lambda *args: lstm(*args, shown=lambda c: c), "lstm"))
-    assert "as with no tanh" in str(checks.recurrent(total, "elman"))
 
 
 def test_the_smallest_case_is_shown():
     report = checks.recurrent(lambda *args: gru(*args, reset_first=True), "gru")
-    (example,) = [p.example for p in report.properties if p.name == RESET]
-    assert "weights={'W_r'" in example.call and "'W_n'" not in example.call
-    assert len(example.call) < 500
-
-
-def test_wrong_shapes_are_named():
-    assert "shape (1, 1, 1); expected (1, 1)" in str(checks.recurrent(lambda *a: elman(*a)[None], "elman"))
-    assert "Tensor; expected two things, (h, c)" in str(checks.recurrent(lambda *a: lstm(*a)[0], "lstm"))
-    report = checks.recurrent(lambda x, state, w: (lstm(x, state, w)[0], None), "lstm")
-    assert "None: does the function return its result?" in str(report)
-    assert str(report).count("(not judged)") == 10
-
-
-def test_unknown_words_are_refused():
-    with pytest.raises(ValueError, match="unknown kind 'rnn'; expected one of"):
-        checks.recurrent(elman, "rnn")
-    with pytest.raises(ValueError, match="unknown given 'jax'"):
-        checks.recurrent(elman, "elman", given="jax")
-
-
-def test_examples_in_the_documentation():
-    failed, attempted = doctest.testmod(importlib.import_module("lab.checks.recurrent"))
-    assert attempted and not failed
+    (example,) = [p.example for p in report.properties if RESET in p.name]
+    assert "weights={'W_r'" in example.call and "'W_n'" not in example.call and len(example.call) < 500

@@ -1,26 +1,22 @@
 """The check of scoring passes ours and a slow independent one, and catches every planted bug."""
 
-import doctest
-import importlib
 import math
 
-import pytest
 import torch
-from test_checks import caught
+from test_checks import failing, passing
 
 from lab import checks
 from lab.score import score_lines
 
-ANSWER, BITS = (
-    "the answer is one number, bits per character",
-    "V equally likely tokens cost log2 V bits each",
+BITS, FIRST, END, BEGIN, NEWLINE = (
+    "equally likely",
+    "the first token",
+    "</s> is scored",
+    "<s> itself",
+    "newline",
 )
-FIRST, END = "the first token is scored, after <s>", "</s> is scored, at the end of each line"
-BEGIN, NEWLINE = "<s> itself is given, and not scored", "each line's newline counts as a character"
-TOKENS, PADDING = "it is per character, not per token", "padding beside a longer line is not scored"
-LONG, HALF = "each token of a long line is scored once", "and with at least half a context before it"
-MANY, ORDER = "many lines: all count, by their length", "the order of the lines does not matter"
-MODE = "the model is scored in evaluation, and left in its mode"
+TOKENS, PADDING, LONG, HALF = "not per token", "padding", "a long line", "half a context"
+MANY, ORDER, MODE, ANSWER = "many lines", "the order", "evaluation", "the answer"
 
 
 def ours(model, tokenizer, lines):
@@ -106,66 +102,6 @@ def as_one_stream(model, tokenizer, lines):
     return nats / math.log(2) / (sum(map(len, lines)) + len(lines))
 
 
-@pytest.mark.parametrize(
-    "fn",
-    [
-        ours,
-        Scorer(),
-        Scorer(stride="barely"),
-        in_a_batch,
-        lambda *args: in_a_batch(*args, left=True, size=7),
-        lambda model, tokenizer, lines: score_lines(model, tokenizer, lines, batch_size=3).bits_per_char,
-        lambda *args: torch.tensor(ours(*args), dtype=torch.float32),
-    ],
-)
-def test_right_scores_pass(fn):
-    checks.score(fn).raise_if_failed()
-
-
-RANDOM = [PADDING, LONG, HALF, MANY, MODE]  # the cases in which everything costs something
-
-
-@pytest.mark.parametrize(
-    "fn, failed",
-    [
-        (Scorer(base=math.e), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
-        (Scorer(end=False), [BITS, END, TOKENS, *RANDOM]),
-        (Scorer(newline=False), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
-        (Scorer(first=1), [BITS, FIRST, TOKENS, *RANDOM]),
-        (Scorer(per="token"), [TOKENS]),
-        (Scorer(end=False, newline=False), [FIRST, END, NEWLINE, TOKENS, *RANDOM]),
-        (Scorer(stride="apart"), [HALF]),
-        (Scorer(stride="little"), [HALF]),
-        (Scorer(stride="cut"), [LONG, HALF]),
-        (Scorer(mean=True), [PADDING, LONG, HALF, MANY]),
-        (Scorer(drop=10), [MANY, ORDER]),
-        (Scorer(order=True), [FIRST, END, NEWLINE, PADDING, LONG, HALF, MANY, ORDER]),
-        (Scorer(mode=False), [MODE]),
-        (Scorer(stays=True), [MODE]),
-        (lambda *args: in_a_batch(*args, ignore=False), [PADDING, MANY, ORDER]),
-        (lambda *args: in_a_batch(*args, mean=True, size=16), [TOKENS, MANY, ORDER]),
-        (lambda *args: -ours(*args), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
-        (lambda *args: 2 ** ours(*args), [BITS, FIRST, END, BEGIN, NEWLINE, TOKENS, *RANDOM]),
-        (
-            lambda model, tokenizer, lines: ours(model, tokenizer, lines[:1]),
-            [PADDING, LONG, HALF, MANY, ORDER],
-        ),
-    ],
-)
-def test_wrong_scores_are_caught(fn, failed):
-    assert caught(checks.score(fn)) == failed
-
-
-def test_a_score_of_one_stream_is_caught():
-    names = caught(checks.score(as_one_stream))
-    assert BEGIN in names and PADDING in names and MANY in names and BITS not in names
-
-
-def test_too_long_a_row_is_named():
-    names = caught(report := checks.score(lambda *args: in_a_long_row(*args)))
-    assert names == [LONG, HALF] and "raised ValueError: ids of shape" in str(report)
-
-
 @torch.no_grad()
 def in_a_long_row(model, tokenizer, lines):
     was, nats = model.training, 0.0
@@ -177,29 +113,42 @@ def in_a_long_row(model, tokenizer, lines):
     return nats / math.log(2) / (sum(map(len, lines)) + len(lines))
 
 
-@pytest.mark.parametrize(
-    "fn, said",
-    [
-        (Scorer(base=math.e), "as if in nats, not in bits"),
-        (Scorer(newline=False), "as if newlines were not counted as characters"),
-        (Scorer(end=False), "as if </s> was not scored"),
-        (Scorer(first=1), "as if the first token were not scored"),
-        (Scorer(end=False, newline=False), "as if neither </s> were scored nor the newline counted"),
-        (Scorer(per="token"), "as if per token, not per character"),
-        (Scorer(mean=True), "as if each line had the same weight, whatever its length"),
-    ],
-)
-def test_well_known_mistakes_are_named(fn, said):
-    assert said in str(checks.score(fn))
-
-
-def test_a_score_that_is_not_a_number_is_explained():
-    report = checks.score(lambda *args: score_lines(*args))
-    assert caught(report)[0] == ANSWER and "Score, which is not an array of numbers" in str(report)
-    assert str(report).count("(not judged)") == 12
-    assert "None: does the function return its result?" in str(checks.score(lambda *args: None))
-
-
-def test_examples_in_the_documentation():
-    failed, attempted = doctest.testmod(importlib.import_module("lab.checks.score"))
-    assert attempted and not failed
+test_right_scores_pass = passing(
+    checks.score,
+    ours, Scorer(), Scorer(stride="barely"), in_a_batch, lambda *args: in_a_batch(*args, left=True, size=7),
+    lambda model, tokenizer, lines: score_lines(model, tokenizer, lines, batch_size=3).bits_per_char,
+    lambda *args: torch.tensor(ours(*args), dtype=torch.float32),
+)  # fmt: skip
+RANDOM = [PADDING, LONG, HALF, MANY, MODE]
+test_wrong_scores_are_caught = failing(
+    checks.score,
+    (Scorer(base=math.e), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+    (Scorer(end=False), [BITS, END, TOKENS, *RANDOM]),
+    (Scorer(newline=False), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+    (Scorer(first=1), [BITS, FIRST, TOKENS, *RANDOM]), (Scorer(per="token"), [TOKENS]),
+    (Scorer(end=False, newline=False), [FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+    (Scorer(stride="apart"), [HALF]), (Scorer(stride="little"), [HALF]), (Scorer(stride="cut"), [LONG, HALF]),
+    (Scorer(mean=True), [PADDING, LONG, HALF, MANY]), (Scorer(drop=10), [MANY, ORDER]),
+    (Scorer(order=True), [FIRST, END, NEWLINE, PADDING, LONG, HALF, MANY, ORDER]), (Scorer(mode=False), [MODE]),
+    (Scorer(stays=True), [MODE]), (lambda *args: in_a_batch(*args, ignore=False), [PADDING, MANY, ORDER]),
+    (lambda *args: in_a_batch(*args, mean=True, size=16), [TOKENS, MANY, ORDER]),
+    (lambda *args: -ours(*args), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+    (lambda *args: 2 ** ours(*args), [BITS, FIRST, END, BEGIN, NEWLINE, TOKENS, *RANDOM]),
+    (lambda model, tokenizer, lines: ours(model, tokenizer, lines[:1]), [PADDING, LONG, HALF, MANY, ORDER]),
+    (in_a_long_row, [LONG, HALF], "raised ValueError: ids of shape"),
+)  # fmt: skip
+test_well_known_mistakes_are_named = failing(
+    checks.score,
+    *((fn, [], said) for fn, said in (
+    (Scorer(base=math.e), "as if in nats, not in bits"),
+    (Scorer(newline=False), "as if newlines were not counted as characters"),
+    (Scorer(end=False), "as if </s> was not scored"),
+    (Scorer(first=1), "as if the first token were not scored"),
+    (Scorer(end=False, newline=False), "as if neither </s> were scored nor the newline counted"),
+    (Scorer(per="token"), "as if per token, not per character"),
+    (Scorer(mean=True), "as if each line had the same weight, whatever its length"),
+    )),
+    (as_one_stream, [BEGIN, PADDING, MANY]),
+    (lambda *args: score_lines(*args), [ANSWER], "Score, which is not an array of numbers"),
+    only=False,
+)  # fmt: skip
