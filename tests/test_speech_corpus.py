@@ -1,6 +1,5 @@
 """Speech corpora: the same to the byte when built twice, disjoint in text and voice, what is left out counted."""
 
-import json
 import os
 import sys
 from dataclasses import replace
@@ -11,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.config import from_json, to_json
 from lab.speech import espeak, synthesis, voices
 from lab.speech.audio import resampled
 from lab.speech.batches import Utterance
@@ -257,7 +255,7 @@ def test_a_corpus_is_kept_with_all_it_knows(tmp_path):
     write_corpus(file, corpus, {"of": "this"})
     kept = read_corpus(file, {"of": "this"})
     assert kept.skipped == left_out and kept.notes == {"n": 1} and repr(kept) == repr(corpus)
-    assert [torch.equal(a.features.half(), b.features) for a, b in zip(some, kept.train, strict=True)]
+    assert all(torch.equal(a.features.half(), b.features) for a, b in zip(some, kept.train, strict=True))
     assert read_corpus(file, {"of": "that"}) is None and read_corpus(tmp_path / "none", {}) is None
 
 
@@ -278,7 +276,3 @@ def test_a_corpus_is_kept_with_all_it_knows(tmp_path):
 def test_what_cannot_be_spoken_is_refused(config, values, field):
     with pytest.raises(ValueError, match=field):
         config(**values)
-
-
-def test_a_config_travels_as_json():
-    assert from_json(SyntheticConfig, json.loads(json.dumps(to_json(SMALL)))) == SMALL

@@ -13,16 +13,7 @@ from lab.config import from_json, to_json
 from lab.speech import audio as audio_module
 from lab.speech.audio import Audio, AudioError, check_audio, read_audio, wav_bytes
 from lab.speech.augment import SpecAugment, spec_augment
-from lab.speech.features import (
-    FeatureError,
-    FeatureSpec,
-    Normalizer,
-    check_features,
-    from_slaney,
-    log_mel,
-    mel_matrix,
-    to_mel,
-)
+from lab.speech.features import FeatureError, FeatureSpec, Normalizer, check_features, log_mel
 
 
 def noise(seconds=0.5, rate=22_050, seed=0):
@@ -58,8 +49,7 @@ def kaldi(audio, spec):
     "spec",
     [
         FeatureSpec(),
-        FeatureSpec(16_000, 512, 160, 40),
-        FeatureSpec(16_000, 1024, 128, 80),
+        FeatureSpec(16_000, 1024, 160, 40),
         FeatureSpec(16_000, 512, 128, 80, mel="slaney"),
     ],
     ids=str,
@@ -75,26 +65,6 @@ def test_log_mel_is_kaldis_to_a_hundredth(spec, sound):
     torch.testing.assert_close(ours[heard], theirs[heard], rtol=0, atol=0.01)
 
 
-@pytest.mark.parametrize("mel", ["htk", "slaney"])
-@pytest.mark.parametrize("hertz", [300, 1000, 4000])
-def test_a_pure_tone_is_loudest_in_its_own_band(mel, hertz):
-    spec = FeatureSpec(n_fft=2048, bands=40, mel=mel)
-    features = log_mel(tone(hertz), spec)
-    corners = torch.linspace(0, 1, spec.bands + 2) * to_mel(torch.tensor(spec.rate / 2), mel)
-    position = to_mel(torch.tensor(float(hertz)), mel)
-    nearest = (corners[1:-1] - position).abs().argmin()
-    inner = features[5:-5].argmax(1)
-    assert ((inner - nearest).abs() <= 1).all()
-
-
-def test_a_tone_twice_as_loud_is_four_times_the_power():
-    spec, quiet = FeatureSpec(), tone(1000)
-    loud = Audio(quiet.samples * 1.9, quiet.rate)
-    before, after = log_mel(quiet, spec)[5:-5], log_mel(loud, spec)[5:-5]
-    louder = (after - before)[before == before.max(1, keepdim=True).values]
-    torch.testing.assert_close(louder, torch.full_like(louder, 2 * math.log(1.9)), rtol=0, atol=1e-4)
-
-
 def test_decibels_are_below_the_loudest_place_and_end_at_80():
     features = log_mel(tone(1000), FeatureSpec(scale="db"))
     assert features.max() == 0 and features.min() == -80
@@ -103,19 +73,6 @@ def test_decibels_are_below_the_loudest_place_and_end_at_80():
     torch.testing.assert_close(
         log_mel(noise(), FeatureSpec(scale="db")), decibels.clamp(min=-80), rtol=0, atol=1e-3
     )
-
-
-def test_mel_triangles():
-    htk = mel_matrix(FeatureSpec(n_fft=4096, bands=20))
-    assert htk.shape == (2049, 20) and htk.min() == 0 and 0.9 < htk.max() <= 1
-    inside = slice(200, 1600)  # below the first and above the last peak only one triangle reaches
-    torch.testing.assert_close(
-        htk[inside].sum(1), torch.ones(1400), rtol=0, atol=1e-5
-    )  # they overlap by half
-    slaney = mel_matrix(FeatureSpec(rate=16_000, n_fft=4096, bands=20, mel="slaney"))
-    torch.testing.assert_close(slaney.sum(0) * 16_000 / 4096, torch.ones(20), rtol=0, atol=0.01)  # of area 1
-    hertz = torch.linspace(0, 8000, 50, dtype=torch.float64)
-    torch.testing.assert_close(from_slaney(to_mel(hertz, "slaney")), hertz)
 
 
 @settings(max_examples=30, deadline=None)
