@@ -198,3 +198,14 @@ def test_a_full_cache_says_so():
     with pytest.raises(ValueError, match=r"cannot take keys \(3, 1, 1, 3\)"):
         cache.append(torch.ones(3, 1, 1, 3), torch.ones(3, 1, 1, 3))
     assert cache.length == 3
+
+
+def test_a_latent_is_normalised():
+    """However long the vector that is compressed, the latent has one length, and with it keys and values."""
+    module, x = (
+        attention(replace(CONFIG, positions="none", latent_width=3), LatentAttention),
+        torch.randn(1, 4, 24),
+    )
+    _, k, v = module.project(x.double())
+    _, k_too, v_too = module.project(10 * x.double())
+    torch.testing.assert_close((k, v), (k_too, v_too), rtol=1e-4, atol=1e-4)

@@ -25,6 +25,10 @@ def test_filters_that_should_change_nothing_change_nothing():
         assert torch.equal(filtered, LOGITS)
 
 
+def test_what_reaches_p_exactly_is_enough():
+    assert kept(top_p(torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64).log(), 0.5)) == [0]
+
+
 def test_filters_are_applied_in_the_stated_order():
     logits, ids = torch.linspace(-3, 4, 12, dtype=torch.float64), torch.tensor([11, 3, 10])
     penalised = repetition_penalty(logits, ids, 1.7)

@@ -60,6 +60,20 @@ def test_the_gradient_is_that_of_the_mean_over_targets():
     assert seen == [pytest.approx(math.sqrt(9 * 2.5**2))]
 
 
+def test_a_step_of_several_batches_has_the_mean_over_the_targets_of_all():
+    few, more = (
+        Batch(torch.zeros(1, 4, dtype=torch.int64), torch.tensor([targets]))
+        for targets in ([1, IGNORE, IGNORE, IGNORE], [1, 2, 3, IGNORE])
+    )
+    model = nn.Linear(1, 1, bias=False)
+
+    def loss(model, batch, step):
+        return Loss(model.weight.sum() * 5 * batch.num_targets**2, batch.num_targets)
+
+    [report] = train(model, [few, more], loss, TrainConfig(steps=1, accumulate=2, clip_norm=1e9))
+    assert report.grad_norm == pytest.approx(5 * (1**2 + 3**2) / (1 + 3))
+
+
 def test_batches_that_run_out_are_an_error_with_both_numbers():
     with pytest.raises(ValueError, match="ran out after 1 of 3 steps"):
         list(train(DecoderOnlyTransformer(CONFIG), [next(windows())], next_token_loss, TrainConfig(steps=3)))
@@ -112,6 +126,20 @@ def test_an_orthogonalised_matrix_stretches_all_directions_alike(shape):
     )
     assert same_axes.diagonal().min() > 0.5 and same_axes.diagonal().max() < 1.3
     assert values.max() / values.min() > 1.5, "the matrix was not stretched evenly before"
+
+
+def test_muon_looks_ahead_of_its_momentum_and_lets_weights_decay():
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(3, 3))
+    gradients, start = torch.randn(2, 3, 3), weight.detach().clone()
+    optimizer = Muon([weight], lr=0.1, momentum=0.9, weight_decay=0.5)
+    expected, momentum = start, torch.zeros(3, 3)
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimizer.step()
+        momentum = 0.9 * momentum + 0.1 * gradient
+        expected = expected * (1 - 0.1 * 0.5) - 0.1 * orthogonalise(0.1 * gradient + 0.9 * momentum)
+    torch.testing.assert_close(weight.detach(), expected)
 
 
 def test_the_learning_rate_rises_then_falls():
