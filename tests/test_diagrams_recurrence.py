@@ -70,7 +70,7 @@ def test_report_is_what_the_model_does(name):
     """Each shape against the same tensor got without hooks: a model of the first layers alone, and the state."""
     c = CONFIGS[name]
     model, shapes = report(c)
-    ids, state = torch.zeros(B, T, dtype=torch.long), model.init_hidden(B)
+    ids, state = torch.zeros(B, T, dtype=torch.long), model.new_cache(B)
     x = model.embedding(ids, None)
     expected = {"ids": ids, "embedding.token": x, "embedding": x, "output": model(ids, cache=state)}
     for layer in range(1, c.num_layers + 1):

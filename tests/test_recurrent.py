@@ -141,7 +141,7 @@ def states_equal(one: RecurrentState, other: RecurrentState, row=slice(None)) ->
 def test_padding_never_touches_the_state(cell):
     model, x, lengths = recurrent(cell), ids(rows=4, length=9), [9, 4, 0, 1]
     document_ids = torch.where(torch.arange(9) < torch.tensor(lengths)[:, None], 0, -1)
-    state = model.init_hidden(4)
+    state = model.new_cache(4)
     model(ids(rows=4, length=3), cache=state)
     before = RecurrentState(tuple(t.clone() for t in state.tensors))
     logits = model(x, document_ids=document_ids, cache=state)
@@ -177,7 +177,7 @@ def test_a_document_goes_on_after_padding_within_it(cell):
     model, first, x = recurrent(cell), ids(rows=1, length=3), ids(rows=1, length=6)
     document_ids = torch.tensor([[-1, -1, 0, 0, -1, 0]])
     real = document_ids[0] >= 0
-    state = model.init_hidden(1)
+    state = model.new_cache(1)
     model(first, cache=state)
     positions = torch.tensor([0, 0, 3, 4, 0, 5])  # position 0 in padding begins no document
     logits = model(x, document_ids=document_ids, positions=positions, cache=state)
@@ -211,10 +211,10 @@ def test_documents_may_go_on_from_call_to_call(cell):
     model, x = recurrent(cell), ids(rows=2, length=13)
     document_ids = torch.tensor([[0] * 6 + [1] * 7, [0] * 3 + [1] * 1 + [2] * 5 + [-1] * 4])
     positions = torch.tensor([[*range(6), *range(7)], [*range(3), 0, *range(5), *range(1, 5)]])
-    whole_state = model.init_hidden(2)
+    whole_state = model.new_cache(2)
     whole = model(x, document_ids=document_ids, cache=whole_state)
     for with_ids in (True, False):
-        state, parts = model.init_hidden(2), []
+        state, parts = model.new_cache(2), []
         for start, end in ((0, 4), (4, 5), (5, 8), (8, 13)):
             seen = {"document_ids": document_ids[:, start:end]} if with_ids else {}
             parts.append(model(x[:, start:end], positions=positions[:, start:end], cache=state, **seen))
@@ -241,7 +241,7 @@ def test_the_state_goes_on_through_a_continuous_stream(cell):
     windows = LineWindows([[2, *range(5, 25), 3]] * 3, context=5, policy="continuous", stride=5)
     rows, steps = 2, len(windows) // 2
     whole = torch.cat([windows.batch([i]).ids for i in range(rows * steps)], dim=1).view(rows, -1)
-    state, parts = model.init_hidden(rows), []
+    state, parts = model.new_cache(rows), []
     for step in range(steps):
         batch = windows.batch([step, steps + step])
         parts.append(model(batch.ids, cache=state))
@@ -254,7 +254,7 @@ def test_the_state_goes_on_through_a_continuous_stream(cell):
 
 def test_a_graph_that_is_kept_by_mistake_is_loud():
     model, state = recurrent(), None
-    state = model.init_hidden(2)
+    state = model.new_cache(2)
     model(ids(), cache=state).sum().backward()
     with pytest.raises(RuntimeError, match="second time"):
         model(ids(), cache=state).sum().backward()
@@ -263,7 +263,7 @@ def test_a_graph_that_is_kept_by_mistake_is_loud():
 @every_cell
 def test_rows_of_a_state_may_be_chosen(cell):
     model, x, more = recurrent(cell), ids(rows=3, length=4), ids(rows=4, length=2)
-    state = model.init_hidden(3)
+    state = model.new_cache(3)
     model(x, cache=state)
     rows = torch.tensor([2, 0, 0, 1])
     chosen = state.select(rows)
@@ -380,7 +380,7 @@ def test_a_little_training_helps(cell):
         (lambda m: m(ids(2, 3), positions=torch.arange(4)), "positions"),
         (lambda m: m(ids(2, 3), positions=torch.ones(3)), "positions"),
         (lambda m: m(ids(2, 3), mask=masks.causal(3)), "document_ids"),
-        (lambda m: m(ids(2, 3), cache=m.new_cache(3)), "init_hidden"),
+        (lambda m: m(ids(2, 3), cache=m.new_cache(3)), "new_cache"),
     ],
 )
 def test_bad_input_is_named(call, named):

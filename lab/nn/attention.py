@@ -38,17 +38,15 @@ def settle_mask(mask: Tensor, B: int, T: int, S: int, bias: Tensor | None = None
 
     Raises ValueError for a mask that is not bool or does not broadcast.
     """
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        given = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+    if mask.dtype != torch.bool:
         raise ValueError(
-            f"a mask must be bool, True = may attend; got {given} (lab.data.masks converts other conventions)"
+            f"a mask must be bool, True = may attend; got {mask.dtype} (lab.data.masks converts other conventions)"
         )
     shape = (1,) * (4 - mask.dim()) + tuple(mask.shape)
     if len(shape) > 4 or any(m not in (1, w) for m, w in zip(shape, (B, 1, T, S), strict=True)):
         raise ValueError(
-            f"a mask of shape {tuple(mask.shape)} does not broadcast to (B, 1, T, S) = {(B, 1, T, S)}: "
-            "B rows, one mask for all heads, T queries, S keys; a mask (B, T, S) lacks the heads' place, "
-            "mask[:, None] gives it one"
+            f"a mask of shape {tuple(mask.shape)} does not broadcast to (B, 1, T, S) = {(B, 1, T, S)}, one for all "
+            "heads; a mask (B, T, S) lacks their place, mask[:, None] gives it one"
         )
     mask = mask.view(shape)
     empty = ~mask.any(dim=-1, keepdim=True)  # (..., T, 1)
@@ -122,14 +120,12 @@ def _checked_shapes(q: Tensor, k: Tensor, v: Tensor) -> tuple[torch.Size, torch.
     """The shapes of q and k, if all fit together. Each is read once: on small tensors even that takes time."""
     of_q, of_k, of_v = q.shape, k.shape, v.shape
     fits = len(of_q) == len(of_k) == len(of_v) == 4 and of_q[0] == of_k[0] == of_v[0] and of_q[3] == of_k[3]
-    if not (fits and of_k[1:3] == of_v[1:3] and of_q[1] % of_k[1] == 0):
+    fits = fits and of_k[1:3] == of_v[1:3] and of_q[1] % of_k[1] == 0
+    if not (fits and q.dtype == k.dtype == v.dtype and q.is_floating_point()):
+        given = ", ".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in (("q", q), ("k", k), ("v", v)))
         raise ValueError(
-            "attention takes q (B, H, T, E), and k and v (B, G, S, E), a value for each key, G dividing H; "
-            f"got q {tuple(of_q)}, k {tuple(of_k)}, v {tuple(of_v)}"
-        )
-    if not (q.dtype == k.dtype == v.dtype and q.is_floating_point()):
-        raise ValueError(
-            f"q, k and v must be of one floating point type; got {q.dtype}, {k.dtype}, {v.dtype}"
+            "attention takes q (B, H, T, E), and k and v (B, G, S, E), a value for each key, G dividing H, all of one "
+            f"floating point type; got {given}"
         )
     return of_q, of_k
 
@@ -153,37 +149,26 @@ class MultiHeadAttention(nn.Module):
         self.value = nn.Linear(c.width, key_value_width, bias=c.bias)
         self.output = nn.Linear(c.width, c.width, bias=c.bias)
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | SettledMask | None = None,
-        *,
-        causal: bool = False,
-        memory: Tensor | None = None,
-        turn: Turn | None = None,
-        cache: LayerCache | None = None,
-    ) -> Tensor:
-        """`x` `(B, T, C)`, `memory` `(B, S, C)` -> `(B, T, C)`; `mask` and `causal` as in `attend`.
+    def forward(self, x: Tensor, mask=None, *, causal: bool = False, **given) -> Tensor:
+        """`x` `(B, T, C)` -> `(B, T, C)`; `mask` and `causal` as in `attend`, what is `given` as in `project`."""
+        q, k, v = self.project(x, **given)
+        mixed = attend(q, k, v, mask, causal=causal)  # (B, H, T, E)
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
-        `turn` turns queries and keys to their positions. With a `cache` the keys and values of earlier
-        tokens come from there, and those of a memory are made once.
-        """
-        q, k, v = self.project(x, memory, turn, cache)
-        return self.output(self._concat_heads(attend(q, k, v, mask, causal=causal)))
-
-    def weights(self, x: Tensor, mask=None, *, causal: bool = False, memory=None, turn=None) -> Tensor:
+    def weights(self, x: Tensor, mask=None, *, causal: bool = False, **given) -> Tensor:
         """The attention weights `(B, H, T, S)` that `forward` uses for the same arguments."""
-        q, k, _ = self.project(x, memory, turn)
+        q, k, _ = self.project(x, **given)
         return attention_weights(q, k, mask, causal=causal)
 
     def project(
-        self,
-        x: Tensor,
-        memory: Tensor | None = None,
-        turn: Turn | None = None,
-        cache: LayerCache | None = None,
+        self, x: Tensor, memory=None, turn: Turn | None = None, cache: LayerCache | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries `(B, H, T, E)`, keys and values `(B, G, S, E)`."""
+        """Queries `(B, H, T, E)`, keys and values `(B, G, S, E)` of `x` `(B, T, C)`.
+
+        Keys and values are those of `memory` `(B, S, C)`, where there is one. `turn` turns queries and keys to their
+        positions. With a `cache` the keys and values of earlier tokens come from there, and those of a memory are
+        made once.
+        """
         q = self._split_heads(self.query(x))
         if memory is not None:
             return q, *self._read_memory(memory, cache)
@@ -206,8 +191,3 @@ class MultiHeadAttention(nn.Module):
         """`(B, T, H * E)` -> `(B, H, T, E)`."""
         B, T, _ = x.shape
         return x.view(B, T, -1, self.head_width).transpose(1, 2)
-
-    def _concat_heads(self, x: Tensor) -> Tensor:
-        """`(B, H, T, E)` -> `(B, T, H * E)`."""
-        B, _, T, _ = x.shape
-        return x.transpose(1, 2).reshape(B, T, -1)

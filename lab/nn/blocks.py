@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.nn.attention import MultiHeadAttention, SettledMask, Turn
-from lab.nn.cache import LayerCache
+from lab.nn.attention import MultiHeadAttention
 from lab.nn.config import TransformerConfig
 from lab.nn.latent import LatentAttention
 
@@ -46,41 +45,20 @@ class ResidualLayer(nn.Module):
         return x if self.norm_first else self.norm(x)
 
 
-class SelfAttentionLayer(ResidualLayer):
-    """Each token gathers from the tokens of its own row: `(B, T, C)` -> `(B, T, C)`."""
+class AttentionLayer(ResidualLayer):
+    """Each token gathers from others, of its own row or of a memory: `(B, T, C)` -> `(B, T, C)`."""
 
-    def __init__(self, config: TransformerConfig):
+    def __init__(self, config: TransformerConfig, kind: type[MultiHeadAttention] = MultiHeadAttention):
         super().__init__(config)
-        self.attention = (LatentAttention if config.latent_width else MultiHeadAttention)(config)
+        self.attention = kind(config)
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | SettledMask | None = None,
-        *,
-        causal: bool = False,
-        turn: Turn | None = None,
-        cache: LayerCache | None = None,
-    ) -> Tensor:
-        return self.add(x, self.attention(self.read(x), mask, causal=causal, turn=turn, cache=cache))
+    def forward(self, x: Tensor, mask=None, **given) -> Tensor:
+        """Arguments as those of `MultiHeadAttention`."""
+        return self.add(x, self.attention(self.read(x), mask, **given))
 
-
-class CrossAttentionLayer(ResidualLayer):
-    """Each token gathers from a memory `(B, S, C)`, such as an encoder's output: `(B, T, C)` -> `(B, T, C)`."""
-
-    def __init__(self, config: TransformerConfig):
-        super().__init__(config)
-        self.attention = MultiHeadAttention(config)
-
-    def forward(
-        self,
-        x: Tensor,
-        memory: Tensor,
-        mask: Tensor | SettledMask | None = None,
-        *,
-        cache: LayerCache | None = None,
-    ) -> Tensor:
-        return self.add(x, self.attention(self.read(x), mask, memory=memory, cache=cache))
+    def weights(self, x: Tensor, mask=None, **given) -> Tensor:
+        """The attention weights `(B, H, T, S)` that `forward` uses for the same arguments."""
+        return self.attention.weights(self.read(x), mask, **given)
 
 
 class FeedForwardLayer(ResidualLayer):
@@ -122,8 +100,9 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig, reads_memory: bool = False):
         super().__init__()
-        self.self_attention = SelfAttentionLayer(config)
-        self.cross_attention = CrossAttentionLayer(config) if reads_memory else None
+        kind = LatentAttention if config.latent_width else MultiHeadAttention
+        self.self_attention = AttentionLayer(config, kind)
+        self.cross_attention = AttentionLayer(config) if reads_memory else None
         self.feed_forward = FeedForwardLayer(config)
 
     def forward(
@@ -132,15 +111,14 @@ class Block(nn.Module):
         """`x` `(B, T, C)`, `memory` `(B, S, C)` -> `(B, T, C)`; without `mask` or `causal` every token sees all."""
         x = self.self_attention(x, mask, causal=causal, turn=turn, cache=cache)
         if self.cross_attention is not None:
-            x = self.cross_attention(x, memory, memory_mask, cache=cache)
+            x = self.cross_attention(x, memory_mask, memory=memory, cache=cache)
         return self.feed_forward(x)
 
     def weights(
         self, x: Tensor, mask=None, *, causal=False, turn=None, memory=None, memory_mask=None
     ) -> Tensor:
         """The attention weights `(B, H, T, S)` that `forward` uses; with a memory, those over the memory."""
-        layer = self.self_attention
         if self.cross_attention is None:
-            return layer.attention.weights(layer.read(x), mask, causal=causal, turn=turn)
-        x, layer = layer(x, mask, causal=causal, turn=turn), self.cross_attention
-        return layer.attention.weights(layer.read(x), memory_mask, memory=memory)
+            return self.self_attention.weights(x, mask, causal=causal, turn=turn)
+        x = self.self_attention(x, mask, causal=causal, turn=turn)
+        return self.cross_attention.weights(x, memory_mask, memory=memory)

@@ -37,10 +37,10 @@ class LayerCache:
 
     def select(self, rows: Tensor) -> "LayerCache":
         """A cache of these rows, int64 `(N,)`, of which any may occur more than once."""
-        memory = None if self.memory is None else tuple(x.index_select(0, rows) for x in self.memory)
-        return LayerCache(
-            self.keys.index_select(0, rows), self.values.index_select(0, rows), self.length, memory
+        keys, values, *memory = (
+            x.index_select(0, rows) for x in (self.keys, self.values, *(self.memory or ()))
         )
+        return LayerCache(keys, values, self.length, tuple(memory) or None)
 
     def copy_rows(self, sources: Tensor, targets: Tensor, start: int) -> None:
         """Write what rows `sources` hold from token `start` on over what rows `targets` hold there, in place."""
@@ -59,16 +59,7 @@ class KeyValueCache:
     (0, 1024)
     """
 
-    def __init__(
-        self,
-        num_layers: int,
-        batch: int,
-        max_length: int,
-        key_shape: tuple[int, int],
-        value_shape: tuple[int, int],
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ):
+    def __init__(self, num_layers, batch, max_length, key_shape, value_shape, device="cpu", dtype=None):
         def room(shape: tuple[int, int]) -> Tensor:
             heads, channels = shape
             return torch.zeros(batch, heads, max_length, channels, device=device, dtype=dtype)

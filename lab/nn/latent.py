@@ -32,14 +32,9 @@ class LatentAttention(MultiHeadAttention):
         self.turned_key = nn.Linear(c.width, self.turned, bias=c.bias) if self.turned else None
 
     def project(
-        self,
-        x: Tensor,
-        memory: Tensor | None = None,
-        turn: Turn | None = None,
-        cache: LayerCache | None = None,
+        self, x: Tensor, turn: Turn | None = None, cache: LayerCache | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each `(B, H, ., E)`."""
-        assert memory is None, "latent attention reads its own tokens only"
+        """Queries, keys and values, each `(B, H, ., E)`; it has no memory, each token reads its own row."""
         B, T, _ = x.shape
         q = self._split_heads(self.query(x))  # (B, H, T, E)
         latent = self.latent_norm(self.compress(x))[:, None]  # (B, 1, T, R)

@@ -46,11 +46,8 @@ class RecurrentConfig:
     @property
     def shared(self) -> TransformerConfig:
         """What the parts that it shares with transformers are made of: embedding, feed-forward, norms, output."""
-        c = self
-        sizes = dict(width=c.width, num_heads=1, feed_forward=c.feed_forward or 1)
-        return TransformerConfig(
-            c.vocab_size, c.context, **sizes, positions="none", dropout=c.dropout, tied=c.tied
-        )
+        c, sizes = self, dict(width=self.width, num_heads=1, feed_forward=self.feed_forward or 1)
+        return TransformerConfig(c.vocab_size, positions="none", dropout=c.dropout, tied=c.tied, **sizes)
 
 
 def initialise_cells(cells: nn.RNNBase) -> None:

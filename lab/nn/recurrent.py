@@ -15,8 +15,6 @@ from lab.nn.recurrence import CELLS, RecurrentConfig, RecurrentStack, initialise
 from lab.nn.stack import TokenEmbedding, check_ids
 from lab.nn.transformer import make_output
 
-__all__ = ["CELLS", "RecurrentConfig", "RecurrentLM", "RecurrentState"]
-
 
 @dataclass
 class RecurrentState:
@@ -54,7 +52,7 @@ class RecurrentLM(Model):
     >>> from lab.data import LineWindows
     >>> windows = LineWindows([[2, 7, 8, 3], [2, 9, 8, 9, 3]], context=2, policy="continuous", stride=2)
     >>> rows, steps = 2, len(windows) // 2
-    >>> state = model.init_hidden(rows)
+    >>> state = model.new_cache(rows)
     >>> for step in range(steps):
     ...     batch = windows.batch([step, steps + step])
     ...     logits = model(batch.ids, cache=state)  # no `cache`, and each window starts from zeros
@@ -77,9 +75,9 @@ class RecurrentLM(Model):
         self,
         ids: Tensor,
         *,
-        mask: Tensor | None = None,
-        document_ids: Tensor | None = None,
-        positions: Tensor | None = None,
+        mask=None,
+        document_ids=None,
+        positions=None,
         cache: RecurrentState | None = None,
     ) -> Tensor:
         """`ids` `(B, T)` -> logits `(B, T, V)`; with a `cache`, on from that state, which is updated in place.
@@ -97,11 +95,10 @@ class RecurrentLM(Model):
                 "a recurrent model takes no mask: give document_ids (B, T), which keep documents apart; -1 is padding"
             )
         B, T = ids.shape
-        state = self.init_hidden(B, ids.device) if cache is None else cache
-        if state.tensors[0].shape[1] != B:
+        state = self.new_cache(B, ids.device) if cache is None else cache
+        if (rows := state.tensors[0].shape[1]) != B:
             raise ValueError(
-                f"a state of {state.tensors[0].shape[1]} rows cannot go on with ids {(B, T)}: make one with "
-                f"model.init_hidden({B})"
+                f"a cache of {rows} rows cannot go on with ids {(B, T)}: make one with new_cache({B})"
             )
         x = self.embedding(ids, positions)
         anew = torch.zeros_like(ids, dtype=torch.bool) if positions is None else (positions == 0).expand(B, T)
@@ -146,7 +143,7 @@ class RecurrentLM(Model):
             t[:, row[last]] = end[:, last]
         return found, after
 
-    def init_hidden(self, batch: int, device: torch.device | str = "cpu") -> RecurrentState:
+    def new_cache(self, batch: int, device: torch.device | str = "cpu") -> RecurrentState:
         """The state of `batch` rows that have read nothing: zeros."""
         c = self.config
         layers = [c.num_layers] * (2 if c.cell == "lstm" else 1) + [1] * (c.feed_forward > 0)
@@ -154,8 +151,6 @@ class RecurrentLM(Model):
         return RecurrentState(
             tuple(torch.zeros(n, batch, c.width, device=device, dtype=dtype) for n in layers)
         )
-
-    new_cache = init_hidden
 
 
 def _stacked_cells(c: RecurrentConfig) -> nn.RNNBase:

@@ -45,8 +45,7 @@ def settle_positions(ids: Tensor, positions: Tensor | None, past: int, config: T
         return torch.arange(past, past + T, device=ids.device)
     if T and not 0 <= int(positions.min()) <= int(positions.max()) < config.places:
         raise ValueError(
-            f"position {int(positions.min())} to {int(positions.max())}, but there are only {config.places}: "
-            "num_positions says how many (else context does)"
+            f"positions must be below {config.places} (num_positions, else context), got {positions.tolist()}"
         )
     return positions
 
@@ -77,7 +76,7 @@ class Stack(nn.Module):
         config: TransformerConfig,
         *,
         causal: bool,
-        reads_memory: bool = False,
+        reads_memory=False,
         positions: Positions | None = None,
     ):
         super().__init__()
@@ -92,30 +91,18 @@ class Stack(nn.Module):
         for layer in (layer for block in self.blocks for layer in block.children()):
             initialise(layer)
 
-    def forward(
-        self,
-        x: Tensor,
-        positions: Tensor,
-        *,
-        mask: Tensor | None = None,
-        document_ids: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, *, cache: KeyValueCache | None = None, **facts) -> Tensor:
         """`x` `(B, T, C)` at `positions` `(T,)` or `(B, T)` -> `(B, T, C)`.
 
-        `mask` bool, broadcastable to `(B, 1, T, S)` with S counting the tokens in the cache too; without one,
-        `document_ids` `(B, T)` say who may attend: only tokens of the same document, -1 is padding. `memory_mask`
-        is as `mask`, for the tokens of the memory `(B, S, C)`, which must be there if the blocks read one.
+        `facts` are mask, document_ids, memory and memory_mask. `mask` bool, broadcastable to `(B, 1, T, S)` with S
+        counting the tokens in the cache too; without one, `document_ids` `(B, T)` say who may attend: only tokens of
+        the same document, -1 is padding. `memory_mask` is as `mask`, for the tokens of the memory `(B, S, C)`, which
+        must be there if the blocks read one.
         """
-        shared = self._settle(x, positions, mask, document_ids, cache, memory, memory_mask)
-        if cache is None:
-            for block in self.blocks:
-                x = block(x, **shared)
-        else:
-            for block, layer_cache in zip(self.blocks, cache.layers, strict=True):
-                x = block(x, cache=layer_cache, **shared)
+        shared = self._settle(x, positions, cache.length if cache is not None else 0, **facts)
+        caches = cache.layers if cache is not None else [None] * len(self.blocks)
+        for block, layer_cache in zip(self.blocks, caches, strict=True):
+            x = block(x, cache=layer_cache, **shared)
         return self.norm(x)
 
     def attention_maps(self, x: Tensor, positions: Tensor, **facts) -> list[Tensor]:
@@ -135,34 +122,23 @@ class Stack(nn.Module):
         shapes = self.blocks[0].self_attention.attention.cache_shapes
         return KeyValueCache(c.num_layers, batch, c.context, *shapes, device=device, dtype=dtype)
 
-    def _settle(
-        self, x, positions, mask=None, document_ids=None, cache=None, memory=None, memory_mask=None
-    ) -> dict:
+    def _settle(self, x, positions, past=0, mask=None, document_ids=None, memory=None, memory_mask=None):
         """What every block is given, by name."""
         B, T, _ = x.shape
-        past = cache.length if cache is not None else 0
         if mask is None and document_ids is not None:
             mask = masks.documents(document_ids, both_ways=not self.causal)
-        bias = self.positions.bias(positions, _with_past(positions, past))
+        # Keys in a cache stand right before the new ones.
+        before = positions[..., :1] + torch.arange(-past, 0, device=positions.device)
+        bias = self.positions.bias(positions, torch.cat([before, positions], dim=-1))
         if mask is None and bias is not None:
-            everything = torch.ones(1, 1, dtype=torch.bool, device=x.device)
-            mask = last_queries(T, past + T, x.device) if self.causal else everything
+            mask = last_queries(T, past + T, x.device) if self.causal else x.new_ones(1, 1, dtype=torch.bool)
         shared = {
             "mask": None if mask is None else settle_mask(mask, B, T, past + T, bias),
             "causal": self.causal and mask is None,
             "turn": partial(self.positions.turn, tables=self.positions.tables(positions)),
         }
         if self.reads_memory:
-            if memory is None or memory.shape[0] != B or memory.shape[2] != self.config.width:
-                given = None if memory is None else tuple(memory.shape)
-                raise ValueError(f"expected a memory (B, S, C) = ({B}, S, {self.config.width}), got {given}")
             shared["memory"] = memory
             if memory_mask is not None:
                 shared["memory_mask"] = settle_mask(memory_mask, B, T, memory.shape[1])
         return shared
-
-
-def _with_past(positions: Tensor, past: int) -> Tensor:
-    """The positions `(..., past + T)` of all tokens, those in a cache standing right before the new ones."""
-    before = positions[..., :1] + torch.arange(-past, 0, device=positions.device)
-    return torch.cat([before, positions], dim=-1)

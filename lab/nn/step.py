@@ -10,39 +10,25 @@ Letters: B rows, H heads, G heads of keys and values, S tokens in the cache, E c
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.nn.attention import MultiHeadAttention
-from lab.nn.blocks import Block, FeedForwardLayer, SelfAttentionLayer
+from lab.nn.blocks import AttentionLayer, Block, FeedForwardLayer
 from lab.nn.cache import KeyValueCache, LayerCache
+from lab.nn.config import TransformerConfig
 from lab.nn.positions import LearnedPositions, Positions, RotaryPositions, SinusoidalPositions
 from lab.nn.stack import Stack, TokenEmbedding
 from lab.nn.transformer import DecoderOnlyTransformer
 
 # A model of these alone computes what `Step` does. With any other module in it, or a hook, it is read as it is.
 KNOWN = {
-    DecoderOnlyTransformer, TokenEmbedding, Stack, Block, SelfAttentionLayer, MultiHeadAttention, FeedForwardLayer,
+    DecoderOnlyTransformer, TokenEmbedding, Stack, Block, AttentionLayer, MultiHeadAttention, FeedForwardLayer,
     Positions, RotaryPositions, LearnedPositions, SinusoidalPositions,
     nn.ModuleList, nn.Embedding, nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Dropout, nn.Identity,
 }  # fmt: skip
-
-Norm = Callable[[Tensor], Tensor]
-Linear = tuple[Tensor, Tensor | None]  # weight and bias
-
-
-class Layer(NamedTuple):
-    """The weights of one block; `expand` holds the gate too, where there is one."""
-
-    norm: Norm
-    query_key_value: Linear
-    output: Linear
-    feed_forward_norm: Norm
-    expand: Linear
-    contract: Linear
 
 
 def make_step(model: nn.Module) -> "Step | None":
@@ -65,11 +51,9 @@ class Step:
     """
 
     def __init__(self, model: DecoderOnlyTransformer):
-        c, place = model.config, model.embedding.place
-        self.heads, self.key_value_heads, self.head_width = c.num_heads, c.key_value_heads, c.head_width
-        self.norm_first, self.gated = c.norm_place == "pre", c.activation == "gated_silu"
+        place = model.embedding.place
         self.token, self.output = model.embedding.token.weight.detach(), model.output.weight.detach()
-        self.place = {"learned": "weight", "sinusoidal": "table"}.get(c.positions)
+        self.place = {"learned": "weight", "sinusoidal": "table"}.get(model.config.positions)
         self.place = self.place and getattr(place, self.place).detach()
         self.cos = self.sin = None
         if isinstance(place, RotaryPositions):
@@ -78,8 +62,7 @@ class Step:
                 place.cos,
                 torch.cat((-first, second), dim=-1),
             )  # of channels that changed halves
-        self.activation = model.decoder.blocks[0].feed_forward.activation
-        self.layers = [_layer(block) for block in model.decoder.blocks]
+        self.layers = [Layer(block, model.config) for block in model.decoder.blocks]
         self.norm = _norm(model.decoder.norm)
 
     def __call__(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
@@ -90,18 +73,36 @@ class Step:
             x = x + self.place[place]
         tables = None if self.cos is None else (self.cos[place], self.sin[place])
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
-            x = self._attend(x, layer, layer_cache, tables)
-            x = self._feed_forward(x, layer)
+            x = layer.feed_forward(layer.attend(x, layer_cache, tables))
         x = self.norm(x)
         if x.shape[0] == 1:  # the product of a matrix and a vector, for which addmm is slow
             return torch.mv(self.output, x[0])[None]
         return F.linear(x, self.output)
 
-    def _attend(self, x: Tensor, layer: Layer, cache: LayerCache, tables: tuple | None) -> Tensor:
+
+class Layer:
+    """A block with its weights taken out: linear maps are (weight, bias), `expand` holds the gate too."""
+
+    def __init__(self, block: Block, config: TransformerConfig):
+        attention, feed_forward = block.self_attention.attention, block.feed_forward
+        self.heads, self.key_value_heads, self.head_width = (
+            config.num_heads,
+            config.key_value_heads,
+            config.head_width,
+        )
+        self.norm_first, self.activation = feed_forward.norm_first, feed_forward.activation
+        self.norm, self.feed_forward_norm = _norm(block.self_attention.norm), _norm(feed_forward.norm)
+        self.query_key_value = _side_by_side(attention.query, attention.key, attention.value)
+        self.gated = feed_forward.gate is not None
+        gate = [feed_forward.gate] if self.gated else []
+        self.expand = _side_by_side(*gate, feed_forward.expand)
+        self.output, self.contract = _side_by_side(attention.output), _side_by_side(feed_forward.contract)
+
+    def attend(self, x: Tensor, cache: LayerCache, tables: tuple[Tensor, Tensor] | None) -> Tensor:
         B, C = x.shape
         H, G, E = self.heads, self.key_value_heads, self.head_width
-        read = layer.norm(x) if self.norm_first else x
-        heads = F.linear(read, *layer.query_key_value).view(B, H + 2 * G, 1, E)
+        read = self.norm(x) if self.norm_first else x
+        heads = F.linear(read, *self.query_key_value).view(B, H + 2 * G, 1, E)
         values, heads = heads.narrow(1, H + G, G), heads.narrow(1, 0, H + G)
         if tables is not None:
             heads = torch.addcmul(heads * tables[0], heads.roll(E // 2, -1), tables[1])
@@ -109,18 +110,18 @@ class Step:
         keys, values = cache.append(heads.narrow(1, H, G), values)  # (B, G, S, E)
         # Queries that share a head of keys stand where attention has its queries: all of them see every key.
         mixed = F.scaled_dot_product_attention(q.reshape(B, G, H // G, E), keys, values).reshape(B, C)
-        return self._add(x, mixed, layer.output, layer.norm)
+        return self._add(x, mixed, self.output, self.norm)
 
-    def _feed_forward(self, x: Tensor, layer: Layer) -> Tensor:
-        hidden = F.linear(layer.feed_forward_norm(x) if self.norm_first else x, *layer.expand)
+    def feed_forward(self, x: Tensor) -> Tensor:
+        hidden = F.linear(self.feed_forward_norm(x) if self.norm_first else x, *self.expand)
         if self.gated:
             gate, hidden = hidden.chunk(2, dim=-1)
             hidden = self.activation(gate) * hidden
         else:
             hidden = self.activation(hidden)
-        return self._add(x, hidden, layer.contract, layer.feed_forward_norm)
+        return self._add(x, hidden, self.contract, self.feed_forward_norm)
 
-    def _add(self, x: Tensor, found: Tensor, linear: Linear, norm: Norm) -> Tensor:
+    def _add(self, x: Tensor, found: Tensor, linear: tuple[Tensor, Tensor | None], norm) -> Tensor:
         weight, bias = linear
         x = torch.addmm(x, found, weight.t()) if bias is None else F.linear(found, weight, bias).add_(x)
         return x if self.norm_first else norm(x)
@@ -131,26 +132,13 @@ def _is_special(module: nn.Module) -> bool:
     return type(module) not in KNOWN or bool(hooked)
 
 
-def _layer(block: Block) -> Layer:
-    attention, feed_forward = block.self_attention.attention, block.feed_forward
-    expand = [part for part in (feed_forward.gate, feed_forward.expand) if part is not None]
-    return Layer(
-        _norm(block.self_attention.norm),
-        _side_by_side(attention.query, attention.key, attention.value),
-        _side_by_side(attention.output),
-        _norm(feed_forward.norm),
-        _side_by_side(*expand),
-        _side_by_side(feed_forward.contract),
-    )
-
-
-def _side_by_side(*parts: nn.Linear) -> Linear:
+def _side_by_side(*parts: nn.Linear) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of linear maps that read the same; of one alone its own, not a copy."""
     bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts]).detach()
     return (torch.cat([p.weight for p in parts]) if len(parts) > 1 else parts[0].weight).detach(), bias
 
 
-def _norm(norm: nn.Module) -> Norm:
+def _norm(norm: nn.Module) -> Callable[[Tensor], Tensor]:
     """What a norm does, without a call of the module."""
     if isinstance(norm, nn.Identity):  # post-norm: the blocks end in one
         return norm.forward

@@ -11,13 +11,6 @@ from lab.nn.config import TransformerConfig
 from lab.nn.model import Model
 from lab.nn.stack import Stack, TokenEmbedding, settle_positions
 
-__all__ = [
-    "DecoderOnlyTransformer",
-    "EncoderDecoderTransformer",
-    "EncoderOnlyTransformer",
-    "TransformerConfig",
-]
-
 
 class DecoderOnlyTransformer(Model):
     """Predicts the next token from those before it (GPT; Radford et al. 2018).
@@ -35,13 +28,7 @@ class DecoderOnlyTransformer(Model):
         self.output = make_output(config, self.embedding)
 
     def forward(
-        self,
-        ids: Tensor,
-        *,
-        mask: Tensor | None = None,
-        document_ids: Tensor | None = None,
-        positions: Tensor | None = None,
-        cache: KeyValueCache | None = None,
+        self, ids: Tensor, *, mask=None, document_ids=None, positions=None, cache: KeyValueCache | None = None
     ) -> Tensor:
         """`ids` `(B, T)` -> logits `(B, T, V)`.
 
@@ -74,14 +61,7 @@ class EncoderOnlyTransformer(Model):
         self.encoder = Stack(config, causal=False, positions=self.embedding.place)
         self.output = make_output(config, self.embedding)
 
-    def forward(
-        self,
-        ids: Tensor,
-        *,
-        mask: Tensor | None = None,
-        document_ids: Tensor | None = None,
-        positions: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, ids: Tensor, *, mask=None, document_ids=None, positions=None) -> Tensor:
         """`ids` `(B, T)` -> logits `(B, T, V)`; arguments as in the decoder, but each token sees both ways."""
         positions = settle_positions(ids, positions, 0, self.config)
         x = self.embedding(ids, positions)
@@ -117,9 +97,7 @@ class EncoderDecoderTransformer(Model):
         self.decoder = Stack(config, causal=True, reads_memory=True, positions=self.embedding.place)
         self.output = make_output(config, self.embedding)
 
-    def forward(
-        self, source: Tensor, ids: Tensor, *, source_mask: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, source: Tensor, ids: Tensor, *, source_mask=None, mask=None) -> Tensor:
         """`source` `(B, S)`, `ids` `(B, T)` -> logits `(B, T, V)`.
 
         `source_mask` `(B, 1, 1, S)`: which source tokens may be attended to (`masks.padding`); `mask` as in the
@@ -133,23 +111,16 @@ class EncoderDecoderTransformer(Model):
         return self.encoder(self.source_embedding(source, positions), positions, mask=mask)
 
     def decode(
-        self,
-        ids: Tensor,
-        memory: Tensor,
-        *,
-        memory_mask: Tensor | None = None,
-        mask: Tensor | None = None,
-        positions: Tensor | None = None,
-        cache: KeyValueCache | None = None,
+        self, ids: Tensor, memory: Tensor, *, positions=None, cache: KeyValueCache | None = None, **masks
     ) -> Tensor:
         """`ids` `(B, T)`, memory `(B, S, C)` -> logits `(B, T, V)`; the rest as in the decoder-only model.
 
-        A cache belongs to one memory: its keys and values are made on the first call and kept.
+        `masks` are `mask` and `memory_mask`, the source_mask of `forward`. A cache belongs to one memory: its keys and
+        values are made on the first call and kept.
         """
         positions = settle_positions(ids, positions, cache.length if cache is not None else 0, self.config)
         x = self.embedding(ids, positions)
-        x = self.decoder(x, positions, mask=mask, cache=cache, memory=memory, memory_mask=memory_mask)
-        return self.output(x)
+        return self.output(self.decoder(x, positions, memory=memory, cache=cache, **masks))
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows, for decoding a few tokens at a time."""
