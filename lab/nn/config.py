@@ -77,14 +77,3 @@ class TransformerConfig:
     def places(self) -> int:
         """How many positions there are."""
         return self.num_positions or self.context
-
-
-def check_whole(name: str, value, least: int = 1) -> None:
-    """Raises ValueError, naming the field, unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-
-
-def is_number(value) -> bool:
-    """Whether it is an int or a float; True and False are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
