@@ -112,6 +112,12 @@ def test_the_cross_attention_maps_are_those_that_forward_uses():
     assert [x.shape for x in maps] == [(2, 2, 4, 8)] * 2
     torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, 2, 4, dtype=torch.float64))
     assert not maps[0][1, :, :, int(heard.lengths[1]) :].any()
+    block, found = model.decoder.blocks[1], []
+    layer = block.cross_attention
+    layer.register_forward_pre_hook(lambda _, given, named: found.append((given, named)), with_kwargs=True)
+    model.decode(ids, heard)
+    (x, mask), named = found[0]
+    torch.testing.assert_close(maps[1], layer.weights(x, mask, memory=named["memory"]))
 
 
 def test_the_normalizer_is_saved_with_the_weights():
