@@ -96,16 +96,14 @@ def compare(
         "both, and language model": Reading("both", beam),
     }
     with_model = [name for name in ways if name.endswith("language model")]
+    search = {"weights": weights, "bonuses": bonuses}
     chosen = {
-        name: choose_weight(
-            model, tokenizer, speech.validation, scorer, ways[name], weights=weights, bonuses=bonuses
-        )[0]
+        name: choose_weight(model, tokenizer, speech.validation, scorer, ways[name], **search)[0]
         for name in with_model
     }
     ways |= {name: one.reading for name, one in chosen.items()}
-    found = dict(
-        zip(ways, read_all(model, tokenizer, speech.test, ways.values(), scorer, resamples=1000), strict=True)
-    )
+    on_test = read_all(model, tokenizer, speech.test, ways.values(), scorer, resamples=1000)
+    found = dict(zip(ways, on_test, strict=True))
     return found | {"with language model": found[min(with_model, key=lambda name: _wrong(chosen[name]))]}
 
 

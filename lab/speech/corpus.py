@@ -71,10 +71,8 @@ class SpeechCorpus:
     def __repr__(self) -> str:
         lines = [f"SpeechCorpus({self.name})"]
         for part, utterances in self.parts.items():
-            voices = len({u.voice for u in utterances})
-            lines.append(
-                f"  {part:10} {len(utterances):7,} utterances, {self.seconds(part):9,.1f} s, {voices:3} voices"
-            )
+            seconds, voices = self.seconds(part), len({u.voice for u in utterances})
+            lines.append(f"  {part:10} {len(utterances):7,} utterances, {seconds:9,.1f} s, {voices:3} voices")
         lines += [f"  left out: {len(names):,}, {reason}" for reason, names in self.skipped.items()]
         return "\n".join([*lines, *(f"  {name}: {value}" for name, value in self.notes.items())])
 

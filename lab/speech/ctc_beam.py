@@ -127,11 +127,9 @@ def prefix_beam(
             fusion.read(beams)
         beams = _grown(beams, likely, blank)
         if beam is not None and len(beams) > beam:
-            scores = {
-                tokens: _add(*ends) + (weight * fusion.log_lm(tokens) + bonus * len(tokens))
-                for tokens, ends in beams.items()
-            }
-            beams = {tokens: beams[tokens] for tokens in sorted(scores, key=scores.get, reverse=True)[:beam]}
+            worth = {tokens: weight * fusion.log_lm(tokens) + bonus * len(tokens) for tokens in beams}
+            best = sorted(beams, key=lambda tokens: -(_add(*beams[tokens]) + worth[tokens]))[:beam]
+            beams = {tokens: beams[tokens] for tokens in best}
     fusion.read(beams)
     found = []
     for tokens, ends in beams.items():

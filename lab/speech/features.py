@@ -91,9 +91,8 @@ def to_mel(hertz: Tensor, mel: str) -> Tensor:
     """
     if mel == "htk":
         return 1127 * torch.log1p(hertz / 700)
-    return torch.where(
-        hertz < 1000, hertz * 3 / 200, 15 + 27 * torch.log(hertz.clamp(min=1000) / 1000) / math.log(6.4)
-    )
+    above = 15 + 27 * torch.log(hertz.clamp(min=1000) / 1000) / math.log(6.4)
+    return torch.where(hertz < 1000, hertz * 3 / 200, above)
 
 
 def from_slaney(mel: Tensor) -> Tensor:
@@ -121,10 +120,8 @@ def log_mel(audio: Audio, spec: FeatureSpec) -> Tensor:
             f"(ffmpeg -i in.wav -ac 1 -ar {spec.rate} out.wav), or use a FeatureSpec of rate {audio.rate}",
         )
     check_audio(audio)
-    window, silence = torch.hann_window(spec.n_fft), "constant"
-    waves = torch.stft(
-        audio.samples, spec.n_fft, spec.hop, window=window, pad_mode=silence, return_complex=True
-    )
+    options = {"window": torch.hann_window(spec.n_fft), "pad_mode": "constant", "return_complex": True}
+    waves = torch.stft(audio.samples, spec.n_fft, spec.hop, **options)
     power = waves.real.square() + waves.imag.square()
     power = (power.T @ mel_matrix(spec)).clamp(min=FLOOR)
     if spec.scale == "log":

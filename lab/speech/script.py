@@ -32,7 +32,7 @@ def digits(n: int, seed: int = 0, shortest: int = 2, longest: int = 5) -> list[s
     there_are = sum(10**length for length in range(shortest, longest + 1))
     if not 0 <= n <= there_are:
         raise ValueError(
-            f"there are {there_are:,} rows of {shortest} to {longest} digits, so n cannot be {n}"
+            f"n must be at most {there_are:,}, all rows of {shortest} to {longest} digits; got {n}"
         )
     random, found = np.random.default_rng(seed), {}
     while len(found) < n:
