@@ -2,7 +2,6 @@
 
 import html
 import re
-from collections import Counter
 from itertools import combinations
 from xml.etree import ElementTree
 
@@ -16,7 +15,6 @@ from lab.diffusion.codebook import Codebook
 from lab.show.colours import GREY, PAPER
 from lab.show.token_grids import (
     CELLS,
-    PITCH,
     TokenLine,
     cell_colours,
     lines_svg,
@@ -89,27 +87,6 @@ def test_words_say_how_far_a_grid_can_be_read(book):
     assert said == ["w5", "w5?", "w5?", "_", f"{fitting}\N{NO-BREAK SPACE}fit"]
     two = Codebook(torch.tensor([[0, 0, 0], [1, 1, 0]]), 2)
     assert read_words(torch.tensor([[0, 1, 1]]), two, Names()) == ["2\N{NO-BREAK SPACE}near"]
-
-
-def test_tokens_stand_under_each_other_from_line_to_line(book):
-    """A long word in one line widens the column in all of them; a line that is too wide goes on below."""
-    cells = book.encode(torch.arange(12).expand(2, 12))
-    lines = [
-        TokenLine(line, ["w"] * 5 + [word] + ["w"] * 6)
-        for line, word in zip(cells, ("long_word_12", "w"), strict=True)
-    ]
-    drawn = squares(lines_svg(lines, book, width=400))
-    half = len(drawn) // 2
-    by_line = sorted(drawn, key=lambda square: square[1])
-    xs = [sorted(x for x, _, _ in part) for part in (by_line[:half], by_line[half:])]
-    assert xs[0] == xs[1]
-    root = ElementTree.fromstring(lines_svg(lines, book, width=400))
-    assert float(root.get("width")) <= 400
-    assert max(x for x, _, _ in drawn) + PITCH <= 400
-    assert len({y for _, y, _ in drawn}) > 2 * 5, "each line goes on below itself"
-    words = [text for text in root.iter(f"{SVG}text")]
-    places = Counter((text.get("x"), text.get("y")) for text in words)
-    assert max(places.values()) == 1
 
 
 def test_given_words_are_underlined_and_marked_cells_dotted(book):

@@ -11,7 +11,7 @@ from lab.show.colours import PAPER
 from lab.show.diagrams.palette import contrast
 from lab.show.token_grids import cell_colours
 from lab.show.widgets import GridEditor
-from lab.show.widgets.grid_editor import compared, find, find_word, render
+from lab.show.widgets.grid_editor import find, find_word
 
 book = Codebook.linear(tokenizer.vocab_size)
 
@@ -99,21 +99,6 @@ def test_damage_is_random_seeded_and_as_much_as_asked_for(editor):
     assert (editor.cells != book.blank).all(), "a blank cell gets a colour"
     editor.erase.click()
     assert "Every cell is blank" in said(editor)
-
-
-def test_the_picture_has_dots_where_a_word_differs(editor):
-    cells = editor.cells
-    cells[0] = (cells[0] + 1) % 3
-    cells[1] = book.blank
-    (line,) = compared(cells, book, tokenizer)
-    first, second = find(cells, book).ids[:2]
-    assert list(line.words)[:2] == ["this grid", "␣the"]
-    assert torch.equal(line.cells, torch.stack([cells, book.patterns[first], book.patterns[second]]))
-    assert line.marked[0].sum() == 0 and line.marked[1].nonzero().tolist() == [[0]]
-    assert not line.marked[:, 1].any(), "a blank cell differs from nothing"
-    editor.paint(cells)
-    assert editor.view.value == render(cells, book, tokenizer)
-    assert all(f">{word}<" in editor.figure().data for word in line.words)
 
 
 def test_a_text_that_is_no_token_is_told_in_place(editor):

@@ -121,17 +121,6 @@ def test_generate_writes_what_each_run_draws(folder):
     assert len({tuple(step.token for step in steps) for steps in drawn.values()}) > 1
 
 
-@pytest.mark.parametrize(("control", "value"), [("prompt", "a text"), ("temperature", 0.3), ("seed", 8)])
-def test_every_control_of_the_text_changes_it(folder, control, value):
-    explorer = RunsExplorer(folder, prompt="line")
-    explorer.button.click()
-    before = explorer.texts.value
-    getattr(explorer, control).value = value
-    assert getattr(explorer.settings, control) == value
-    explorer.button.click()
-    assert explorer.texts.value != before
-
-
 def test_picked_runs_and_the_axis_change_the_curves(folder):
     explorer = RunsExplorer(folder)
     before = explorer.curves.value
