@@ -12,6 +12,7 @@ from lab.checks.check import Case, Check
 from lab.checks.checkpoint import checkpoint_roundtrip
 from lab.checks.codebook import codebook
 from lab.checks.ctc import ctc
+from lab.checks.diffusion import posterior, transition
 from lab.checks.edit_distance import edit_distance
 from lab.checks.language_models import decoder, leak
 from lab.checks.logit_filters import repetition_penalty, top_k, top_p
@@ -21,7 +22,6 @@ from lab.checks.multi_head import multi_head_attention
 from lab.checks.output_lengths import output_lengths
 from lab.checks.packing import packing
 from lab.checks.positions import positional_encoding
-from lab.checks.posterior import posterior
 from lab.checks.recurrent import recurrent
 from lab.checks.report import CheckFailed, CheckReport, Example, Property
 from lab.checks.resume import resume
@@ -29,7 +29,6 @@ from lab.checks.score import score
 from lab.checks.softmax import softmax
 from lab.checks.text_search import beam_search, greedy
 from lab.checks.tokenizers import bpe_train, tokenizer
-from lab.checks.transition import transition
 from lab.checks.windows import windows
 
 __all__ = [

@@ -1,13 +1,17 @@
-"""A check of the diffusion bound: its integrand by hand, and its integral on a world that can be counted out."""
+"""A check of the diffusion bound: its integrand by hand, and its integral on a world that can be counted out.
+
+Letters: K colours, n cells, X lines, Z noised lines.
+"""
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 import torch
 
 from lab.checks.check import Case, Check, CheckReport, Examples, one_of
-from lab.checks.diffusion_cases import KINDS, World, curve, line, times
+from lab.checks.diffusion import KINDS, kernel, states
 from lab.checks.numbers import differing, reals
 
 
@@ -115,3 +119,48 @@ def _uniform(p: np.ndarray, x: np.ndarray, z: np.ndarray, alpha: float) -> float
                 r, hat = true_b[c] / true_b[shown], guess_b[c] / guess_b[shown]
                 total += (r * math.log(r / hat) - r + hat) / (K * alpha)
     return total
+
+
+class World:
+    """Every line of n cells and its probability, drawn once: what is asked of it is counted out."""
+
+    def __init__(self, num_cells: int, num_colours: int, seed: int = 0):
+        self.K = num_colours
+        self.lines = np.array(list(product(range(num_colours), repeat=num_cells)))  # (X, n)
+        self.p = np.random.default_rng(seed).dirichlet(np.full(len(self.lines), 0.7))
+
+    @property
+    def entropy(self) -> float:
+        return float(-(self.p * np.log(self.p)).sum())
+
+    def noised(self, kind: str, alpha: float) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Every noised line z `(n,)`, the chance of each line and it together `(X,)`, and what to say of the cells.
+
+        That is p `(n, K)`: of each cell given all the others; of a blank one that is given all that is visible.
+        """
+        step = kernel(kind, 1.0, alpha, self.K)
+        for z in product(range(states(kind, self.K)), repeat=self.lines.shape[1]):
+            each = step[self.lines, z]  # (X, n)
+            guess = np.zeros((len(z), self.K))
+            for j in range(len(z)):
+                weights = self.p * np.delete(each, j, axis=1).prod(1)
+                np.add.at(guess[j], self.lines[:, j], weights)
+            total = guess.sum(1, keepdims=True)
+            yield np.array(z), self.p * each.prod(1), guess / np.where(total > 0, total, 1)
+
+
+def times(count: int = 24) -> list[tuple[float, float]]:
+    """Times in (0, 1) and their weights, dense at both ends: an integral is a sum over them."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    u, w = (nodes + 1) / 2, weights / 2
+    return list(zip(u**3 * (10 - 15 * u + 6 * u**2), w * 30 * u**2 * (1 - u) ** 2, strict=True))
+
+
+def line(t: float) -> tuple[float, float]:
+    """alpha and its slope, with alpha = 1 - t."""
+    return 1 - t, -1.0
+
+
+def curve(t: float) -> tuple[float, float]:
+    """The same with alpha = cos(pi t / 2)^2."""
+    return float(np.cos(np.pi * t / 2) ** 2), float(-np.pi / 2 * np.sin(np.pi * t))

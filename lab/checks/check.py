@@ -72,12 +72,12 @@ class Check:
         name: str,
         fn: Callable,
         wanted: str,
-        read: Callable,
-        cases: Iterable[Case],
+        read,
+        cases,
         *,
-        right: Callable | None = None,
-        compare: Callable = differing,
-        given: str = "torch",
+        right=None,
+        compare=differing,
+        given="torch",
     ):
         self.name, self.fn, self.read, self.right, self.compare = name, fn, read, right, compare
         self.convert = one_of("given", given, GIVEN) == "numpy"

@@ -45,9 +45,10 @@ def codebook(build: Callable, sizes: Sequence[tuple[int, int, int]] = SIZES) -> 
     check.judge("no two ids share a pattern", _shared)
     check.judge("the same arguments give the same code again", changes)
     check.judge("decode gives back every id", _lost)
-    check.judge("decode gives a nearest word", _not_nearest)
-    check.judge("of words equally near, decode gives the lowest id", _not_lowest)
-    check.judge("blank cells do not count", _blanks_counted)
+    check.judge("decode gives a nearest word", _misread(Book.damaged, _further))
+    lowest = _misread(Book.damaged, _as_near_but_higher)
+    check.judge("of words equally near, decode gives the lowest id", lowest)
+    check.judge("blank cells do not count", _misread(Book.with_blanks, _further))
     return check.report
 
 
@@ -123,24 +124,25 @@ def _lost(case: Case, book: Book) -> Examples:
             yield _compared(f"decode(encode({word})), {case}", book, book.patterns[word], word, given)
 
 
-def _not_nearest(case: Case, book: Book) -> Examples:
-    yield from _first_wrong(case, book, book.damaged(), lambda given, least, same: given > least)
+def _further(distances: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    return distances[np.arange(len(ids)), ids] > distances.min(axis=1)
 
 
-def _not_lowest(case: Case, book: Book) -> Examples:
-    yield from _first_wrong(case, book, book.damaged(), lambda given, least, same: (given == least) & ~same)
+def _as_near_but_higher(distances: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    return ~_further(distances, ids) & (ids != distances.argmin(axis=1))
 
 
-def _blanks_counted(case: Case, book: Book) -> Examples:
-    yield from _first_wrong(case, book, book.with_blanks(), lambda given, least, same: given > least)
+def _misread(make_cells: Callable, wrong: Callable) -> Callable:
+    """Finds cells for which decode gives a word that is wrong, by its distance and that of the others."""
 
+    def find(case: Case, book: Book) -> Examples:
+        cells = make_cells(book)
+        distances, ids = book.distances(cells), book.decoded(cells)
+        for at in np.flatnonzero(wrong(distances, ids)):
+            call, right = f"decode of the first row, {case}", distances[at].argmin()
+            yield _compared(call, book, cells[at], right, ids[at])
 
-def _first_wrong(case: Case, book: Book, cells: np.ndarray, wrong: Callable) -> Examples:
-    """`wrong` compares the distance of the word that was given with the least, and says whether it is the lowest."""
-    distances, ids = book.distances(cells), book.decoded(cells)
-    right = distances.argmin(axis=1)
-    for at in np.flatnonzero(wrong(distances[np.arange(len(ids)), ids], distances.min(axis=1), ids == right)):
-        yield _compared(f"decode of the first row, {case}", book, cells[at], right[at], ids[at])
+    return find
 
 
 def _compared(call: str, book: Book, cells: np.ndarray, right: int, given: int) -> Example:

@@ -13,6 +13,7 @@ from lab.checks.drawing import shorten
 from lab.checks.numbers import apart, differing, noise, parts, real_numbers
 
 GATES = {"elman": ("",), "gru": ("_r", "_z", "_n"), "lstm": ("_i", "_f", "_g", "_o")}
+EVERY = {kind: " ".join(f"W{gate} U{gate} b{gate}" for gate in gates) for kind, gates in GATES.items()}
 OPEN, SHUT = 50.0, -50.0  # biases with which a gate lets everything through, or nothing
 # One gate at a time: which weights are random, and what holds the other gates open, shut or constant.
 ALONE = {
@@ -69,7 +70,24 @@ def recurrent(fn: Callable, kind: str, given: str = "torch") -> CheckReport:
     Raises ValueError for an unknown kind or `given`.
     """
     one_of("kind", kind, tuple(GATES))
-    lstm, ask = kind == "lstm", Questions(kind)
+    lstm = kind == "lstm"
+
+    def ask(B: int, C: int, H: int, random: str = EVERY[kind], seed: int = 0, **constant: float) -> Case:
+        """Random input and state; the weights named in `random` are random too, others zero or filled with a number."""
+        shapes = {"W": (H, C), "U": (H, H), "b": (H,)}
+        weights = {}
+        for n, name in enumerate(EVERY[kind].split()):
+            shape = shapes[name[0]]
+            drawn = name in random.split()
+            weights[name] = (
+                noise(*shape, seed=seed + 10 + n) if drawn else torch.zeros(shape, dtype=torch.float64)
+            )
+            weights[name] += constant.get(name, 0.0)
+        state = {name: noise(B, H, seed=seed + n) for name, n in (("h", 2), ("c", 3)) if lstm or name == "h"}
+        return _Case(x=noise(B, C, seed=seed + 1), **state, weights=weights)
+
+    def silent(case: Case) -> Case:
+        return case.but(**{name: 0 * v for name, v in case.arguments.items() if name != "weights"})
 
     def step(x: object, *rest: object) -> object:
         *state, weights = rest
@@ -93,7 +111,7 @@ def recurrent(fn: Callable, kind: str, given: str = "torch") -> CheckReport:
             yield f"as with {said}", plain(case, variant)
 
     wanted = f"real numbers (B, H){', two of them: (h, c)' if lstm else ''}"
-    small = [ask.random(*size) for size in ((1, 1, 1), (1, 2, 2), (2, 3, 2), (3, 1, 4))]
+    small = [ask(*size) for size in ((1, 1, 1), (1, 2, 2), (2, 3, 2), (3, 1, 4))]
     check = Check(f"recurrent ({kind})", step, wanted, read, small, right=plain, given=given)
 
     def expect(name: str, cases: list[Case]) -> None:
@@ -111,63 +129,23 @@ def recurrent(fn: Callable, kind: str, given: str = "torch") -> CheckReport:
         yield differing(f"{case}, and again with what came of it", expected, actual)
 
     def again(case: Case, answer: np.ndarray) -> Examples:
-        check.ask(ask.random(*case["x"].shape, case["h"].shape[1], seed=7))
+        check.ask(ask(*case["x"].shape, case["h"].shape[1], seed=7))
         yield differing(case, answer, check.ask(case), "asked twice, with another question between")
 
     def finite(case: Case, answer: np.ndarray) -> Examples:
         yield differing(case, plain(case), answer, wrong=~np.isfinite(answer))
 
-    random = [ask.random(*size) for size in ((1, 1, 1), (1, 2, 2), (2, 4, 3), (2, 3, 4))]
-    expect("zero input and zero state: the biases alone", ask.zeros())
-    for name, cases in ask.gates().items():
-        expect(name, cases)
+    random = [ask(*size) for size in ((1, 1, 1), (1, 2, 2), (2, 4, 3), (2, 3, 4))]
+    large = [ask(1, 1, 1), ask(2, 2, 3)]
+    expect("zero input and zero state: the biases alone", [silent(case) for case in large])
+    for name, (weights, constant) in ALONE[kind].items():
+        expect(name, [ask(1, C, H, weights, **constant) for C, H in ((1, 1), (2, 2), (3, 2))])
     expect("one step by the formula, on random numbers", random)
-    check.judge("each row of the batch works by itself", apart(check.ask, row, axis=1), [ask.random(2, 2, 2)])
+    check.judge("each row of the batch works by itself", apart(check.ask, row, axis=1), [ask(2, 2, 2)])
     check.judge("the state is carried: two steps in turn", in_turn, random)
     check.judge("the same question gets the same answer again", again, random[:2])
-    check.judge("large numbers do not overflow", finite, ask.large())
+    check.judge("large numbers do not overflow", finite, [case.but(x=10_000 * case["x"]) for case in large])
     return check.report
-
-
-class Questions:
-    """Cases `fn(x, h, weights)`, or `fn(x, h, c, weights)`; weights are zero where nothing else is said."""
-
-    def __init__(self, kind: str):
-        self.kind = kind
-
-    def case(self, B: int, C: int, H: int, random: str, seed: int = 0, **constant: float) -> Case:
-        """Random input and state; the weights named in `random` are random too, others filled with a number."""
-        shapes = {"W": (H, C), "U": (H, H), "b": (H,)}
-        names = [name + gate for gate in GATES[self.kind] for name in shapes]
-        weights = {name: torch.zeros(shapes[name[0]], dtype=torch.float64) for name in names}
-        for n, name in enumerate(names):
-            if name in random.split():
-                weights[name] = noise(*shapes[name[0]], seed=seed + 10 + n)
-        for name, value in constant.items():
-            weights[name] += value
-        state = {name: noise(B, H, seed=seed + n) for name, n in (("h", 2), ("c", 3))}
-        if self.kind != "lstm":
-            del state["c"]
-        return _Case(x=noise(B, C, seed=seed + 1), **state, weights=weights)
-
-    def random(self, B: int, C: int, H: int, seed: int = 0) -> Case:
-        return self.case(B, C, H, " ".join(f"W{gate} U{gate} b{gate}" for gate in GATES[self.kind]), seed)
-
-    def gates(self) -> dict[str, list[Case]]:
-        """By the name of the property."""
-        return {
-            name: [self.case(1, n, 1 if n == 1 else 2, random, **constant) for n in (1, 2, 3)]
-            for name, (random, constant) in ALONE[self.kind].items()
-        }
-
-    def zeros(self) -> list[Case]:
-        def nothing(case: Case) -> Case:
-            return case.but(**{name: 0 * v for name, v in case.arguments.items() if name != "weights"})
-
-        return [nothing(self.random(1, 1, 1)), nothing(self.random(2, 2, 3))]
-
-    def large(self) -> list[Case]:
-        return [case.but(x=10_000 * case["x"]) for case in (self.random(1, 1, 1), self.random(2, 2, 3))]
 
 
 class _Case(Case):

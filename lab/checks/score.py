@@ -20,8 +20,8 @@ RARE = 1e-30  # the probability of what is as good as impossible
 class TableModel(nn.Module):
     """A language model that knows the next token by the last one alone, from a table `(V, V)` of probabilities.
 
-    `model(ids)` takes ids `(B, T)`, T up to `model.config.context`, and gives logits `(B, T, V)`; `mask` and
-    `positions` may be given and change nothing. Two defects show what a scorer does, if it is `sensitive`: where a
+    `model(ids)` takes ids `(B, T)`, T up to `model.config.context`, and gives logits `(B, T, V)`; what else is
+    given changes nothing. Two defects show what a scorer does, if it is `sensitive`: where a
     row does not begin with `<s>` (after padding), the model is at a loss, all tokens equally likely, until it has
     read half a context; and while it is in training its logits are wrong, as with dropout.
     """
@@ -32,7 +32,7 @@ class TableModel(nn.Module):
         self.config = SimpleNamespace(context=context, vocab_size=len(table))
         self.table = nn.Parameter((table / table.sum(-1, keepdim=True)).log(), requires_grad=False)
 
-    def forward(self, ids: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, *, mask=None, document_ids=None, positions=None, cache=None) -> Tensor:
         if ids.dim() != 2 or ids.shape[1] > self.config.context:
             raise ValueError(
                 f"ids of shape {tuple(ids.shape)}; this model reads (B, T), T up to {self.config.context}"
