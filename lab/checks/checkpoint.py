@@ -16,10 +16,7 @@ from lab.checks.numbers import Unreadable, parts, told
 
 NAMES = ("model", "tokenizer", "optimizer", "step")
 # Neither of them all defaults; they differ in everything, so that nothing of one can stand in for the other.
-CASES = (
-    Case("load", dtype="float32", width=8, step=7),
-    Case("load", dtype="bfloat16", width=12, step=1234),
-)
+CASES = (Case("load", dtype="float32", width=8, step=7), Case("load", dtype="bfloat16", width=12, step=1234))
 
 
 def checkpoint_roundtrip(save: Callable, load: Callable) -> CheckReport:

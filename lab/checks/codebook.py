@@ -68,10 +68,8 @@ class Book:
 
     def distances(self, cells: np.ndarray) -> np.ndarray:
         """In how many visible cells each row of `cells` `(N, n)` differs from each word: `(N, V)`."""
-        visible = cells != self.num_colours
-        return np.array(
-            [((self.patterns != row) & seen).sum(1) for row, seen in zip(cells, visible, strict=True)]
-        )
+        visible = (cells != self.num_colours)[:, None]
+        return ((cells[:, None] != self.patterns) & visible).sum(axis=-1)
 
     def damaged(self) -> np.ndarray:
         """Any cells at all, and words with some cells changed: `(N, n)`, no blank among them."""
@@ -108,12 +106,10 @@ def _other_colour(case: Case, book: Book) -> Examples:
 
 
 def _shared(case: Case, book: Book) -> Examples:
-    first_of: dict[tuple, int] = {}
-    for word, row in enumerate(map(tuple, book.patterns.tolist())):
-        first_of.setdefault(row, word)
-    for second, row in enumerate(map(tuple, book.patterns.tolist())):
-        if (first := first_of[row]) != second:
-            note = f"{len(first_of)} different patterns for {len(book.patterns)} ids"
+    rows = list(map(tuple, book.patterns.tolist()))
+    for second, row in enumerate(rows):
+        if (first := rows.index(row)) != second:
+            note = f"{len(set(rows))} different patterns for {len(rows)} ids"
             same = f"ids {first} and {second}: {list(row)}"
             yield told(case, "a pattern of its own for each id", same, note)
 

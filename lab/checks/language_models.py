@@ -228,9 +228,8 @@ def leak(
 
 def _enough(vocab_size: int, context: int, places: int) -> None:
     if vocab_size < 2 or context < places:
-        raise ValueError(
-            f"vocab_size {vocab_size} and context {context}; at least 2 ids and {places} places are needed"
-        )
+        least = f"at least 2 ids and {places} places are needed"
+        raise ValueError(f"vocab_size {vocab_size} and context {context}; {least}")
 
 
 def _without_gradients(fn: Callable) -> Callable:

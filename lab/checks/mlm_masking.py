@@ -89,16 +89,18 @@ def mlm_masking(fn: Callable, given: str = "torch") -> CheckReport:
         wrong = abs(counts - right) > SIGMAS * sqrt(right) + right / len(counts)
         yield differing(case, np.full(len(counts), right), counts, "how often each was drawn", wrong)
 
-    def share(said: str, of: Callable, p: Callable, slack: float = 0.0) -> Callable:
-        """`of(answer)` has a bool for each that counts; the share of `True` is to be `p(case)`."""
+    def share(
+        name: str, cases: list[Case], said: str, of: Callable, p: float | str, slack: float = 0.0
+    ) -> None:
+        """Judge a property: `of(answer)` has a bool for each that counts, and the share of `True` is to be `p`."""
 
         def find(case: Case, seen: _Seen) -> Examples:
-            marks, right = of(seen), p(case)
+            marks, right = of(seen), case[p] if isinstance(p, str) else p
             found = marks.mean() if marks.size else 0.0
             wrong = abs(found - right) > SIGMAS * sqrt(right * (1 - right) / max(1, marks.size)) + slack
             yield differing(case, [right], [found], f"{said}, of {marks.size:,}", np.array([wrong]))
 
-        return find
+        check.judge(name, find, of=cases)
 
     def own_way(case: Case, seen: _Seen) -> Examples:
         chosen = seen.chosen
@@ -113,20 +115,8 @@ def mlm_masking(fn: Callable, given: str = "torch") -> CheckReport:
         if (check.ask(other).chosen == seen.chosen).all():
             yield told(other, "other places than with the seed before", "the same places", "what is chosen")
 
-    in_letters = share(
-        "letters chosen", lambda seen: seen.chosen[seen.given >= LETTER], lambda case: case["rate"]
-    )
-    in_spaces = share(
-        "spaces chosen", lambda seen: seen.chosen[seen.given == SPACE], lambda case: case["space_rate"]
-    )
-    neighbours = share(
-        "two neighbours chosen",
-        lambda seen: seen.chosen[:, ::2] & seen.chosen[:, 1::2],
-        lambda case: case["rate"] ** 2,
-    )
-    hidden = share("<mask>", lambda seen: (seen.ids == MASK)[seen.chosen], lambda _: HIDDEN)
-    own = DRAWN / (26 - SPACE)  # of those that are drawn, some may be what stood there
-    others = share("others", lambda seen: seen.changed[seen.chosen], lambda _: DRAWN, slack=own)
+    def neighbours(seen: _Seen) -> np.ndarray:
+        return seen.chosen[:, ::2] & seen.chosen[:, 1::2]
 
     check.judge("padding is never chosen", untouched, of=padding)
     check.judge("no other special token is chosen", untouched, of=specials)
@@ -134,13 +124,18 @@ def mlm_masking(fn: Callable, given: str = "torch") -> CheckReport:
     check.judge("at rate 1 everything is", all_asked, of=always)
     check.judge("targets are what the chosen were", original, of=lines)
     check.judge("what is not chosen stays as it is", unchosen, of=lines)
-    check.judge("letters are chosen at the rate", in_letters, of=lines)
-    check.judge("spaces have a rate of their own", in_spaces, of=lines)
-    check.judge("each is chosen by itself", neighbours, of=letters)
+    name = "letters are chosen at the rate"
+    share(name, lines, "letters chosen", lambda seen: seen.chosen[seen.given >= LETTER], "rate")
+    name = "spaces have a rate of their own"
+    share(name, lines, "spaces chosen", lambda seen: seen.chosen[seen.given == SPACE], "space_rate")
+    share("each is chosen by itself", letters, "two neighbours chosen", neighbours, letters[0]["rate"] ** 2)
     check.judge("each row is chosen from anew", own_way, of=letters)
     # Of few characters to draw from, a <mask> among them shows.
-    check.judge("80 % of the chosen become <mask>", hidden, of=[*many, *few])
-    check.judge("10 % are drawn at random, 10 % stay", others, of=many)
+    name, some = "80 % of the chosen become <mask>", [*many, *few]
+    share(name, some, "<mask>", lambda seen: (seen.ids == MASK)[seen.chosen], HIDDEN)
+    # Of those that are drawn, some may be what stood there.
+    name, own = "10 % are drawn at random, 10 % stay", DRAWN / (26 - SPACE)
+    share(name, many, "others", lambda seen: seen.changed[seen.chosen], DRAWN, slack=own)
     check.judge("no special token is drawn", ordinary, of=[*lines, *few])
     check.judge("every character is drawn alike", alike, of=many)
     check.judge("the same seed gives the same, another another", seeded, of=letters)

@@ -38,9 +38,12 @@ def packing(fn: Callable) -> CheckReport:
     cases = [Case(lines=lines, row_length=row_length) for lines, row_length in QUESTIONS]
     check = Check("packing", fn, "four arrays of whole numbers (rows, row_length)", _read, cases)
     check.judge("every document is there once and whole", _documents)
-    check.judge("every target is the next token of its document, -100 at its end", _targets)
+    check.judge(
+        "every target is the next token of its document, -100 at its end",
+        _field("targets", lambda ids: [*ids[1:], IGNORE]),
+    )
     check.judge("each document has its own number in its row", _numbers)
-    check.judge("positions count from 0 in each document", _positions)
+    check.judge("positions count from 0 in each document", _field("positions", lambda ids: range(len(ids))))
     check.judge("padding is id 0, target -100, document -1", _padding)
     return check.report
 
@@ -97,14 +100,13 @@ def _documents(case: Case, rows: Rows) -> Examples:
         yield Example(str(case), *drawn, "on the left what is missing, on the right what is there instead")
 
 
-def _targets(case: Case, rows: Rows) -> Examples:
-    right = rows.filled(IGNORE, lambda ids: [*ids[1:], IGNORE])
-    yield _first_wrong_row(case, rows, "targets", right, rows.taken)
+def _field(name: str, in_document: Callable) -> Callable:
+    """Finds where a field is not, in a document of these ids, what it should be."""
 
+    def find(case: Case, rows: Rows) -> Examples:
+        yield _first_wrong_row(case, rows, name, rows.filled(0, in_document), rows.taken)
 
-def _positions(case: Case, rows: Rows) -> Examples:
-    right = rows.filled(0, lambda ids: range(len(ids)))
-    yield _first_wrong_row(case, rows, "positions", right, rows.taken)
+    return find
 
 
 def _numbers(case: Case, rows: Rows) -> Examples:

@@ -17,10 +17,7 @@ EVERY = {kind: " ".join(f"W{gate} U{gate} b{gate}" for gate in gates) for kind, 
 OPEN, SHUT = 50.0, -50.0  # biases with which a gate lets everything through, or nothing
 # One gate at a time: which weights are random, and what holds the other gates open, shut or constant.
 ALONE = {
-    "elman": {
-        "the input alone: tanh(W x)": ("W", {}),
-        "the state comes in by U": ("U", {}),
-    },
+    "elman": {"the input alone: tanh(W x)": ("W", {}), "the state comes in by U": ("U", {})},
     "gru": {
         "the reset gate: how much of U_n h the candidate gets": ("W_r U_r b_r U_n", {"b_z": SHUT}),
         "the update gate: how much of h stays": ("W_z U_z b_z", {}),

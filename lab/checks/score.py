@@ -92,7 +92,9 @@ def score(fn: Callable) -> CheckReport:
     expect("</s> is scored, at the end of each line", *_free("abc", "ce", 0.125))
     expect("<s> itself is given, and not scored", *_free("abc"))
     expect("each line's newline counts as a character", *_free("abc", "bc", 0.5))
-    expect("it is per character, not per token", *_merged())
+    expect(
+        "it is per character, not per token", _uniform("abab", tokenizer=BPETokenizer([(102, 103)]))
+    )  # "ab" is one token
     expect("padding beside a longer line is not scored", _random("a", "abcd", "", "cb"))
     expect("each token of a long line is scored once", *_long(long))
     check.expect("and with at least half a context before it", _long(long, True))
@@ -117,8 +119,9 @@ _LETTERS = CharTokenizer("abcd")
 _PLACES = {"s": _LETTERS.bos_id, "e": _LETTERS.eos_id} | {c: _LETTERS.encode(c)[0] for c in "abcd"}
 
 
-def _uniform(*lines: str) -> Case:
-    return _case("uniform", torch.ones(_LETTERS.vocab_size, _LETTERS.vocab_size).double(), lines)
+def _uniform(*lines: str, tokenizer=None) -> Case:
+    V = (tokenizer or _LETTERS).vocab_size
+    return _case("uniform", torch.ones(V, V).double(), lines, tokenizer)
 
 
 def _free(line: str, costly: str = "", p: float = 1.0) -> list[Case]:
@@ -141,12 +144,6 @@ def _spoken(step: str) -> str:
 def _random(*lines: str, **more) -> Case:
     table = torch.rand((_LETTERS.vocab_size,) * 2, generator=torch.Generator().manual_seed(0)).double() + 0.01
     return _case("a table of random bigrams", table, lines, **more)
-
-
-def _merged() -> list[Case]:
-    tokenizer = BPETokenizer([(102, 103)])  # "ab" is one token
-    table = torch.ones(tokenizer.vocab_size, tokenizer.vocab_size).double()
-    return [_case("uniform", table, ["abab"], tokenizer)]
 
 
 def _long(lines: Sequence[str], sensitive: bool = False) -> list[Case]:

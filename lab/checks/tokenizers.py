@@ -142,8 +142,8 @@ def _other_text(call: object, expected: str, actual: str) -> Example | None:
         return None
     if not isinstance(actual, str):
         return told(call, repr(expected), f"{type(actual).__name__} {actual!r}")
-    at = next((i for i, (a, b) in enumerate(zip(expected, actual, strict=False)) if a != b), None)
-    at = min(len(expected), len(actual)) if at is None else at
+    differing = (i for i, (a, b) in enumerate(zip(expected, actual, strict=False)) if a != b)
+    at = next(differing, min(len(expected), len(actual)))
     note = f"first difference at character {at}: {_named(expected, at)} expected, {_named(actual, at)} came"
     return told(call, repr(expected), repr(actual), note)
 
