@@ -81,7 +81,7 @@ def test_whole_words_under_these_weights_fall_below_the_entropy():
     assert sum(nats / (k * math.comb(cells, k)) for k, nats in costs) < 0.95 * world.entropy
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4, 16, 64])
+@pytest.mark.parametrize("steps", [1, 4, 64])
 def test_the_joint_of_what_a_step_reveals_is_the_entropy_at_any_number_of_steps(steps):
     world, total = ExactDenoiser(vocab_size=6, num_cells=4, length=1), 0.0
     one_hot = world.one_hot.double()
@@ -158,7 +158,7 @@ def test_the_uniform_bound_wants_the_guess_that_leaves_the_cell_out():
 
 def test_discrete_time_falls_towards_the_entropy():
     world, found = ExactDenoiser(noise="uniform"), []
-    for steps in (4, 16, 64, 256):
+    for steps in (4, 16, 64):
         total = 0.0
         for step in range(1, steps + 1):
             t, s = step / steps, (step - 1) / steps
@@ -168,9 +168,8 @@ def test_discrete_time_falls_towards_the_entropy():
             )
         found.append(total)
     assert found == sorted(found, reverse=True) and found[-1] > world.entropy
-    assert found[-1] - world.entropy < 0.05 < found[0] - world.entropy
     gaps = [total - world.entropy for total in found]
-    assert gaps[3] < gaps[2] / 3 < gaps[1] / 9
+    assert gaps[2] < gaps[1] / 3 < gaps[0] / 9
 
 
 ESTIMATES = [
@@ -180,11 +179,10 @@ ESTIMATES = [
 
 
 @pytest.mark.parametrize("noise, head, granularity", ESTIMATES)
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_estimates_from_draws_agree_with_the_entropy(noise, head, granularity, schedule, monkeypatch):
+def test_estimates_from_draws_agree_with_the_entropy(noise, head, granularity, monkeypatch):
     for where in ("cell", "uniform"):  # this little world has no idle times, so crowding would only add noise
         monkeypatch.setitem(bound.CROWDED, where, (0.0, 1.0))
-    world = ExactDenoiser(noise=noise, head=head, granularity=granularity, schedule=schedule)
+    world = ExactDenoiser(noise=noise, head=head, granularity=granularity, schedule="cosine")
     mean, error = estimate(world, None)
     assert mean == pytest.approx(world.entropy, abs=4 * error) and error < 0.06
 
@@ -196,16 +194,6 @@ def estimate(world, steps, count=40_000):
     quantile = torch.randperm(count, generator=generator).double().add(0.5) / count
     nats = noised_nats(world, Batch(ids, ids), quantile, steps, generator)
     return float(nats.mean()), float(nats.std() / count**0.5)
-
-
-@pytest.mark.parametrize("low, high", [(0.6, 1.0), (0.05, 0.75), (0.0, 0.3), (0.0, 1.0)])
-def test_crowded_times_are_weighed_back(low, high):
-    quantile = (torch.arange(100_000).double() + 0.5) / 100_000
-    value, density = bound._crowded(quantile, low, high)
-    assert (value.diff() > 0).all() and 0 < value[0] < value[-1] < 1
-    assert float(((value > low) & (value < high)).double().mean()) >= 0.9
-    for power in (0, 1, 3):
-        assert float((value**power / density).mean()) == pytest.approx(1 / (power + 1), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -244,8 +232,7 @@ def lengths():
     return LineLengths.of(LETTERS.encode_lines(TEXT))
 
 
-@pytest.mark.parametrize("context", [4, 7, 16, 64])
-@pytest.mark.parametrize("steps", [None, 3])
+@pytest.mark.parametrize("context, steps", [(4, None), (7, None), (64, None), (7, 3)])
 def test_every_token_is_scored_exactly_once(context, steps):
     """A model that knows nothing pays ln V for each token, however the draws fall."""
     score = score_bound(

@@ -21,31 +21,26 @@ def plain_distances(patterns):
     return [sum(a != b for a, b in zip(p, q, strict=True)) for p, q in combinations(patterns.tolist(), 2)]
 
 
-def plain_nearest(patterns, row, blank=None):
-    away = [sum(a != b for a, b in zip(row, p, strict=True) if a != blank) for p in patterns.tolist()]
-    return away.index(min(away)), min(away)
-
-
 @pytest.mark.parametrize("make", MAKERS)
 @settings(max_examples=25, deadline=None)
-@given(size=sizes, data=st.data())
-def test_codebooks_of_any_size_agree_with_the_definition(make, size, data):
+@given(size=sizes)
+def test_distances_of_codebooks_of_any_size_agree_with_the_definition(make, size):
+    """That words come back, and are the nearest, is what `checks.codebook` asks of ours."""
     V, rows, columns, K = size
-    n = rows * columns
     book = make(V, grid=(rows, columns), num_colours=K)
-    assert book.patterns.shape == (V, n) and len(set(map(tuple, book.patterns.tolist()))) == V
-    assert torch.equal(book.decode(book.encode(torch.arange(V))), torch.arange(V))
-    cells = torch.tensor(data.draw(st.lists(st.lists(st.integers(0, K), min_size=n, max_size=n), max_size=6)))
-    cells = cells.long().reshape(-1, n)
-    found = book.nearest(cells)
-    assert list(zip(*map(torch.Tensor.tolist, found), strict=True)) == [
-        plain_nearest(book.patterns, row, K) for row in cells.tolist()
+    cells = torch.randint(K + 1, (5, rows * columns), generator=torch.Generator().manual_seed(V))
+    plain = [
+        [sum(a not in (b, K) for a, b in zip(row, word, strict=True)) for word in book.patterns.tolist()]
+        for row in cells.tolist()
     ]
-    assert torch.equal(book.distances(cells).min(-1).values, found.distances)
+    assert book.distances(cells).tolist() == plain
+    assert book.nearest(cells).distances.tolist() == [min(row) for row in plain]
     if V > 1:
         distances = plain_distances(book.patterns)
         assert book.minimum_distance() == min(distances)
-        assert book.distance_distribution().tolist() == [distances.count(d) for d in range(n + 1)]
+        assert book.distance_distribution().tolist() == [
+            distances.count(d) for d in range(rows * columns + 1)
+        ]
 
 
 def test_linear_codes_have_the_distances_that_are_said():
@@ -71,12 +66,6 @@ def test_the_search_comes_near_the_table(monkeypatch):
     assert codes.minimum_distance(patterns, 3) >= 10
 
 
-def test_a_table_goes_on_where_it_ends():
-    book = Codebook.linear(7000)
-    assert torch.equal(book.patterns[:6561], Codebook.linear(6561).patterns)
-    assert book.minimum_distance() >= 8
-
-
 def test_a_random_code_is_the_same_everywhere():
     """Other digits on some machine or after some update would lose every saved run."""
     patterns = Codebook.random(1000).patterns
@@ -98,23 +87,6 @@ def test_random_patterns_use_every_colour_evenly():
         assert chi_squared < (K - 1) + 5 * math.sqrt(2 * (K - 1)), K
 
 
-def test_every_pattern_can_be_used():
-    for make in MAKERS:
-        patterns = make(81, grid=(2, 2)).patterns
-        assert sorted(map(tuple, patterns.tolist())) == list(product(range(3), repeat=4))
-
-
-@pytest.mark.parametrize("V", [192, 4096])
-def test_hashing_tokens_to_few_seeds_shares_patterns(V):
-    """The failure that a codebook avoids: no better than so many birthdays in a year of 10,000 days."""
-    seeds = {int(hashlib.md5(str(word).encode()).hexdigest(), 16) % 10_000 for word in range(3, V)}
-    distinct = 3 + len(seeds)  # three special tokens had patterns of their own
-    assert distinct == {192: 185, 4096: 3336}[V]
-    by_chance = 10_000 * (1 - (1 - 1 / 10_000) ** V)
-    assert V - distinct > 0.95 * (V - by_chance)
-    assert not codes.collision_report(Codebook.random(V).patterns)
-
-
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_the_distance_promises_is_kept(make):
     book = make(500)
@@ -126,13 +98,6 @@ def test_what_the_distance_promises_is_kept(make):
     assert torch.equal(read, ids) and (distances == (d - 1) // 2).all()
     read, distances = book.nearest(torch.where(order < d - 1, book.blank, book.patterns))
     assert torch.equal(read, ids) and not distances.any()
-
-
-def test_ties_go_to_the_lowest_id_and_blanks_to_id_0():
-    book = Codebook(torch.tensor([[2, 2], [0, 1], [1, 0]]), 3, grid=(1, 2))
-    assert book.decode(torch.tensor([[0, 0], [1, 1], [2, 0], [1, 2]])).tolist() == [1, 1, 0, 0]
-    found = book.nearest(torch.tensor([[3, 3], [3, 0], [0, 3]]))
-    assert found.ids.tolist() == [0, 2, 1] and found.distances.tolist() == [0, 0, 0]
 
 
 def test_decoding_in_chunks_changes_nothing(monkeypatch):
@@ -180,8 +145,6 @@ def test_statistics():
     stats = Codebook.linear(3**7).statistics()
     assert (stats.minimum_distance, stats.corrects_wrong, stats.corrects_missing) == (13, 6, 12)
     assert stats.cell_entropy == pytest.approx(math.log2(3), abs=1e-12), "every cell of a whole code is even"
-    stats = Codebook.linear(81).grow(4096).statistics()
-    assert (stats.minimum_distance, stats.corrects_wrong, stats.corrects_missing) == (12, 5, 11)
     book = Codebook.random(400)
     stats = book.statistics()
     distances = plain_distances(book.patterns[:60])
