@@ -100,23 +100,6 @@ def test_the_joint_of_what_a_step_reveals_is_the_entropy_at_any_number_of_steps(
     assert total == pytest.approx(world.entropy, abs=1e-13)
 
 
-def test_a_uniform_guess_costs_ln_k_a_cell():
-    world = ExactDenoiser()
-    cells, total = world.x[0].numel(), 0.0
-    for k, shown, _which in blanked(world):
-        total += int((shown[0] == BLANK).sum()) * math.log(3) / (k * math.comb(cells, k))
-    assert total == pytest.approx(cells * math.log(3), abs=1e-13)
-    flat = torch.full((cells, 3), math.log(1 / 3), dtype=torch.float64)
-    x = world.x[3].flatten()
-    integral = 0.0
-    for node, weight in zip(*smooth(), strict=True):
-        for colour in range(3):  # of each cell, as likely as the noise makes it
-            z = (x + colour) % 3
-            chance = (node if colour == 0 else 0) + (1 - node) / 3
-            integral += float(weight * chance * udlm_nats(flat, x, z, node).sum())
-    assert integral == pytest.approx(cells * math.log(3), abs=1e-7)
-
-
 def smooth():
     """Nodes and weights over (0, 1) for what has a kink at the ends."""
     nodes, weights = (torch.tensor(a) for a in leggauss(90))
@@ -236,12 +219,12 @@ def lengths():
 def test_every_token_is_scored_exactly_once(context, steps):
     """A model that knows nothing pays ln V for each token, however the draws fall."""
     score = score_bound(
-        small(context=context), LETTERS, TEXT, lengths(), steps=steps, draws=400 if steps else 16,
+        small(context=context), LETTERS, TEXT, lengths(), steps=steps, draws=200 if steps else 16,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     ends = sum(lengths().nats(len(line)) for line in TEXT)
     expected = ends + sum(map(len, TEXT)) * math.log(LETTERS.vocab_size)
-    assert score.nats == pytest.approx(expected, rel=1e-6 if steps is None else 0.03)
+    assert score.nats == pytest.approx(expected, rel=1e-6 if steps is None else 0.05)
     if steps is None:
         assert score.standard_error == pytest.approx(0, abs=1e-6)
 
@@ -335,7 +318,6 @@ REFUSED = [
     (lambda: score_bound(small(), **WORLD | {"lines": []}), "lines"),
     (lambda: score_bound(small(), **WORLD, draws=12), "draws"),
     (lambda: score_bound(small(), **WORLD, draws=18), "draws"),
-    (lambda: score_bound(small(), **WORLD, steps=0), "steps"),
     (lambda: LineLengths.of([]), "lines"),
     (lambda: LineLengths((-1,)), "counts"),
     (lambda: line_windows([2, 7, 3], 1), "context"),
@@ -429,7 +411,7 @@ def test_without_attention_across_tokens_it_stops_at_the_unigram_entropy(attends
     model = Denoiser(config, Codebook.random(9))
     batches = chain(torch.Generator().manual_seed(0))
     loss = lambda model, batch, step: diffusion_loss(model, batch, step.rng, clamp=0)  # noqa: E731
-    steps = [report.loss for report in train(model, batches, loss, TrainConfig(120, other_lr=2e-2))]
+    steps = [report.loss for report in train(model, batches, loss, TrainConfig(80, other_lr=2e-2))]
     last = sum(steps[-20:]) / 20
     if attends:
         assert last < 0.6 * math.log(5)

@@ -198,8 +198,6 @@ REFUSED = [
     (lambda: build(tied=True), "tied"),
     (lambda: build(vocab_size=7), "7 words"),
     (lambda: build(grid=(1, 5)), "5 cells"),
-    (lambda: build(noise="uniform")(noised(noise="uniform")), "alpha"),
-    (lambda: build(time_input=True)(noised(), alpha=torch.tensor(0.5)), "alpha"),
     (lambda: build()(torch.zeros(2, 3, 5).long()), "cells"),
     (lambda: build()(torch.zeros(1, 13, N).long()), "context"),
 ]

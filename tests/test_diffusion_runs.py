@@ -2,11 +2,8 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
@@ -30,7 +27,6 @@ from lab.nn import TransformerConfig
 from lab.runs import Data, Experiment
 from lab.train import Step, TrainConfig, TrainingState
 
-ROOT = Path(__file__).resolve().parents[1]
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "tree", "and", "then", "slept"]
 SIZES = {"context": 8, "width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 8, "grid": (2, 3)}
 KINDS = {
@@ -168,35 +164,6 @@ def test_every_number_format_comes_back(ask, tmp_path, dtype):
     cells = again.codebook().encode(torch.tensor([[7, 9, 3]]))
     alpha = torch.tensor([0.5], dtype=dtype)
     assert torch.equal(run.model(cells, alpha=alpha), again(cells, alpha=alpha))
-
-
-ELSEWHERE = """
-import sys, torch
-sys.path[:0] = [{root!r}]
-import lab.text
-from lab.diffusion import write_line
-from lab.runs import load
-lab.text.load = None  # it is not at hand
-run = load({path!r})
-generator = torch.Generator().manual_seed(2)
-line = write_line(run.model, run.tokenizer, prompt="the cat", suffix="slept", steps=4, generator=generator)
-print(line.text, line.ids)
-"""
-
-
-def test_a_fresh_process_elsewhere_writes_the_same_line(ask, tmp_path):
-    code = learned(ask, tmp_path / "here")
-    run = quiet(ask(start=code.state.saved_to, **LEARNED), tmp_path / "here", name="second")
-    script = ELSEWHERE.format(root=str(ROOT), path=str(tmp_path / "here" / "second"))
-    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    line = write_line(
-        run.model, run.tokenizer, prompt="the cat", suffix="slept", steps=4, generator=seeded(2)
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{line.text} {line.ids}\n"
 
 
 def test_weights_that_are_not_those_of_the_config_are_refused():

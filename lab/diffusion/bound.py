@@ -80,14 +80,12 @@ def score_bound(
     than single cells. Each line has `draws` noisings in sets of 4 times a quarter apart; the standard error is that of
     the noise alone, from the differences between the sets. The model is left in the mode it was in.
 
-    Raises ValueError for no lines, fewer than 16 draws or not a multiple of 4, and steps below 1.
+    Raises ValueError for no lines, and for fewer than 16 draws or not a multiple of 4.
     """
     if not lines:
         raise ValueError("no lines to score: pass at least one")
     if draws < 16 or draws % POINTS:
         raise ValueError(f"draws must be at least 16 and a multiple of {POINTS}, got {draws!r}")
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps must be at least 1, or None for continuous time; got {steps!r}")
     encoded, nats, variance, sets = tokenizer.encode_lines(lines), 0.0, 0.0, draws // POINTS
     for ids in encoded:
         nats += lengths.nats(len(ids) - 2)

@@ -101,14 +101,10 @@ class Codebook:
         """The colour of a cell that is erased or not yet known: K."""
         return self.num_colours
 
-    @property
-    def device(self) -> torch.device:
-        return self.patterns.device
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Codebook) and (
             (self.num_colours, self.grid) == (other.num_colours, other.grid)
-            and torch.equal(self.patterns, other.patterns.to(self.device))
+            and torch.equal(self.patterns, other.patterns.to(self.patterns.device))
         )
 
     __hash__ = None
@@ -188,11 +184,12 @@ class Codebook:
         if new_vocab_size == V:
             return self
         if self._kind == "linear":
-            return self.linear(new_vocab_size, grid=self.grid, num_colours=self.num_colours).to(self.device)
+            grown = self.linear(new_vocab_size, grid=self.grid, num_colours=self.num_colours)
+            return grown.to(self.patterns.device)
         more = codes.random_patterns(
             new_vocab_size - V, n, self.num_colours, seed=self._seed, avoid=self.patterns
         )
-        return self._like(torch.cat([self.patterns, more.to(self.device)]))
+        return self._like(torch.cat([self.patterns, more.to(self.patterns.device)]))
 
     def require_vocab_size(self, vocab_size: int) -> None:
         """ValueError unless the codebook is of a vocabulary of this size."""

@@ -148,7 +148,9 @@ class Denoiser(Model):
         were never noised. `document_ids` `(B, T)`: -1 for padding, which nothing sees; None where there is none. With
         `where`, bool `(B, T)`, the head answers for these N tokens only: `(N, ...)`.
         """
-        B, T = self._check(cells, alpha)
+        if cells.dim() != 3 or cells.shape[2] != self.config.num_cells:
+            raise ValueError(f"expected cells (B, T, {self.config.num_cells}), got {tuple(cells.shape)}")
+        B, T, _ = cells.shape
         positions = settle_positions(cells[..., 0], None, 0, self.config.stack)
         x = self.embed(cells, alpha, given)
         if self.beside is not None:
@@ -218,18 +220,6 @@ class Denoiser(Model):
         for weight, offset in zip(self.beside, offsets, strict=True):
             found = found + weight * padded[:, offset : offset + T]
         return found
-
-    def _check(self, cells: Tensor, alpha: Tensor | None) -> tuple[int, int]:
-        c = self.config
-        if cells.dim() != 3 or cells.shape[2] != c.num_cells:
-            raise ValueError(f"expected cells (B, T, {c.num_cells}), got {tuple(cells.shape)}")
-        told = c.noise == "uniform" or c.time_input
-        if told and (alpha is None or alpha.shape != (cells.shape[0],)):
-            raise ValueError(
-                f"this network must be told alpha ({cells.shape[0]},), how much of each line is left; got "
-                f"{None if alpha is None else tuple(alpha.shape)}"
-            )
-        return cells.shape[:2]
 
 
 class TokenByToken(nn.Module):

@@ -11,15 +11,6 @@ from lab.diffusion.codes import one_hot
 SMALLEST = 1e-30  # a probability that underflowed; its logarithm must stay finite
 
 
-def matching_cells(cells: Tensor, patterns: Tensor) -> Tensor:
-    """In how many cells each word agrees with what is shown: cells `(N, n)`, patterns one-hot `(V, n, K)` -> `(N, V)`.
-
-    A blank cell agrees with none.
-    """
-    V, n, K = patterns.shape
-    return one_hot(cells, K, patterns.dtype).view(-1, n * K) @ patterns.view(V, n * K).T
-
-
 def evidence(cells: Tensor, patterns: Tensor, alpha: Tensor | None) -> Tensor:
     """log q(cells | word) up to a constant: cells `(N, n)`, patterns one-hot `(V, n, K)` -> `(N, V)`.
 
@@ -27,7 +18,10 @@ def evidence(cells: Tensor, patterns: Tensor, alpha: Tensor | None) -> Tensor:
     independently bring about, those that agree in most cells do. Else `alpha` `(N,)`: uniform noise, where a cell shows
     its own colour with alpha + (1 - alpha) / K and any other with (1 - alpha) / K.
     """
-    matches = matching_cells(cells, patterns)
+    shown = one_hot(cells, patterns.shape[2], patterns.dtype)
+    matches = (
+        shown.flatten(-2) @ patterns.flatten(-2).T
+    )  # cells in which they agree; a blank one agrees with none
     if alpha is None:
         return torch.zeros_like(matches).masked_fill_(matches < matches.amax(-1, keepdim=True), -torch.inf)
     alpha = alpha.double().clamp(0, 1 - 1e-9)

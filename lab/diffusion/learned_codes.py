@@ -82,17 +82,13 @@ class LearnableEncoder(nn.Module):
         """The pattern of every token: int64 `(V, n)`. Two may be alike: see `collision_report`."""
         return self.table.weight.unflatten(-1, (-1, self.num_colours)).argmax(-1)
 
-    def codebook(self) -> Codebook:
-        """The code as it stands; ValueError naming the ids that share a pattern, where any do."""
-        return Codebook(self.patterns(), self.num_colours, grid=self.grid)
-
 
 class FixedEncoder(nn.Module):
     """A codebook in the encoder's place: nothing to learn."""
 
     def __init__(self, book: Codebook):
         super().__init__()
-        self.num_colours, self._book = book.num_colours, book
+        self.grid, self.num_colours = book.grid, book.num_colours
         self.register_buffer("table", book.patterns)
 
     def forward(self, ids: Tensor, temperature: float = 1.0) -> Tensor:
@@ -100,9 +96,6 @@ class FixedEncoder(nn.Module):
 
     def patterns(self) -> Tensor:
         return self.table
-
-    def codebook(self) -> Codebook:
-        return self._book.to(self.table.device)
 
 
 class LearnableDecoder(nn.Module):
@@ -151,8 +144,8 @@ class Autoencoder(nn.Module):
         return self.decoder(self.encoder(ids, temperature))
 
     def codebook(self) -> Codebook:
-        """The code as it stands; ValueError where two ids share a pattern."""
-        return self.encoder.codebook()
+        """The code as it stands; ValueError naming the ids that share a pattern, where any do."""
+        return Codebook(self.encoder.patterns(), self.encoder.num_colours, grid=self.encoder.grid)
 
 
 def reconstruction_loss(model: Autoencoder, batch: Batch, step: Step | None = None) -> Loss:

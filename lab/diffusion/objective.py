@@ -223,12 +223,10 @@ class Tuning(Writing):
 
     def check(self, experiment, material: "TuningMaterial") -> None:
         if experiment.start is None:
-            raise ValueError(
-                "tuning begins with a trained denoiser: name a run of the second stage as the start"
-            )
+            raise ValueError("tuning begins with a trained denoiser: start from a run of the second stage")
         if isinstance(material.first.experiment.objective, Reconstruction):
             raise ValueError(
-                f"{experiment.start.run} is of the first stage, in which the denoiser has learned nothing yet"
+                f"{experiment.start.run} is of the first stage: its denoiser has learned nothing"
             )
         check_policy(experiment.model)
         _ = material.reward  # says what is wrong with the judge
@@ -282,12 +280,10 @@ class TuningMaterial(TextMaterial):
         run = runs.load(runs.find(name, Path(self.start.path).parents[1]))
         if not isinstance(run.experiment.objective, NextToken) or runs.outcome(run) is None:
             raise ValueError(
-                f"the judge must be a run that learned to predict the next token to its end, got {name!r}"
+                f"the judge must have learned to predict the next token to its end, got {name!r}"
             )
         if run.tokenizer.to_json() != self.tokenizer.to_json():
-            raise ValueError(
-                f"the judge {name!r} has another tokenizer: train it on the same corpus, split and vocabulary"
-            )
+            raise ValueError(f"the judge {name!r} has another tokenizer: train it on the same data and ids")
         lines = self.tokenizer.encode_lines(self.splits.validation[:EVALUATED_LINES])
         return Judge.of(run.model, [ids for ids in lines if len(ids) <= run.model.config.context])
 

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Literal, get_args
 
 import torch
@@ -125,10 +126,8 @@ class TextReport:
 def text_report(lines: Sequence[Sequence[int]], judge: Judge | None = None) -> TextReport:
     """Of lines `<s>` to `</s>`; these two are not counted.
 
-    A text of no tokens, as when no grid decoded, has no entropy and the like: they are NaN. ValueError for no lines.
+    A text of no tokens, as when no grid decoded, has no entropy and the like: they are NaN.
     """
-    if not len(lines):
-        raise ValueError("no lines to report on: pass at least one")
     texts = [list(ids[1:-1]) for ids in lines]
     counts = Counter(token for text in texts for token in text)
     if not (tokens := counts.total()):
@@ -172,13 +171,11 @@ def compare(
         rows.append(
             {"model": "data", "way": "", "steps": 0, "passes": 0} | asdict(text_report(some, reward.judge))
         )
-    for name, model in models.items():
-        for way in ways:
-            for count in steps:
-                generator = torch.Generator().manual_seed(seed)
-                done = write(model, prompts, way, steps=count, reward=reward, generator=generator)
-                row = {"model": name, "way": way, "steps": count}
-                row["passes"] = count * (CANDIDATES if way == "best of 8" else 1)
-                row |= {"hit_rate": done.hit_rate, "distance": done.distance, "reward": done.reward}
-                rows.append(row | asdict(text_report(done.lines, reward.judge)))
+    for (name, model), way, count in product(models.items(), ways, steps):
+        generator = torch.Generator().manual_seed(seed)
+        done = write(model, prompts, way, steps=count, reward=reward, generator=generator)
+        passes = count * (CANDIDATES if way == "best of 8" else 1)
+        row = {"model": name, "way": way, "steps": count, "passes": passes}
+        row |= {"hit_rate": done.hit_rate, "distance": done.distance, "reward": done.reward}
+        rows.append(row | asdict(text_report(done.lines, reward.judge)))
     return rows

@@ -77,12 +77,7 @@ def blank_kl(
 
 
 def policy_gradient(
-    model: Denoiser,
-    reference: Denoiser,
-    path: Trajectory,
-    given: Tensor,
-    better: Tensor,
-    kl_weight: float,
+    model: Denoiser, reference: Denoiser, path: Trajectory, given: Tensor, better: Tensor, kl_weight: float
 ) -> float:
     """Add to the gradients those of -mean(better * log pi(path)) + `kl_weight` * KL; gives the KL, in nats a token.
 

@@ -1,10 +1,14 @@
 """A line of text from a saved visual-token model: what stands before and after is given, the rest is written."""
 
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import torch
+from torch import Tensor
 
 from lab.decode import Sampling
+from lab.diffusion.codebook import Codebook
 from lab.diffusion.sampler import Method, Trajectory, canvas, denoise
 from lab.diffusion.visual import VisualDiffusion
 
@@ -60,3 +64,14 @@ def write_line(
     written = trajectory.ids[0]
     read = written.where(written >= 0, book.decode(trajectory.cells[-1, 0])).tolist()
     return Line(tokenizer.decode(read[1:-1]), read, trajectory)
+
+
+def text_of(cells: Tensor, codebook: Codebook, tokenizer, hole: str = " _") -> str:
+    """The text of grids `(T, n)`, finished or not: a grid that is no word yet stands as `hole`."""
+    ids, distances = codebook.nearest(cells)
+    whole = (cells != codebook.blank).all(-1) & (distances == 0)
+    runs = groupby(zip(ids.tolist(), whole.tolist(), strict=True), key=itemgetter(1))
+    return "".join(
+        tokenizer.decode([token for token, _ in run]) if known else hole * len(list(run))
+        for known, run in runs
+    )

@@ -13,6 +13,7 @@ from torch import Tensor
 from lab.decode import Sampling
 from lab.diffusion import Codebook, Denoiser, denoise
 from lab.diffusion.sampler import BLANK, METHODS
+from lab.diffusion.writing import text_of
 from lab.show.colours import GREY
 from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
 from lab.show.widgets.parts import LETTERS, Explorer, in_row, page, wide
@@ -93,16 +94,7 @@ def write(model: Denoiser, tokenizer, settings: DenoisingSettings) -> Written:
 
 def text_at(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
     """The text that the grids of one stage decode to; a grid that is no word yet stands as `_`."""
-    nearest = codebook.nearest(written.cells[stage])
-    whole = (written.cells[stage] != codebook.blank).all(-1) & (nearest.distances == 0)
-    pieces, run = [], []
-    for token, known in zip(nearest.ids.tolist(), whole.tolist(), strict=True):
-        if known:
-            run.append(token)
-        else:
-            pieces += [tokenizer.decode(run), f" {ONE}"]
-            run = []
-    text = "".join([*pieces, tokenizer.decode(run)]).strip()
+    text = text_of(written.cells[stage], codebook, tokenizer, f" {ONE}").strip()
     return "".join(c if c.isprintable() or c == "\n" else REPLACEMENT for c in text)
 
 

@@ -58,7 +58,7 @@ def find_word(tokenizer, text: str) -> int:
 def compared(cells: Tensor, codebook: Codebook, tokenizer) -> list[TokenLine]:
     """The grid, the nearest word's and the runner-up's side by side; the cells in which they differ have dots."""
     ids = list(find(cells, codebook).ids[:2])
-    grids = torch.stack([cells, *codebook.encode(torch.tensor(ids, device=codebook.device)).to(cells.device)])
+    grids = torch.stack([cells, *codebook.encode(torch.tensor(ids)).to(cells.device)])
     differ = (grids != cells) & (cells != codebook.blank)
     words = ["this grid", *(written(name) for name in tokenizer.tokens(ids))]
     return [TokenLine(grids, words, marked=differ)]
