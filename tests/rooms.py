@@ -95,8 +95,9 @@ def main() -> int:
     for beside in ("benchmarks", "tests"):
         files, lines, tokens = size(sorted((ROOT / beside).rglob("*.py")))
         print(f"{beside:<12}{files:>7}{lines:>8}{'':>8}{tokens:>9}")
-    scripts = [path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.js"))]
-    print(f"{'JavaScript':<12}{len(scripts):>7}{sum(text.count(chr(10)) for text in scripts):>8}")
+    for language, ending in (("JavaScript", "js"), ("DOT", "dot")):
+        texts = [path.read_text("utf-8") for path in sorted(PACKAGE.rglob(f"*.{ending}"))]
+        print(f"{language:<12}{len(texts):>7}{sum(text.count(chr(10)) for text in texts):>8}")
     return bool(over)
 
 

@@ -3,7 +3,6 @@
 import ctypes
 import gc
 import re
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,12 +23,11 @@ class PeakMemory(NamedTuple):
 def peak_memory(fn: Callable[[], object], *, device: torch.device | str = "cpu") -> PeakMemory:
     """Call `fn()` once and watch the memory.
 
-    Host: the high-water mark of this process's resident memory. It sees every library, not only torch, but
+    Host: the high-water mark of this process's resident memory, which only Linux tells and lets one lower. It sees
+    every library, not only torch, but
 
-    - only on Linux can the mark be lowered to where it stands; elsewhere (macOS) it never falls, so a rise shows
-      only above all that this process ever took, and Windows has none;
-    - memory that was freed but kept for reuse counts as in use. On Linux it is given back first, as far as the C
-      library can; what libraries keep for themselves stays, so a first call may show more than later ones;
+    - memory that was freed but kept for reuse counts as in use. It is given back first, as far as the C library can;
+      what libraries keep for themselves stays, so a first call may show more than later ones;
     - it does not see other processes, nor pages swapped out or never touched.
 
     Device: what torch's CUDA allocator handed out, exact to the byte and blind to other libraries and to the
@@ -58,10 +56,9 @@ def peak_memory(fn: Callable[[], object], *, device: torch.device | str = "cpu")
 def _lower_host_mark() -> None:
     """Set the high-water mark to what is resident now (proc(5), /proc/pid/clear_refs, 5), without freed memory."""
     gc.collect()
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # a C library other than glibc keeps what it keeps
-            ctypes.CDLL(None).malloc_trim(0)
-    with suppress(OSError):  # not Linux, or not allowed: the mark then never falls, as said above
+    with suppress(OSError, AttributeError, TypeError):  # a C library other than glibc keeps what it keeps
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):  # not Linux, or not allowed: the mark then never falls
         Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -70,9 +67,4 @@ def _host_mark() -> int | None:
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s*(\d+)", status.read_text())):
         return int(found[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes elsewhere
+    return None

@@ -69,7 +69,5 @@ def _release(device: torch.device | str) -> None:
     """Give back what the failed call left behind, so that it does not count against the next value."""
     gc.collect()
     kind = torch.device(device).type
-    if kind == "cuda":
-        torch.cuda.empty_cache()
-    elif kind == "mps":
-        torch.mps.empty_cache()
+    if kind != "cpu":
+        getattr(torch, kind).empty_cache()
