@@ -41,14 +41,15 @@ def slow_top_p(logits, p):
     return out
 
 
-def test_right_filters_pass():
-    checks.top_k(filters.top_k).raise_if_failed()
-    checks.top_p(filters.top_p).raise_if_failed()
-    checks.repetition_penalty(filters.repetition_penalty).raise_if_failed()
-    checks.top_k(slow_top_k, given="numpy").raise_if_failed()
-    checks.top_p(slow_top_p, given="numpy").raise_if_failed()
-    checks.top_k(lambda logits, k: filters.top_k(logits.float(), k).tolist()).raise_if_failed()
-    checks.top_p(lambda logits, p: filters.top_p(logits.float(), p)).raise_if_failed()
+test_right_top_k_passes = passing(
+    checks.top_k,
+    filters.top_k,
+    lambda logits, k: filters.top_k(logits.float(), k).tolist(),
+    numpy=[slow_top_k],
+)
+test_right_top_p_passes = passing(
+    checks.top_p, filters.top_p, lambda logits, p: filters.top_p(logits.float(), p), numpy=[slow_top_p]
+)
 
 
 def test_the_filters_of_transformers_pass():
@@ -131,7 +132,9 @@ def penalise(logits, ids, penalty, change=lambda v, n: v / n if v > 0 else v * n
     return out
 
 
-test_a_right_repetition_penalty_passes = passing(checks.repetition_penalty, numpy=[penalise])
+test_a_right_repetition_penalty_passes = passing(
+    checks.repetition_penalty, filters.repetition_penalty, numpy=[penalise]
+)
 test_a_wrong_repetition_penalty_is_caught = failing(
     checks.repetition_penalty,
     (lambda *a: penalise(*a, change=lambda v, n: v / n), [MULTIPLIED], "divided, a negative logit becomes likelier"),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_checks import blamed
+from test_checks import failing
 
 from lab import checks
 from lab.diffusion.bound import udlm_nats
@@ -109,141 +109,133 @@ SAME, ALL = "nothing is lost", "all together"
 
 
 def broken_transition(kind, bug):
-    def fn(before, after, K):
-        right = np.array(loops(kind)(before, after, K))
-        a, S = after / before, len(right)
-        if bug == "others":
-            return a * np.eye(S) + (1 - a) / (S - 1) * (1 - np.eye(S))
-        if bug == "cumulative":
-            return np.array(loops(kind)(1.0, after, K))
-        if bug == "difference":
-            return np.array(loops(kind)(1.0, 1 - (before - after), K))
-        if bug == "columns":
-            return right.T
-        if bug == "kept":
-            return a * np.eye(S) + (0 if kind == "absorbing" else 1 / K)
-        if bug == "lost":
-            return np.array(loops(kind)(1.0, 1 - a, K))
-        blank = np.array(right)  # what is blank comes back
-        blank[-1] = 1 / S
-        return blank
+    def right(*step):
+        return np.array(loops(kind)(*step))
 
-    return fn
+    def others(before, after, K):  # a lost colour never comes back
+        S, a = K + (kind == "absorbing"), after / before
+        return a * np.eye(S) + (1 - a) / (S - 1) * (1 - np.eye(S))
+
+    def blank(before, after, K):  # what is blank comes back
+        return np.vstack([right(before, after, K)[:-1], np.full(K + 1, 1 / (K + 1))])
+
+    def kept(before, after, K):
+        return after / before * np.eye(K + (kind == "absorbing")) + (0 if kind == "absorbing" else 1 / K)
+
+    return {
+        "others": others, "blank": blank, "kept": kept,
+        "cumulative": lambda before, after, K: right(1.0, after, K),
+        "difference": lambda before, after, K: right(1.0, 1 - (before - after), K),
+        "columns": lambda *step: right(*step).T,
+        "lost": lambda before, after, K: right(1.0, 1 - after / before, K),
+    }[bug]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind, bug, name", [
-        ("uniform", "others", COMPOSE), ("uniform", "others", FORGET), ("uniform", "others", HAND),
-        ("uniform", "cumulative", COMPOSE), ("uniform", "cumulative", SAME), ("uniform", "difference", COMPOSE),
-        ("uniform", "kept", ROWS), ("uniform", "lost", SAME), ("absorbing", "others", COMPOSE),
-        ("absorbing", "cumulative", COMPOSE), ("absorbing", "difference", COMPOSE), ("absorbing", "columns", ROWS),
-        ("absorbing", "kept", ROWS), ("absorbing", "lost", SAME), ("absorbing", "blank", FORGET),
-        ("absorbing", "blank", ALL),
-    ])  # fmt: skip
-def test_wrong_transitions_are_caught(kind, bug, name):
-    said = "as if from the clean cell" if bug == "cumulative" else ""
-    blamed(checks.transition(broken_transition(kind, bug), kind), [name], said, only=False)
+test_wrong_transitions_are_caught = failing(
+    lambda bug: checks.transition(broken_transition(*bug), bug[0]),
+    (("uniform", "others"), [HAND, FORGET, COMPOSE]), (("uniform", "difference"), [COMPOSE]),
+    (("uniform", "cumulative"), [COMPOSE, SAME], "as if from the clean cell"),
+    (("uniform", "kept"), [ROWS]), (("uniform", "lost"), [SAME]), (("absorbing", "others"), [COMPOSE]),
+    (("absorbing", "cumulative"), [COMPOSE], "as if from the clean cell"),
+    (("absorbing", "difference"), [COMPOSE]), (("absorbing", "columns"), [ROWS]), (("absorbing", "kept"), [ROWS]),
+    (("absorbing", "lost"), [SAME]), (("absorbing", "blank"), [FORGET, ALL]),
+    only=False,
+)  # fmt: skip
 
 
 def broken_posterior(kind, bug):
-    right = two_factors(kind)
+    right, uniform = two_factors(kind), kind == "uniform"
 
-    def fn(z, x, before, after):
+    def averaged(z, x, before, after):  # over the colours, as if z said nothing of them
         K = len(x)
-        if bug == "averaged":  # over the colours, as if z said nothing of them
-            reach = [c for c in range(K) if kind == "uniform" or z in (c, K)]
-            return sum(x[c] * right(z, np.eye(K)[c], before, after) for c in reach)
-        if bug == "unnormalised":
-            return right(z, x, before, after) * 0.9
-        if bug == "swapped":
-            a = after / before
-            return right(z, x, max(a, after + 1e-9), after)
-        if bug == "direct":  # noises x anew, whatever z shows
-            S = K + (kind == "absorbing")
-            lost = np.full(S, 1 / K) if kind == "uniform" else np.eye(S)[K]
-            return before * np.pad(x, (0, S - K)) + (1 - before) * lost
-        if bug == "likeliest":
-            return (
-                right(z, np.eye(K)[np.argmax(x)], before, after)
-                if kind == "uniform" or z == K
-                else np.eye(K + 1)[z]
-            )
-        if bug == "revealed":  # each blank shows its colour with alpha_s
-            return np.append(before * x, 1 - before) if z == K else right(z, x, before, after)
-        return np.append(x, 0.0) if z != K else right(z, x, before, after)  # a visible cell is drawn anew
+        reach = [c for c in range(K) if uniform or z in (c, K)]
+        return sum(x[c] * right(z, np.eye(K)[c], before, after) for c in reach)
 
-    return fn
+    def direct(z, x, before, after):  # noises x anew, whatever z shows
+        K, S = len(x), len(x) + (not uniform)
+        return before * np.pad(x, (0, S - K)) + (1 - before) * (
+            np.full(S, 1 / K) if uniform else np.eye(S)[K]
+        )
+
+    def likeliest(z, x, before, after):
+        K = len(x)
+        return right(z, np.eye(K)[np.argmax(x)], before, after) if uniform or z == K else np.eye(K + 1)[z]
+
+    def revealed(z, x, before, after):  # each blank shows its colour with alpha_s
+        return np.append(before * x, 1 - before) if z == len(x) else right(z, x, before, after)
+
+    def redrawn(z, x, before, after):  # a visible cell is drawn anew
+        return np.append(x, 0.0) if z != len(x) else right(z, x, before, after)
+
+    return {
+        "averaged": averaged, "direct": direct, "likeliest": likeliest, "revealed": revealed, "redrawn": redrawn,
+        "unnormalised": lambda *cell: right(*cell) * 0.9,
+        "swapped": lambda z, x, before, after: right(z, x, max(after / before, after + 1e-9), after),
+    }[bug]  # fmt: skip
 
 
 RULE, GUESS, SUM = "with a known colour", "with a guess", "the chances sum to one"
-
-
-@pytest.mark.parametrize("kind, bug, name", [
-        ("uniform", "averaged", GUESS), ("uniform", "unnormalised", SUM), ("uniform", "swapped", RULE),
-        ("uniform", "direct", RULE), ("uniform", "likeliest", GUESS), ("absorbing", "unnormalised", SUM),
-        ("absorbing", "swapped", RULE), ("absorbing", "direct", RULE), ("absorbing", "likeliest", GUESS),
-        ("absorbing", "revealed", RULE), ("absorbing", "redrawn", "what is visible was visible"),
-    ])  # fmt: skip
-def test_wrong_posteriors_are_caught(kind, bug, name):
-    said = "as if the posteriors of the colours were averaged" if bug == "averaged" else ""
-    blamed(checks.posterior(broken_posterior(kind, bug), kind, given="numpy"), [name], said, only=False)
+test_wrong_posteriors_are_caught = failing(
+    lambda bug: checks.posterior(broken_posterior(*bug), bug[0], given="numpy"),
+    (("uniform", "averaged"), [GUESS], "as if the posteriors of the colours were averaged"),
+    (("uniform", "unnormalised"), [SUM]), (("uniform", "swapped"), [RULE]), (("uniform", "direct"), [RULE]),
+    (("uniform", "likeliest"), [GUESS]), (("absorbing", "unnormalised"), [SUM]), (("absorbing", "swapped"), [RULE]),
+    (("absorbing", "direct"), [RULE]), (("absorbing", "likeliest"), [GUESS]), (("absorbing", "revealed"), [RULE]),
+    (("absorbing", "redrawn"), ["what is visible was visible"]),
+    only=False,
+)  # fmt: skip
 
 
 def broken_bound(kind, bug):
     right = per_cell(kind)
 
-    def fn(p, x, z, alpha, slope):
-        K, nats = p.shape[1], right(p, x, z, alpha, slope)
-        if bug == "sign":
-            return -nats
-        if bug == "bits":
-            return nats / math.log(2)
-        if bug == "mean":
-            return nats / len(x)
-        if bug == "slope":
-            return -nats / slope
-        if bug == "weight":
-            return nats * (1 - alpha)
-        if bug == "alpha":
-            return nats * (1 - alpha) / alpha
-        if bug == "visible":
-            return sum(-math.log(max(p[j, x[j]], 1e-12)) for j in range(len(x))) * -slope / (1 - alpha)
-        if bug == "first":
-            return right(p[:1], x[:1], z[:1], alpha, slope)
-        if bug == "cross":  # the cross-entropy of every cell, under uniform noise
-            return sum(-math.log(p[j, x[j]]) for j in range(len(x))) * -slope
-        if bug == "rates":  # the log-ratio alone
-            b = K * alpha * np.eye(K)[x] + 1 - alpha
-            c = K * alpha * p + 1 - alpha
-            k = np.arange(len(x)), z
-            return float(
-                ((b / b[k][:, None] * np.log(c[k][:, None] * b / (c * b[k][:, None]))).sum())
-                * -slope
-                / (K * alpha)
-            )
-        full = p * (alpha * np.eye(K)[z] + (1 - alpha) / K)  # "full": what the cell shows is counted twice
-        return right(full / full.sum(1, keepdims=True), x, z, alpha, slope)
+    def scaled(by):
+        return lambda p, x, z, alpha, slope: right(p, x, z, alpha, slope) * by(len(x), alpha, slope)
 
-    return fn
+    def rates(p, x, z, alpha, slope):  # the log-ratio alone
+        K, k = p.shape[1], (np.arange(len(x)), z)
+        b, c = K * alpha * np.eye(K)[x] + 1 - alpha, K * alpha * p + 1 - alpha
+        ratios = b / b[k][:, None] * np.log(c[k][:, None] * b / (c * b[k][:, None]))
+        return float(ratios.sum() * -slope / (K * alpha))
+
+    def full(p, x, z, alpha, slope):  # what the cell shows is counted twice
+        K = p.shape[1]
+        both = p * (alpha * np.eye(K)[z] + (1 - alpha) / K)
+        return right(both / both.sum(1, keepdims=True), x, z, alpha, slope)
+
+    def every_cell(p, x, z, alpha, slope):
+        return sum(-math.log(max(p[j, x[j]], 1e-12)) for j in range(len(x))) * -slope
+
+    return {
+        "rates": rates, "full": full, "cross": every_cell,
+        "sign": scaled(lambda n, alpha, slope: -1),
+        "bits": scaled(lambda n, alpha, slope: 1 / math.log(2)),
+        "mean": scaled(lambda n, alpha, slope: 1 / n),
+        "slope": scaled(lambda n, alpha, slope: -1 / slope),
+        "weight": scaled(lambda n, alpha, slope: 1 - alpha),
+        "alpha": scaled(lambda n, alpha, slope: (1 - alpha) / alpha),
+        "visible": lambda p, x, z, alpha, slope: every_cell(p, x, z, alpha, slope) / (1 - alpha),
+        "first": lambda p, x, z, alpha, slope: right(p[:1], x[:1], z[:1], alpha, slope),
+    }[bug]  # fmt: skip
 
 
-CELL, CELLS, WEIGHT = "one cell", "every cell counts", "the weight follows"
-NOTHING, ENTROPY = "knowing nothing", "knowing all"
-SAID = {
-    "sign": "as if it has the wrong sign",
-    "bits": "as if it is in bits",
-    "slope": "as if the slope was left out",
-    "weight": "as if the weight 1 / (1 - alpha) was left out",
-    "alpha": "as if the weight were 1 / alpha",
-}
-
-
-@pytest.mark.parametrize("kind, bug, name", [
-        ("absorbing", "sign", CELL), ("absorbing", "bits", NOTHING), ("absorbing", "mean", CELLS),
-        ("absorbing", "slope", WEIGHT), ("absorbing", "weight", ENTROPY), ("absorbing", "alpha", CELL),
-        ("absorbing", "visible", "a visible cell costs nothing"), ("absorbing", "first", CELLS),
-        ("uniform", "sign", CELL), ("uniform", "bits", ENTROPY), ("uniform", "mean", CELLS),
-        ("uniform", "slope", WEIGHT), ("uniform", "cross", CELL), ("uniform", "rates", CELL),
-        ("uniform", "full", ENTROPY), ("uniform", "first", CELLS),
-    ])  # fmt: skip
-def test_wrong_bounds_are_caught(kind, bug, name):
-    blamed(checks.bound(broken_bound(kind, bug), kind, given="numpy"), [name], SAID.get(bug, ""), only=False)
+CELL, CELLS, WEIGHT, NOTHING, ENTROPY = (
+    "one cell",
+    "every cell counts",
+    "follows",
+    "knowing nothing",
+    "knowing all",
+)
+test_wrong_bounds_are_caught = failing(
+    lambda bug: checks.bound(broken_bound(*bug), bug[0], given="numpy"),
+    (("absorbing", "sign"), [CELL], "as if it has the wrong sign"),
+    (("absorbing", "bits"), [NOTHING], "as if it is in bits"),
+    (("absorbing", "slope"), [WEIGHT], "as if the slope was left out"),
+    (("absorbing", "weight"), [ENTROPY], "as if the weight 1 / (1 - alpha) was left out"),
+    (("absorbing", "alpha"), [CELL], "as if the weight were 1 / alpha"),
+    (("absorbing", "mean"), [CELLS]), (("absorbing", "visible"), ["a visible cell"]), (("absorbing", "first"), [CELLS]),
+    (("uniform", "sign"), [CELL]), (("uniform", "bits"), [ENTROPY]), (("uniform", "mean"), [CELLS]),
+    (("uniform", "slope"), [WEIGHT]), (("uniform", "cross"), [CELL]), (("uniform", "rates"), [CELL]),
+    (("uniform", "full"), [ENTROPY]), (("uniform", "first"), [CELLS]),
+    only=False,
+)  # fmt: skip

@@ -35,44 +35,35 @@ def ours(ids, rate, space_rate, vocab_size, seed):
     )
 
 
-class Masker:
+def masker(
+    *, specials=range(5), labelled=(), low=5, high=0, split=(0.8, 0.9), spaces=None, everywhere=False,
+    corrupted=False, seeded=True, again=False, scale=1.0, another=False, ignore=-100, disturb=False,
+):  # fmt: skip
     """One token after another with Python's own generator, and everything that a test may break."""
 
-    def __init__(
-        self, *, specials=range(5), labelled=(), low=5, high=0, split=(0.8, 0.9), spaces=None, everywhere=False,
-        corrupted=False, seeded=True, again=False, rate=1.0, another=False, ignore=-100, disturb=False,
-    ):  # fmt: skip
-        self.specials, self.labelled, self.low, self.high, self.split = specials, labelled, low, high, split
-        self.spaces, self.everywhere, self.corrupted, self.seeded = spaces, everywhere, corrupted, seeded
-        self.again, self.rate, self.another, self.ignore, self.disturb = again, rate, another, ignore, disturb
-
-    def __call__(self, ids, rate, space_rate, vocab_size, seed):
-        rng = random.Random(seed if self.seeded else 7)
+    def mask(ids, rate, space_rate, vocab_size, seed):
+        rng = random.Random(seed if seeded else 7)
         state, shown, targets = rng.getstate(), [], []
         for line in ids.tolist():
-            if self.again:
+            if again:
                 rng.setstate(state)
             shown.append([])
             targets.append([])
             for token in line:
-                p = space_rate if token == 5 else rate
-                if token == 5 and self.spaces is not None:
-                    p = self.spaces(rate, space_rate)
+                p = rate if token != 5 else spaces(rate, space_rate) if spaces else space_rate
                 # Always as many draws, so that rows beginning alike are chosen from alike.
-                chance, fate, new = (
-                    rng.random(),
-                    rng.random(),
-                    rng.randrange(self.low, vocab_size - self.high),
-                )
-                while self.another and new == token:
-                    new = rng.randrange(self.low, vocab_size)
-                chosen = token not in self.specials and chance < p * self.rate
-                hidden = 4 if fate < self.split[0] else new if fate < self.split[1] else token
-                asked = chosen or self.everywhere or token in self.labelled
-                now = hidden if chosen else 6 if self.disturb and token > 6 and chance > 0.99 else token
+                chance, fate, new = rng.random(), rng.random(), rng.randrange(low, vocab_size - high)
+                while another and new == token:
+                    new = rng.randrange(low, vocab_size)
+                chosen = token not in specials and chance < p * scale
+                hidden = 4 if fate < split[0] else new if fate < split[1] else token
+                now = hidden if chosen else 6 if disturb and token > 6 and chance > 0.99 else token
                 shown[-1].append(now)
-                targets[-1].append((now if self.corrupted else token) if asked else self.ignore)
+                asked = chosen or everywhere or token in labelled
+                targets[-1].append((now if corrupted else token) if asked else ignore)
         return shown, targets
+
+    return mask
 
 
 def in_numpy(ids, rate, space_rate, vocab_size, seed):
@@ -85,7 +76,7 @@ def in_numpy(ids, rate, space_rate, vocab_size, seed):
 
 
 test_right_masking_passes = passing(
-    checks.mlm_masking, ours, Masker(), Masker(another=True), numpy=[Masker(), in_numpy]
+    checks.mlm_masking, ours, masker(), masker(another=True), numpy=[masker(), in_numpy]
 )
 
 
@@ -120,30 +111,30 @@ def without_seed(ids, rate, space_rate, vocab_size, seed):
 
 
 test_wrong_masking_is_caught = failing(
-    lambda fn: checks.mlm_masking(fn, "torch" if isinstance(fn, Masker) else "numpy"),
-    (Masker(specials=[0]), [SPECIALS]), (Masker(specials=range(1, 5)), [PADDING]),
-    (Masker(specials=[0, 1, 2, 3]), [SPECIALS]), (Masker(labelled=[0]), [PADDING]),
-    (Masker(labelled=[2, 3]), [SPECIALS]), (Masker(low=0), [HIDDEN, DRAWN]), (Masker(low=3), [HIDDEN, DRAWN]),
-    (Masker(low=4), [HIDDEN]), (Masker(high=1), [ALIKE]), (Masker(high=-1), [DRAWN]),
+    lambda fn: checks.mlm_masking(fn, "numpy"),
+    (masker(specials=[0]), [SPECIALS]), (masker(specials=range(1, 5)), [PADDING]),
+    (masker(specials=[0, 1, 2, 3]), [SPECIALS]), (masker(labelled=[0]), [PADDING]),
+    (masker(labelled=[2, 3]), [SPECIALS]), (masker(low=0), [HIDDEN, DRAWN]), (masker(low=3), [HIDDEN, DRAWN]),
+    (masker(low=4), [HIDDEN]), (masker(high=1), [ALIKE]), (masker(high=-1), [DRAWN]),
     (one_letter_a_batch, [ALIKE]),
-    (Masker(everywhere=True), [PADDING, SPECIALS, NOTHING, LETTERS, SPACES, ITSELF, ROWS, SEED]),
-    (Masker(split=(1.0, 1.0)), [HIDDEN, OTHERS, ALIKE]), (Masker(split=(0.8, 1.0)), [OTHERS, ALIKE]),
-    (Masker(split=(0.8, 0.8)), [OTHERS, ALIKE]), (Masker(split=(0.85, 0.95)), [HIDDEN]),
-    (Masker(split=(0.1, 0.9)), [HIDDEN, OTHERS, ALIKE]),
-    (Masker(spaces=lambda rate, space_rate: rate), [SPACES]),
-    (Masker(spaces=lambda rate, space_rate: rate * space_rate), [SPACES]),
-    (Masker(spaces=lambda rate, space_rate: 0.0), [EVERYTHING, SPACES]),
-    (Masker(rate=0.8), [EVERYTHING, LETTERS, SPACES, ITSELF]), (clumps, [ITSELF]),
-    (Masker(seeded=False), [SEED]), (Masker(corrupted=True), [EVERYTHING, TARGETS]),
-    (Masker(disturb=True), [REST]),
+    (masker(everywhere=True), [PADDING, SPECIALS, NOTHING, LETTERS, SPACES, ITSELF, ROWS, SEED]),
+    (masker(split=(1.0, 1.0)), [HIDDEN, OTHERS, ALIKE]), (masker(split=(0.8, 1.0)), [OTHERS, ALIKE]),
+    (masker(split=(0.8, 0.8)), [OTHERS, ALIKE]), (masker(split=(0.85, 0.95)), [HIDDEN]),
+    (masker(split=(0.1, 0.9)), [HIDDEN, OTHERS, ALIKE]),
+    (masker(spaces=lambda rate, space_rate: rate), [SPACES]),
+    (masker(spaces=lambda rate, space_rate: rate * space_rate), [SPACES]),
+    (masker(spaces=lambda rate, space_rate: 0.0), [EVERYTHING, SPACES]),
+    (masker(scale=0.8), [EVERYTHING, LETTERS, SPACES, ITSELF]), (clumps, [ITSELF]),
+    (masker(seeded=False), [SEED]), (masker(corrupted=True), [EVERYTHING, TARGETS]),
+    (masker(disturb=True), [REST]),
     (without_seed, [SEED], "asked twice"),
 )  # fmt: skip
 test_what_went_wrong_is_explained = failing(
     checks.mlm_masking,
-    (Masker(again=True), [ROWS], "the same places in rows 0 and 1"),
-    (Masker(ignore=0), [PADDING, SPECIALS, NOTHING], "[-100][-100][-100]    [0][0][0]"),
-    (Masker(specials=[0]), [SPECIALS], "fn(ids=[[1, 1, 1]], rate=1.0, space_rate=1.0, vocab_size=26, seed=0)"),
-    (Masker(spaces=lambda rate, space_rate: rate), [SPACES], "fn(ids of 100 lines, 150 characters each, rate=0.2"),
-    (Masker(spaces=lambda rate, space_rate: rate), [SPACES], "spaces chosen, of 2,"),
+    (masker(again=True), [ROWS], "the same places in rows 0 and 1"),
+    (masker(ignore=0), [PADDING, SPECIALS, NOTHING], "[-100][-100][-100]    [0][0][0]"),
+    (masker(specials=[0]), [SPECIALS], "fn(ids=[[1, 1, 1]], rate=1.0, space_rate=1.0, vocab_size=26, seed=0)"),
+    (masker(spaces=lambda rate, space_rate: rate), [SPACES], "fn(ids of 100 lines, 150 characters each, rate=0.2"),
+    (masker(spaces=lambda rate, space_rate: rate), [SPACES], "spaces chosen, of 2,"),
     only=False,
 )  # fmt: skip

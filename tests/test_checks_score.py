@@ -23,51 +23,45 @@ def ours(model, tokenizer, lines):
     return score_lines(model, tokenizer, lines).bits_per_char
 
 
-class Scorer:
+def scorer(
+    *, base=2, end=True, newline=True, first=0, per="char", stride="half", mean=False, drop=0, mode=True,
+    stays=False, order=False,
+):  # fmt: skip
     """One token after another, with everything that a test may break."""
 
-    def __init__(
-        self, *, base=2, end=True, newline=True, first=0, per="char", stride="half", mean=False, drop=0, mode=True,
-        stays=False, order=False,
-    ):  # fmt: skip
-        self.base, self.end, self.newline, self.first, self.per = base, end, newline, first, per
-        self.stride, self.mean, self.drop, self.mode, self.stays = stride, mean, drop, mode, stays
-        self.order = order
-
     @torch.no_grad()
-    def __call__(self, model, tokenizer, lines):
+    def score(model, tokenizer, lines):
         was = model.training
-        if self.mode:
+        if mode:
             model.eval()
         bits, chars, each = 0.0, 0, []
         for n, (line, ids) in enumerate(zip(lines, tokenizer.encode_lines(lines), strict=True)):
-            ids = ids if self.end else ids[:-1]
-            cost = sum(self.costs(model, ids)) / math.log(self.base) * (1 + n * self.order)
-            size = len(line) + self.newline if self.per == "char" else len(ids) - 1
-            if n >= len(lines) - self.drop * (len(lines) > 100):
-                continue
-            bits, chars, each = bits + cost, chars + size, [*each, cost / max(1, size)]
-        if not self.stays:
+            ids = ids if end else ids[:-1]
+            cost = sum(token_costs(model, ids, first, stride)) / math.log(base) * (1 + n * order)
+            size = len(line) + newline if per == "char" else len(ids) - 1
+            if n < len(lines) - drop * (len(lines) > 100):
+                bits, chars, each = bits + cost, chars + size, [*each, cost / max(1, size)]
+        if not stays:
             model.train(was)
-        return sum(each) / len(each) if self.mean else bits / max(1, chars)
+        return sum(each) / len(each) if mean else bits / max(1, chars)
 
-    def costs(self, model, ids):
-        context = model.config.context
-        for t in range(1 + self.first, len(ids)):
-            if self.stride == "half":
-                start = max(0, t - context)
-            elif self.stride == "apart":
-                start = (t - 1) // context * context
-            elif self.stride == "cut":
-                start = 0
-                if t > context:
-                    return
-            elif self.stride == "barely":
-                start = 0 if t <= context else t - (context + 1) // 2
-            else:  # little: a quarter of a context is enough
-                start = 0 if t <= context else t - max(1, context // 4)
-            logits = model(torch.tensor([ids[start:t]]))[0, -1]
-            yield -logits.log_softmax(-1)[ids[t]].item()
+    return score
+
+
+def token_costs(model, ids, first=0, stride="half"):
+    context = model.config.context
+    for t in range(1 + first, len(ids)):
+        if stride == "cut" and t > context:
+            return
+        start = {
+            "half": max(0, t - context),
+            "apart": (t - 1) // context * context,
+            "cut": 0,
+            "barely": 0 if t <= context else t - (context + 1) // 2,
+            "little": 0 if t <= context else t - max(1, context // 4),  # a quarter of a context is enough
+        }[stride]
+        logits = model(torch.tensor([ids[start:t]]))[0, -1]
+        yield -logits.log_softmax(-1)[ids[t]].item()
 
 
 @torch.no_grad()
@@ -75,7 +69,7 @@ def in_a_batch(model, tokenizer, lines, ignore=True, left=False, mean=False, siz
     """Short lines, a batch at a time; longer ones by the slow scorer. Things that go wrong with padding."""
     was, encoded = model.training, tokenizer.encode_lines(lines)
     if max(map(len, encoded)) - 1 > model.config.context:
-        return Scorer()(model, tokenizer, lines)
+        return scorer()(model, tokenizer, lines)
     model.eval()
     nats, chars, batches = 0.0, sum(map(len, lines)) + len(lines), []
     for i in range(0, len(lines), size):
@@ -97,7 +91,7 @@ def as_one_stream(model, tokenizer, lines):
     """All lines joined: <s> is predicted from the </s> before it."""
     ids, was = [i for line in tokenizer.encode_lines(lines) for i in line], model.training
     model.eval()
-    nats = sum(Scorer().costs(model, ids))
+    nats = sum(token_costs(model, ids))
     model.train(was)
     return nats / math.log(2) / (sum(map(len, lines)) + len(lines))
 
@@ -115,22 +109,22 @@ def in_a_long_row(model, tokenizer, lines):
 
 test_right_scores_pass = passing(
     checks.score,
-    ours, Scorer(), Scorer(stride="barely"), in_a_batch, lambda *args: in_a_batch(*args, left=True, size=7),
+    ours, scorer(), scorer(stride="barely"), in_a_batch, lambda *args: in_a_batch(*args, left=True, size=7),
     lambda model, tokenizer, lines: score_lines(model, tokenizer, lines, batch_size=3).bits_per_char,
     lambda *args: torch.tensor(ours(*args), dtype=torch.float32),
 )  # fmt: skip
 RANDOM = [PADDING, LONG, HALF, MANY, MODE]
 test_wrong_scores_are_caught = failing(
     checks.score,
-    (Scorer(base=math.e), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
-    (Scorer(end=False), [BITS, END, TOKENS, *RANDOM]),
-    (Scorer(newline=False), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
-    (Scorer(first=1), [BITS, FIRST, TOKENS, *RANDOM]), (Scorer(per="token"), [TOKENS]),
-    (Scorer(end=False, newline=False), [FIRST, END, NEWLINE, TOKENS, *RANDOM]),
-    (Scorer(stride="apart"), [HALF]), (Scorer(stride="little"), [HALF]), (Scorer(stride="cut"), [LONG, HALF]),
-    (Scorer(mean=True), [PADDING, LONG, HALF, MANY]), (Scorer(drop=10), [MANY, ORDER]),
-    (Scorer(order=True), [FIRST, END, NEWLINE, PADDING, LONG, HALF, MANY, ORDER]), (Scorer(mode=False), [MODE]),
-    (Scorer(stays=True), [MODE]), (lambda *args: in_a_batch(*args, ignore=False), [PADDING, MANY, ORDER]),
+    (scorer(base=math.e), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+    (scorer(end=False), [BITS, END, TOKENS, *RANDOM]),
+    (scorer(newline=False), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+    (scorer(first=1), [BITS, FIRST, TOKENS, *RANDOM]), (scorer(per="token"), [TOKENS]),
+    (scorer(end=False, newline=False), [FIRST, END, NEWLINE, TOKENS, *RANDOM]),
+    (scorer(stride="apart"), [HALF]), (scorer(stride="little"), [HALF]), (scorer(stride="cut"), [LONG, HALF]),
+    (scorer(mean=True), [PADDING, LONG, HALF, MANY]), (scorer(drop=10), [MANY, ORDER]),
+    (scorer(order=True), [FIRST, END, NEWLINE, PADDING, LONG, HALF, MANY, ORDER]), (scorer(mode=False), [MODE]),
+    (scorer(stays=True), [MODE]), (lambda *args: in_a_batch(*args, ignore=False), [PADDING, MANY, ORDER]),
     (lambda *args: in_a_batch(*args, mean=True, size=16), [TOKENS, MANY, ORDER]),
     (lambda *args: -ours(*args), [BITS, FIRST, END, NEWLINE, TOKENS, *RANDOM]),
     (lambda *args: 2 ** ours(*args), [BITS, FIRST, END, BEGIN, NEWLINE, TOKENS, *RANDOM]),
@@ -140,13 +134,13 @@ test_wrong_scores_are_caught = failing(
 test_well_known_mistakes_are_named = failing(
     checks.score,
     *((fn, [], said) for fn, said in (
-    (Scorer(base=math.e), "as if in nats, not in bits"),
-    (Scorer(newline=False), "as if newlines were not counted as characters"),
-    (Scorer(end=False), "as if </s> was not scored"),
-    (Scorer(first=1), "as if the first token were not scored"),
-    (Scorer(end=False, newline=False), "as if neither </s> were scored nor the newline counted"),
-    (Scorer(per="token"), "as if per token, not per character"),
-    (Scorer(mean=True), "as if each line had the same weight, whatever its length"),
+    (scorer(base=math.e), "as if in nats, not in bits"),
+    (scorer(newline=False), "as if newlines were not counted as characters"),
+    (scorer(end=False), "as if </s> was not scored"),
+    (scorer(first=1), "as if the first token were not scored"),
+    (scorer(end=False, newline=False), "as if neither </s> were scored nor the newline counted"),
+    (scorer(per="token"), "as if per token, not per character"),
+    (scorer(mean=True), "as if each line had the same weight, whatever its length"),
     )),
     (as_one_stream, [BEGIN, PADDING, MANY]),
     (lambda *args: score_lines(*args), [ANSWER], "Score, which is not an array of numbers"),
