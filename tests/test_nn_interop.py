@@ -207,49 +207,45 @@ def test_their_greedy_decoding_gives_our_tokens(config):
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("config", "field"),
     [
-        (replace(GPT2, positions="sinusoidal"), "positions must be 'learned' .* or 'rotary' .*'sinusoidal'"),
-        (replace(GPT2, positions="none"), "positions must be"),
-        (replace(GPT2, norm="rms"), "GPT2LMHeadModel .* must have norm 'layer', got 'rms'"),
-        (replace(GPT2, norm_place="post"), "norm_place 'pre', got 'post'"),
-        (replace(GPT2, activation="gated_silu"), "activation 'gelu_tanh' or 'gelu', got 'gated_silu'"),
-        (replace(GPT2, bias=False), "bias True, got False"),
-        (replace(GPT2, num_key_value_heads=2), "num_key_value_heads None or 4, got 2"),
-        (replace(GPT2, latent_width=8), "latent_width None, got 8"),
-        (replace(LLAMA, norm="layer"), "LlamaForCausalLM .* must have norm 'rms', got 'layer'"),
-        (replace(LLAMA, norm_place="post"), "norm_place 'pre'"),
-        (replace(LLAMA, activation="gelu"), "activation 'gated_silu', got 'gelu'"),
-        (
-            replace(LLAMA, num_key_value_heads=None, width=32, latent_width=8, positions="rotary"),
-            "latent_width",
-        ),
+        (replace(GPT2, positions="sinusoidal"), "positions"),
+        (replace(GPT2, positions="none"), "positions"),
+        (replace(GPT2, norm="rms"), "norm"),
+        (replace(GPT2, norm_place="post"), "norm_place"),
+        (replace(GPT2, activation="gated_silu"), "activation"),
+        (replace(GPT2, bias=False), "bias"),
+        (replace(GPT2, num_key_value_heads=2), "num_key_value_heads"),
+        (replace(GPT2, latent_width=8), "latent_width"),
+        (replace(LLAMA, norm="layer"), "norm"),
+        (replace(LLAMA, norm_place="post"), "norm_place"),
+        (replace(LLAMA, activation="gelu"), "activation"),
+        (replace(LLAMA, num_key_value_heads=None, width=32, latent_width=8), "latent_width"),
     ],
 )
-def test_what_they_do_not_have_is_refused(config, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_they_do_not_have_is_refused(config, field):
+    with pytest.raises(ValueError, match=rf"\b{field}\b"):
         to_transformers(DecoderOnlyTransformer(config))
 
 
+LINEAR = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
+
+
 @pytest.mark.parametrize(
-    ("make", "settings", "message"),
+    ("make", "settings", "field"),
     [
-        (gpt2, dict(activation_function="relu"), "activation_function .*'gelu_new'.*, got 'relu'"),
-        (gpt2, dict(scale_attn_weights=False), "scale_attn_weights True, got False"),
-        (gpt2, dict(scale_attn_by_inverse_layer_idx=True), "scale_attn_by_inverse_layer_idx False, got True"),
-        (gpt2, dict(add_cross_attention=True), "add_cross_attention False, got True"),
-        (llama, dict(hidden_act="gelu"), "hidden_act 'silu'.*, got 'gelu'"),
-        (llama, dict(head_dim=8), "head_dim 6, got 8"),
-        (llama, dict(attention_bias=True), "mlp_bias True, got False"),
-        (
-            llama,
-            dict(rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}),
-            "rope_type 'default', got .*'linear'",
-        ),
+        (gpt2, dict(activation_function="relu"), "activation_function"),
+        (gpt2, dict(scale_attn_weights=False), "scale_attn_weights"),
+        (gpt2, dict(scale_attn_by_inverse_layer_idx=True), "scale_attn_by_inverse_layer_idx"),
+        (gpt2, dict(add_cross_attention=True), "add_cross_attention"),
+        (llama, dict(hidden_act="gelu"), "hidden_act"),
+        (llama, dict(head_dim=8), "head_dim"),
+        (llama, dict(attention_bias=True), "mlp_bias"),
+        (llama, dict(rope_parameters=LINEAR), "rope_type"),
     ],
 )
-def test_what_we_do_not_have_is_refused(make, settings, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_we_do_not_have_is_refused(make, settings, field):
+    with pytest.raises(ValueError, match=field):
         from_transformers(make(**settings))
 
 
