@@ -179,10 +179,6 @@ def test_at_first_all_words_are_equally_likely_and_patterns_are_no_weights():
     assert model.ids(BOOK.patterns).tolist() == list(range(V))[::-1]
 
 
-def test_a_denoiser_without_noise_that_shows_it_need_not_be_told_how_much_is_left():
-    assert build()(noised()).shape == (3, 5, V)
-
-
 REFUSED = [
     (lambda: build(noise="masked"), "noise"),
     (lambda: build(head="words"), "head"),

@@ -76,7 +76,7 @@ class Noise:
         s, t = torch.broadcast_tensors(_checked_time(s), _checked_time(t))
         if (s > t).any() or (s == 1).any():
             raise ValueError(
-                f"noise goes from a time s to a later t, s below 1; got s {s.tolist()}, t {t.tolist()}"
+                f"noise goes from s below 1 to a later t, got times {s.tolist()} and {t.tolist()}"
             )
         before, after = self.alpha(s), self.alpha(t)
         return before, after, after / before

@@ -225,9 +225,7 @@ class Tuning(Writing):
         if experiment.start is None:
             raise ValueError("tuning begins with a trained denoiser: start from a run of the second stage")
         if isinstance(material.first.experiment.objective, Reconstruction):
-            raise ValueError(
-                f"{experiment.start.run} is of the first stage: its denoiser has learned nothing"
-            )
+            raise ValueError(f"{experiment.start.run} is of the first stage: its denoiser knows nothing")
         check_policy(experiment.model)
         _ = material.reward  # says what is wrong with the judge
 
@@ -279,9 +277,7 @@ class TuningMaterial(TextMaterial):
         """The autoregressive model of that run, and what it says of validation lines that it can read at once."""
         run = runs.load(runs.find(name, Path(self.start.path).parents[1]))
         if not isinstance(run.experiment.objective, NextToken) or runs.outcome(run) is None:
-            raise ValueError(
-                f"the judge must have learned to predict the next token to its end, got {name!r}"
-            )
+            raise ValueError(f"the judge must have learned the next token to its end, got {name!r}")
         if run.tokenizer.to_json() != self.tokenizer.to_json():
             raise ValueError(f"the judge {name!r} has another tokenizer: train it on the same data and ids")
         lines = self.tokenizer.encode_lines(self.splits.validation[:EVALUATED_LINES])

@@ -198,9 +198,7 @@ def _start(model: Denoiser, canvas, steps, method, reveal, remask, generator) ->
     if not 0 <= remask <= 1:
         raise ValueError(f"remask is a share of the largest chance, between 0 and 1; got {remask!r}")
     if noise.kind == "uniform" and method != "ancestral":
-        raise ValueError(
-            f"uniform noise has no blanks to choose from: method must be 'ancestral', got {method!r}"
-        )
+        raise ValueError(f"uniform noise has no blanks: method must be 'ancestral', got {method!r}")
     if reveal == "joint" and model.config.head == "factorised":
         raise ValueError("a factorised head knows no words to draw: use reveal='independent'")
     ids = canvas[None] if canvas.dim() == 1 else canvas

@@ -106,10 +106,6 @@ def check_policy(config: DenoiserConfig) -> None:
             "decodes; tuning is for head='factorised', whose cells are drawn independently"
         )
     if config.noise != "absorbing":
-        raise ValueError(
-            f"tuning counts the cells that a step reveals, so noise must be absorbing; got {config.noise} noise"
-        )
+        raise ValueError(f"tuning counts revealed cells: noise must be 'absorbing', got {config.noise!r}")
     if config.granularity != "cell":
-        raise ValueError(
-            f"tuning reveals single cells: granularity must be 'cell', got {config.granularity!r}"
-        )
+        raise ValueError(f"tuning reveals cells: granularity must be 'cell', got {config.granularity!r}")

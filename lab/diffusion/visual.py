@@ -84,9 +84,7 @@ class VisualDiffusion(Model):
         if torch.equal(patterns, self.denoiser.patterns):
             return
         if isinstance(self.autoencoder.encoder, FixedEncoder):
-            raise ValueError(
-                f"the encoder's patterns are not those of the {self.config.code} code of its config"
-            )
+            raise ValueError(f"the patterns are not those of the {self.config.code} code of its config")
         if not collision_report(patterns):
             self.denoiser.set_codebook(self.codebook())
             self.denoiser.to(self.denoiser.from_cells.weight.dtype)  # its new tables too
