@@ -16,7 +16,7 @@ from test_checks import failing
 from torch import nn
 
 from lab import checks, runs
-from lab.checks.checkpoint_cases import is_pickled
+from lab.checks.checkpoint import is_pickled
 from lab.data import random_windows
 from lab.files import sha256_bytes
 from lab.nn import DecoderOnlyTransformer, TransformerConfig

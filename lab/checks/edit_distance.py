@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from functools import cache
-from numbers import Integral
 
 from lab.checks.check import Case, Check, CheckReport, Example
-from lab.checks.numbers import Unreadable, as_array, told
+from lab.checks.numbers import Unreadable, one_number, told
 
 # Short first. Each shows what an implementation can forget: an empty side, the last row, a repeated letter, that the
 # cheapest way is not the one which takes what is equal first.
@@ -42,11 +41,9 @@ def edit_distance(fn: Callable) -> CheckReport:
     """
 
     def read(case: Case, answer: object) -> int:
-        array = as_array(answer)
-        if array.size != 1 or not isinstance(number := array.reshape(-1)[0].item(), Integral | float):
-            raise Unreadable(f"{answer!r}")
-        if isinstance(number, bool) or number != int(number):
-            raise Unreadable(f"{answer!r}, which is no whole number")
+        number = one_number(answer).item()
+        if number != int(number):
+            raise Unreadable(f"{number}, which is no whole number")
         return int(number)
 
     def compare(case: Case, right: int, answer: int, note: str) -> Example | None:

@@ -32,8 +32,9 @@ class _Logits(Check):
 
         def read(case: Case, answer: object) -> np.ndarray:
             if isinstance(answer, tuple):
-                said = f"a tuple of {len(answer)}; give the logits alone, as lambda ids: model(ids)[0]"
-                raise Unreadable(said)
+                raise Unreadable(
+                    f"a tuple of {len(answer)}; give the logits alone: lambda ids: model(ids)[0]"
+                )
             return real_numbers(answer, (*case["ids"].shape, vocab_size))
 
         self.cases = [self.text(B, T) for B, T in sizes]
@@ -178,7 +179,7 @@ def leak(
     _enough(vocab_size, context, places=2)
     if embedding is not None and given != "torch":
         raise ValueError(
-            f'gradients are those of torch: with an embedding, given must be "torch", not {given!r}'
+            f'with an embedding given must be "torch", whose gradients are judged, not {given!r}'
         )
     lengths = sorted({min(T, context) for T in (*LENGTHS, context)})
     check = _Logits("leak", fn, vocab_size, [(1, T) for T in lengths], given)

@@ -92,11 +92,9 @@ def recurrent(fn: Callable, kind: str, given: str = "torch") -> CheckReport:
 
     def read(case: Case, answer: object) -> np.ndarray:
         """`(1, B, H)`, or `(2, B, H)` of an LSTM."""
-        states = parts(answer, ("h", "c")) if lstm else [answer]
-        names = ("h", "c") if lstm else ("",)
-        return np.stack(
-            [real_numbers(s, tuple(case["h"].shape), n) for s, n in zip(states, names, strict=True)]
-        )
+        shape, names = tuple(case["h"].shape), ("h", "c") if lstm else ("",)
+        states = parts(answer, names) if lstm else [answer]
+        return np.stack([real_numbers(s, shape, name) for s, name in zip(states, names, strict=True)])
 
     def plain(case: Case, variant: str = "") -> np.ndarray:
         return plain_step(kind, *map(_numpy, case), variant=variant)

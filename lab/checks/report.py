@@ -101,10 +101,9 @@ def _example_lines(example: Example) -> list[str]:
 def _property_html(p: Property) -> str:
     what = html.escape(p.name) + ("" if p.passed or p.example else " <i>(not judged)</i>")
     if p.example:
-        what += (
-            f"<div><code style='{PLAIN}'>{html.escape(p.example.call)}</code></div>{_beside_html(p.example)}"
-        )
-        what += f"<div><small>{html.escape(p.example.note)}</small></div>" if p.example.note else ""
+        call, note = html.escape(p.example.call), html.escape(p.example.note)
+        what += f"<div><code style='{PLAIN}'>{call}</code></div>{_beside_html(p.example)}"
+        what += f"<div><small>{note}</small></div>" if note else ""
     sign = f"<b style='color:{GOOD if p.passed else BAD}'>{_sign(p)}</b>"
     return f"<tr>{_cell_html(sign)}{_cell_html(what)}</tr>"
 

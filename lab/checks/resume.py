@@ -78,28 +78,25 @@ def resume(train_fn: Callable) -> CheckReport:
     case = Case("train_fn", steps=STEPS, broken_at=BROKEN_AT)
     wanted = "(losses, checkpoint), with one finite loss a step"
     check = Check("resume", train, wanted, lambda _, answer: answer, [case])
-    repeated = check.judge("the same call gives the same losses again", _repeated)
+    note = "two fresh starts: seed weights, batches and dropout at the start"
+    again = _same_losses(f"train_fn({STEPS})", lambda calls: (calls.whole.losses, calls.again.losses), note)
+    repeated = check.judge("the same call gives the same losses again", again)
     cases = None if repeated else ()  # else nothing can be compared
-    check.judge("the first steps do not depend on how many follow", _first, cases)
+    note = "does the schedule of the learning rate end with `steps`? Its length must be a setting of its own"
+    both = f"train_fn({STEPS}) and train_fn({BROKEN_AT})"
+    begun = _same_losses(both, lambda calls: (calls.whole.losses[:BROKEN_AT], calls.first.losses), note)
+    check.judge("the first steps do not depend on how many follow", begun, cases)
     check.judge("the weights go on from where they were", _weights, cases)
     check.judge("the batches go on, and none comes again", _batches, cases)
     check.judge("the learning rate goes on", _rates, cases)
     check.judge("the optimizer keeps its memory", _memories, cases)
     check.judge("dropout goes on with the same random numbers", _dropout, cases)
-    check.judge("the losses are those of training in one go", _losses, cases)
-    check.judge("a checkpoint can be used twice", _twice, cases)
+    after = _same_losses(RESUMED, lambda calls: calls.after_the_break("losses"))
+    check.judge("the losses are those of training in one go", after, cases)
+    note = "the checkpoint changed with the training that it began: keep copies in it"
+    twice = _same_losses(f"{RESUMED}, twice", lambda c: (c.rest.losses, c.rest_again.losses), note)
+    check.judge("a checkpoint can be used twice", twice, cases)
     return check.report
-
-
-def _repeated(case: Case, calls: Told) -> Examples:
-    note = "two fresh starts: seed weights, batches and dropout at the start"
-    yield from _same_losses(f"train_fn({STEPS})", calls.whole.losses, calls.again.losses, note)
-
-
-def _first(case: Case, calls: Told) -> Examples:
-    call = f"train_fn({STEPS}) and train_fn({BROKEN_AT})"
-    note = "does the schedule of the learning rate end with `steps`? Its length must be a setting of its own"
-    yield from _same_losses(call, calls.whole.losses[:BROKEN_AT], calls.first.losses, note)
 
 
 def _weights(case: Case, calls: Told) -> Examples:
@@ -147,17 +144,14 @@ def _dropout(case: Case, calls: Told) -> Examples:
             yield told(RESUMED, *(f"loss {loss:.6g} at step {BROKEN_AT + step}" for loss in losses), note)
 
 
-def _losses(case: Case, calls: Told) -> Examples:
-    yield from _same_losses(RESUMED, *calls.after_the_break("losses"))
+def _same_losses(call: str, which: Callable, note: str = "") -> Callable:
+    """Finds where two lists of losses are not the same, bit for bit; `which(calls)` gives them."""
 
+    def find(case: Case, calls: Told) -> Examples:
+        expected, actual = which(calls)
+        yield differing(call, expected, actual, note, np.array(expected) != np.array(actual))
 
-def _twice(case: Case, calls: Told) -> Examples:
-    note = "the checkpoint changed with the training that it began: keep copies in it"
-    yield from _same_losses(f"{RESUMED}, twice", calls.rest.losses, calls.rest_again.losses, note)
-
-
-def _same_losses(call: str, expected: list, actual: list, note: str = "") -> Examples:
-    yield differing(call, expected, actual, note, np.array(expected) != np.array(actual))
+    return find
 
 
 def watch(train_fn: Callable, steps: int, start: object, seed: int) -> Trace:
