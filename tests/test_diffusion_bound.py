@@ -23,7 +23,7 @@ from lab.diffusion import (
 )
 from lab.diffusion.bound import d3pm_nats, noised_nats, revealed_nats, udlm_nats
 from lab.diffusion.heads import evidence, leave_one_out
-from lab.diffusion.lines import line_windows, pad_windows
+from lab.diffusion.lines import line_windows
 from lab.diffusion.losses import random_spans
 from lab.score import score_lines
 from lab.text import CharTokenizer
@@ -263,18 +263,6 @@ def test_the_standard_error_is_the_spread_between_generators(noise, granularity)
     ]  # fmt: skip
     spread = torch.tensor([score.bits_per_char for score in scores]).std()
     assert 0.4 < spread / (sum(score.standard_error for score in scores) / 12) < 2
-
-
-def test_padding_costs_nothing_and_is_not_seen():
-    model = small(neighbours=2).eval().requires_grad_(False)
-    for p in model.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    windows = [window for ids in LETTERS.encode_lines(["abca", "dd"]) for window in line_windows(ids, 16)]
-    last = torch.tensor([0.999, 0.999])  # everything blank, so nothing is left to chance
-    both = noised_nats(model, pad_windows(windows), last)
-    for row in range(2):
-        alone = noised_nats(model, pad_windows(windows[row : row + 1]), last[:1])
-        assert float(alone) == pytest.approx(float(both[row]), rel=1e-5)
 
 
 def test_lengths_are_probabilities_and_the_ends_of_a_line_are_paid_for():

@@ -153,15 +153,6 @@ def test_statistics():
     assert 1.57 < stats.cell_entropy < math.log2(3)
 
 
-def test_one_hot_leaves_blanks_empty_and_gives_marginals():
-    book = Codebook.random(20)
-    assert torch.equal(book.one_hot().argmax(-1), book.patterns) and book.one_hot().shape == (20, 25, 3)
-    assert torch.equal(codes.one_hot(torch.tensor([3, 0]), 3).sum(-1), torch.tensor([0.0, 1.0]))
-    weights = torch.rand(20, dtype=torch.float64).softmax(0)
-    marginals = torch.einsum("v,vnk->nk", weights, book.one_hot(torch.float64))
-    torch.testing.assert_close(marginals.sum(-1), torch.ones(25, dtype=torch.float64))
-
-
 def test_a_codebook_is_not_changed_from_outside():
     patterns = torch.tensor([[0, 1], [1, 0]])
     book = Codebook(patterns, 2)

@@ -1,6 +1,5 @@
 """Visual diffusion as runs: stages that begin where another ended, checkpoints that hold all of it, lines from them."""
 
-import json
 import math
 from dataclasses import replace
 from itertools import islice
@@ -10,7 +9,6 @@ import torch
 from diffusion_toys import OF_STACK, config_of
 
 from lab import runs
-from lab.config import from_json, to_json
 from lab.decode import Sampling
 from lab.diffusion import (
     Diffusion,
@@ -23,6 +21,7 @@ from lab.diffusion import (
     score_bound,
     write_line,
 )
+from lab.diffusion.learned_codes import reconstruction_loss
 from lab.nn import TransformerConfig
 from lab.runs import Data, Experiment
 from lab.train import Step, TrainConfig, TrainingState
@@ -98,12 +97,6 @@ def material_and_model(experiment: Experiment, folder=None):
     material = objective.material(experiment)
     torch.manual_seed(experiment.seed)
     return experiment, material, objective.build(experiment.model, material)
-
-
-@every_kind
-def test_a_config_comes_back_from_json(kind):
-    config = visual(**KINDS[kind], longest_line=9)
-    assert from_json(VisualDiffusionConfig, json.loads(json.dumps(to_json(config)))) == config
 
 
 REFUSED = [
@@ -276,6 +269,12 @@ def test_the_denoiser_alone_gives_the_encoder_a_gradient(ask):
     assert model.denoiser.code is None and torch.equal(losses[0], plain), "it changes no value"
     losses[0].backward()
     assert table.grad.abs().sum() > 0
+    torch.manual_seed(3)
+    whole = Diffusion(train_codes=True).loss(model, batch, Step(rng=seeded(0)))
+    torch.manual_seed(3)
+    code, words, _ = reconstruction_loss(model.autoencoder, Batch(batch.ids, batch.ids))
+    mean = float(plain) / whole.count + float(code) / words
+    assert float(whole.nats) / whole.count == pytest.approx(mean), "each of the two is a mean"
 
 
 def test_tuning_tells_what_was_written_and_keeps_the_code(ask, tmp_path, text):
