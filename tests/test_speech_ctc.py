@@ -32,15 +32,9 @@ def path_nats(log_probs: torch.Tensor, paths) -> float:
     return -math.log(total) if total else math.inf
 
 
-cases = st.tuples(
-    st.integers(1, 5), st.lists(st.integers(1, 3), max_size=4), st.integers(0, 1000)
-)  # T, target, seed
-
-
-@given(cases)
+@given(T=st.integers(1, 5), target=st.lists(st.integers(1, 3), max_size=4), seed=st.integers(0, 1000))
 @quick
-def test_the_recursion_is_the_sum_over_all_alignments(case):
-    T, target, seed = case
+def test_the_recursion_is_the_sum_over_all_alignments(T, target, seed):
     log_probs = random_log_probs(T, 4, seed)
     paths = list(ctc.alignments(target, T))
     assert ctc.ctc_nats(log_probs, target).item() == pytest.approx(path_nats(log_probs, paths), rel=1e-12)
@@ -65,62 +59,36 @@ def test_values_and_gradients_are_those_of_torch():
         [ctc.ctc_nats(row.log_softmax(-1)[:n], y) for row, n, y in zip(logits, lengths, targets, strict=True)]
     )
     fast = ctc.ctc_loss(logits.log_softmax(-1), lengths, pad(targets, IGNORE))
-    flat = torch.tensor([token for target in targets for token in target])
-    theirs = nnf.ctc_loss(
-        logits.log_softmax(-1).transpose(0, 1),
-        flat,
-        lengths,
-        torch.tensor([len(y) for y in targets]),
-        reduction="none",
-    )
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
-    torch.testing.assert_close(fast, theirs, rtol=1e-12, atol=0)
+    flat, counts = torch.cat([torch.tensor(y) for y in targets]), torch.tensor([len(y) for y in targets])
+    log_probs = logits.log_softmax(-1).transpose(0, 1)
+    theirs = nnf.ctc_loss(log_probs, flat, lengths, counts, reduction="none")
     weights = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
-    grads = [
-        torch.autograd.grad((nats * weights).sum(), logits, retain_graph=True)[0]
-        for nats in (ours, fast, theirs)
-    ]
-    torch.testing.assert_close(grads[0], grads[2], rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(grads[1], grads[2], rtol=1e-9, atol=1e-12)
-    assert not grads[0][1, 17:].any(), "frames beyond the length teach nothing"
+    expected = torch.autograd.grad(theirs @ weights, logits, retain_graph=True)[0]
+    for nats in (ours, fast):
+        torch.testing.assert_close(nats, theirs, rtol=1e-12, atol=0)
+        gradient = torch.autograd.grad(nats @ weights, logits, retain_graph=True)[0]
+        torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_the_gradient_is_what_the_formula_says():
-    log_probs = random_log_probs(7, 4).requires_grad_()
-    target = [2, 2, 1]
-    assert torch.autograd.gradcheck(lambda x: ctc.ctc_nats(x.log_softmax(-1), target), log_probs)
+def test_occupancy_is_minus_the_gradient():
+    log_probs, target = random_log_probs(7, 4).requires_grad_(), [2, 2, 1]
     (gradient,) = torch.autograd.grad(ctc.ctc_nats(log_probs, target), log_probs)
     share = ctc.occupancy(log_probs.detach(), target)
-    torch.testing.assert_close(share.sum(1), torch.ones(7, dtype=torch.float64))
     by_token = torch.zeros(7, 4, dtype=torch.float64)
-    for state, token in enumerate([0, 2, 0, 2, 0, 1, 0]):
-        by_token[:, token] += share[:, state]
+    by_token.index_add_(1, torch.tensor([0, 2, 0, 2, 0, 1, 0]), share)
     torch.testing.assert_close(gradient, -by_token, rtol=1e-10, atol=1e-12)
 
 
-def test_an_infeasible_target_has_no_probability_and_clean_gradients():
-    logits = torch.randn(3, 4, dtype=torch.float64, generator=seeded(2), requires_grad=True)
-    nats = ctc.ctc_nats(logits.log_softmax(-1), [1, 1, 2])
-    assert nats.item() == math.inf
-    with pytest.raises(ValueError, match="4 are needed"):
-        ctc.occupancy(logits.log_softmax(-1), [1, 1, 2])
-    impossible = torch.tensor([[0.5, 0.5, 0.0]] * 2).log()
-    assert ctc.ctc_nats(impossible, [2]).item() == math.inf
-    with_certainty = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).log().requires_grad_()
-    assert ctc.ctc_nats(with_certainty, [1]).item() == 0
-    ctc.ctc_nats(with_certainty, [1]).backward()
-    assert with_certainty.grad.isfinite().all()
-
-
-def test_infeasible_rows_are_counted_and_named():
-    targets, lengths = [[1, 2], [1, 1], [3] * 5, []], [2, 2, 8, 1]
-    expected = [ctc.Infeasible(1, 2, 3), ctc.Infeasible(2, 8, 9)]
-    assert ctc.infeasible(lengths, targets) == expected
-    rows = pad(targets, IGNORE)
-    assert ctc.infeasible(torch.tensor(lengths), rows) == expected
-    log_probs = torch.randn(4, 8, 4).log_softmax(-1)
-    with pytest.raises(ValueError, match=r"2 of 4 rows cannot be aligned; first row 1: 2 frames, .* needs 3"):
-        ctc.ctc_loss(log_probs, torch.tensor(lengths), rows)
+def test_what_cannot_be_aligned_has_no_probability_and_is_named():
+    assert ctc.ctc_nats(random_log_probs(3, 4), [1, 1, 2]).item() == math.inf
+    assert ctc.ctc_nats(torch.tensor([[0.5, 0.5, 0.0]] * 2).log(), [2]).item() == math.inf
+    certain = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).log().requires_grad_()
+    ctc.ctc_nats(certain, [1]).backward()
+    assert certain.grad.isfinite().all()
+    rows, lengths = pad([[1, 2], [1, 1], [3] * 5, []], IGNORE), torch.tensor([2, 2, 8, 1])
+    assert ctc.infeasible(lengths, rows) == [ctc.Infeasible(1, 2, 3), ctc.Infeasible(2, 8, 9)]
+    with pytest.raises(ValueError, match=r"2 of 4 rows .* row 1: 2 frames, .* needs 3"):
+        ctc.ctc_loss(torch.randn(4, 8, 4).log_softmax(-1), lengths, rows)
 
 
 @given(st.integers(1, 6), st.integers(0, 1000))
@@ -149,7 +117,7 @@ class Bigrams:
         return sum(self.table[a, b].item() for a, b in zip(read, [*tokens, self.eos_id], strict=True))
 
 
-@pytest.mark.parametrize("weight, bonus", [(0.0, 0.0), (0.0, 0.7), (0.8, 0.0), (1.3, 0.4)])
+@pytest.mark.parametrize("weight, bonus", [(0.0, 0.0), (1.3, 0.4)])
 @given(T=st.integers(1, 5), seed=st.integers(0, 1000))
 @quick
 def test_a_beam_without_bounds_is_the_search_of_all_transcripts(weight, bonus, T, seed):
@@ -193,15 +161,9 @@ def test_a_narrow_beam_keeps_what_the_language_prefers():
     assert prefix_beam(log_probs, beam=1, scorer=OneOnly(), weight=1.0, bonus=5.0)[0].tokens == (1,)
 
 
-@pytest.fixture(scope="module")
-def characters():
+@pytest.mark.parametrize("order", [1, 4])
+def test_the_n_gram_says_what_it_says_of_whole_lines(order):
     lines = ["in the beginning", "the end of the day", "then the night", "an odd thing"]
-    return lines, CharTokenizer.train(lines)
-
-
-@pytest.mark.parametrize("order", [1, 2, 4, 9])
-def test_the_n_gram_says_what_it_says_of_whole_lines(characters, order):
-    lines, tokenizer = characters
     tokenizer = CharTokenizer.train([*lines, "xyz"])  # of which the model has seen nothing
     model = KneserNey(lines, order)
     scorer = NGramScorer(model, tokenizer)
@@ -219,7 +181,7 @@ def test_the_n_gram_says_what_it_says_of_whole_lines(characters, order):
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: ctc.ctc_nats(torch.zeros(0, 3), [1]), r"\(T, V\)"),
+        (lambda: ctc.occupancy(random_log_probs(3, 4), [1, 1, 2]), "4 are needed"),
         (lambda: ctc.ctc_nats(torch.zeros(2, 3, 4), [1]), r"\(T, V\)"),
         (lambda: ctc.ctc_nats(torch.zeros(2, 3), [3]), "target"),
         (lambda: ctc.ctc_nats(torch.zeros(2, 3), [1, 0]), "target"),

@@ -9,11 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.config import from_json, to_json
 from lab.speech import audio as audio_module
 from lab.speech.audio import Audio, AudioError, check_audio, read_audio, wav_bytes
 from lab.speech.augment import SpecAugment, spec_augment
-from lab.speech.features import FeatureError, FeatureSpec, Normalizer, check_features, log_mel
+from lab.speech.features import FeatureSpec, Normalizer, check_features, log_mel
 
 
 def noise(seconds=0.5, rate=22_050, seed=0):
@@ -47,12 +46,7 @@ def kaldi(audio, spec):
 
 @pytest.mark.parametrize(
     "spec",
-    [
-        FeatureSpec(),
-        FeatureSpec(16_000, 1024, 160, 40),
-        FeatureSpec(16_000, 512, 128, 80, mel="slaney"),
-    ],
-    ids=str,
+    [FeatureSpec(), FeatureSpec(16_000, 1024, 160, 40), FeatureSpec(16_000, 512, 128, 80, mel="slaney")],
 )
 @pytest.mark.parametrize("sound", [noise, lambda rate: tone(440, rate)], ids=["noise", "tone"])
 def test_log_mel_is_kaldis_to_a_hundredth(spec, sound):
@@ -69,10 +63,8 @@ def test_decibels_are_below_the_loudest_place_and_end_at_80():
     features = log_mel(tone(1000), FeatureSpec(scale="db"))
     assert features.max() == 0 and features.min() == -80
     log = log_mel(noise(), FeatureSpec())
-    decibels = (10 / math.log(10)) * (log - log.max())
-    torch.testing.assert_close(
-        log_mel(noise(), FeatureSpec(scale="db")), decibels.clamp(min=-80), rtol=0, atol=1e-3
-    )
+    decibels = ((10 / math.log(10)) * (log - log.max())).clamp(min=-80)
+    torch.testing.assert_close(log_mel(noise(), FeatureSpec(scale="db")), decibels, rtol=0, atol=1e-3)
 
 
 @settings(max_examples=30, deadline=None)
@@ -84,60 +76,48 @@ def test_every_length_of_audio_has_the_frames_that_were_promised(samples, hop, n
     assert features.shape == (spec.frames(samples), 20) and features.isfinite().all()
 
 
-def test_a_spec_travels_as_json():
-    spec = FeatureSpec(16_000, 400, 160, 40, "slaney", "db")
-    assert from_json(FeatureSpec, to_json(spec)) == spec
+LOUD = (3 * tone(200).samples).clamp(-1, 1)  # clipped, also where it is turned down afterwards
 
 
 @pytest.mark.parametrize(
-    ("config", "values", "field"),
+    ("call", "reason"),
     [
-        (FeatureSpec, {"rate": 0}, "rate"),
-        (FeatureSpec, {"hop": 1024}, "hop"),
-        (FeatureSpec, {"n_fft": 511}, "n_fft"),
-        (FeatureSpec, {"n_fft": 256, "hop": 128, "bands": 200}, "200 bands"),
-        (FeatureSpec, {"mel": "bark"}, "mel"),
-        (FeatureSpec, {"scale": "power"}, "scale"),
-        (SpecAugment, {"time_masks": -1}, "time_masks"),
-        (SpecAugment, {"band_width": 1.5}, "band_width"),
-        (SpecAugment, {"time_share": 2.0}, "time_share"),
+        (lambda: Audio(torch.zeros(0), 8000), "empty"),
+        (lambda: Audio(torch.tensor([0.0, math.nan]), 8000), "not finite"),
+        (lambda: Audio(torch.tensor([0.0, math.inf]), 8000), "not finite"),
+        (lambda: Audio(torch.zeros(2, 100), 8000), "wrong shape"),
+        (lambda: Audio(torch.zeros(100, dtype=torch.int16), 8000), "wrong type"),
+        (lambda: log_mel(Audio(torch.zeros(5000), 22_050), FeatureSpec()), "silent"),
+        (lambda: log_mel(Audio(LOUD, 22_050), FeatureSpec()), "clipped"),
+        (lambda: log_mel(Audio(0.3 * LOUD, 22_050), FeatureSpec()), "clipped"),
+        (lambda: log_mel(noise(rate=16_000), FeatureSpec()), "wrong rate"),
+        (lambda: read_audio("missing.wav"), "unreadable"),
+        (lambda: read_audio(b"no sound"), "unreadable"),
     ],
 )
-def test_settings_that_make_no_features_are_refused(config, values, field):
-    with pytest.raises(ValueError, match=field):
-        config(**values)
-
-
-@pytest.mark.parametrize(
-    ("samples", "reason"),
-    [
-        (torch.zeros(0), "empty"),
-        (torch.tensor([0.0, math.nan]), "not finite"),
-        (torch.tensor([0.0, math.inf]), "not finite"),
-        (torch.zeros(2, 100), "wrong shape"),
-        (torch.zeros(100, dtype=torch.int16), "wrong type"),
-    ],
-)
-def test_what_is_no_audio_is_refused(samples, reason):
+def test_what_is_no_audio_is_refused(call, reason):
     with pytest.raises(AudioError) as error:
-        Audio(samples, 8000)
+        call()
     assert error.value.reason == reason and isinstance(error.value, ValueError)
 
 
-def test_silent_clipped_and_foreign_audio_is_refused():
-    spec = FeatureSpec()
-    loud = Audio((3 * tone(200).samples).clamp(-1, 1), 22_050)
-    scaled = Audio(0.3 * loud.samples, 22_050)  # turned down afterwards it is clipped all the same
-    cases = [
-        (Audio(torch.zeros(5000), 22_050), "silent"),
-        (loud, "clipped"),
-        (scaled, "clipped"),
-        (noise(rate=16_000), "wrong rate"),
-    ]
-    for audio, reason in cases:
-        with pytest.raises(AudioError) as error:
-            log_mel(audio, spec)
-        assert error.value.reason == reason
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: FeatureSpec(hop=1024), "hop"),
+        (lambda: FeatureSpec(n_fft=511), "n_fft"),
+        (lambda: FeatureSpec(n_fft=256, hop=128, bands=200), "200 bands"),
+        (lambda: Normalizer.fit([]), "no frames"),
+        (lambda: check_features(torch.zeros(80, 10), FeatureSpec()), "transpose"),
+        (lambda: check_features(torch.zeros(10, 40), FeatureSpec()), "80"),
+        (lambda: check_features(torch.zeros(0, 80), FeatureSpec()), "at least 1"),
+        (lambda: check_features(torch.full((3, 80), math.nan), FeatureSpec()), "NaN"),
+        (lambda: check_features(torch.zeros(3, 80, dtype=torch.int64), FeatureSpec()), "floats"),
+    ],
+)
+def test_what_makes_no_features_is_refused(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
 
 
 @pytest.mark.parametrize("hertz", [50, 110, 440, 3000])
@@ -147,33 +127,13 @@ def test_loud_but_whole_audio_is_not_clipped(hertz):
     check_audio(read_audio(wav_bytes(sound)))  # and rounded to 16 bits
 
 
-@pytest.mark.parametrize(
-    ("features", "hint"),
-    [
-        (torch.zeros(80, 10), "transpose"),
-        (torch.zeros(10, 40), "80"),
-        (torch.zeros(0, 80), "at least 1"),
-        (torch.full((3, 80), math.nan), "NaN"),
-        (torch.zeros(3, 80, dtype=torch.int64), "floats"),
-    ],
-)
-def test_features_of_another_shape_are_refused(features, hint):
-    with pytest.raises(FeatureError, match=hint):
-        check_features(features, FeatureSpec(bands=80))
-
-
 def test_normalising_gives_mean_0_and_deviation_1():
     some = torch.cat([3 + 2 * torch.randn(n, 5, dtype=torch.float64) for n in (30, 50, 7)])
     normalizer = Normalizer.fit(some.split([30, 50, 7]))
-    torch.testing.assert_close(torch.tensor(normalizer.mean).double(), some.mean(0), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(
-        torch.tensor(normalizer.std).double(), some.std(0, correction=0), rtol=1e-6, atol=1e-6
-    )
-    assert Normalizer.fit([torch.full((9, 2), -23.02585)]).std == (1, 1), (
-        "what never changes does not explode"
-    )
-    with pytest.raises(ValueError, match="no frames"):
-        Normalizer.fit([])
+    spread, mean = torch.std_mean(some, 0, correction=0)
+    torch.testing.assert_close(torch.tensor(normalizer.mean).double(), mean, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(torch.tensor(normalizer.std).double(), spread, rtol=1e-6, atol=1e-6)
+    assert Normalizer.fit([torch.full((9, 2), -23.02585)]).std == (1, 1), "silence does not explode"
 
 
 def test_spec_augment_hides_only_stretches_of_the_row_itself():
@@ -206,14 +166,6 @@ def test_spec_augment_follows_its_generator_and_may_do_nothing():
     assert torch.equal(spec_augment(x, lengths, nothing, torch.Generator()), x)
 
 
-def test_wav_goes_out_and_in(tmp_path):
-    sound = tone(440)
-    (tmp_path / "tone.wav").write_bytes(wav_bytes(sound))
-    back = read_audio(tmp_path / "tone.wav")
-    assert back.rate == sound.rate
-    torch.testing.assert_close(back.samples, sound.samples, rtol=0, atol=1 / 65536 + 1e-9)
-
-
 def test_stereo_flac_is_averaged(tmp_path):
     soundfile = pytest.importorskip("soundfile")
     left, right = tone(440).samples, tone(880).samples
@@ -225,16 +177,10 @@ def test_stereo_flac_is_averaged(tmp_path):
     assert torch.equal(read_audio(floats.getvalue()).samples, left)
 
 
-def test_files_that_are_no_audio_are_named(tmp_path, monkeypatch):
-    (tmp_path / "text.wav").write_text("no sound")
-    for path, reason in (("text.wav", "unreadable"), ("missing.wav", "unreadable")):
-        with pytest.raises(AudioError, match=path) as error:
-            read_audio(tmp_path / path)
-        assert error.value.reason == reason
-
+def test_without_soundfile_its_absence_is_named(monkeypatch):
     def absent(data):
         raise ImportError("soundfile")
 
     monkeypatch.setattr(audio_module, "_by_soundfile", absent)
     with pytest.raises(AudioError, match="pip install soundfile"):
-        read_audio(tmp_path / "text.wav")
+        read_audio(b"no sound")

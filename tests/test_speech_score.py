@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_checks import caught
+from test_checks import failing
 
 from lab import checks
 from lab.speech.scores import align, cer, edit_distance, show_alignment, wer
@@ -17,10 +17,7 @@ SOME = st.lists(st.tuples(WORDS.filter(bool), WORDS), min_size=1, max_size=5)
 def test_both_rates_are_jiwers_edit_for_edit(pairs):
     jiwer = pytest.importorskip("jiwer")
     references, hypotheses = ([" ".join(side) for side in sides] for sides in zip(*pairs, strict=True))
-    for ours, theirs, rate in (
-        (wer, jiwer.process_words, "wer"),
-        (cer, jiwer.process_characters, "cer"),
-    ):
+    for ours, theirs, rate in ((wer, jiwer.process_words, "wer"), (cer, jiwer.process_characters, "cer")):
         mine, other = ours(references, hypotheses, resamples=10), theirs(references, hypotheses)
         assert mine.rate == pytest.approx(getattr(other, rate))
         expected = (other.substitutions, other.deletions, other.insertions)
@@ -36,9 +33,8 @@ def test_an_alignment_holds_both_sides_and_costs_the_distance(a, b):
     assert sum(e.kind != "equal" for e in edits) == edit_distance(a, b) == edit_distance(b, a)
     for e in edits:
         assert (e.kind == "equal") == (e.reference == e.hypothesis)
-        assert (e.reference is None) == (e.kind == "insert") and (e.hypothesis is None) == (
-            e.kind == "delete"
-        )
+        assert (e.reference is None) == (e.kind == "insert")
+        assert (e.hypothesis is None) == (e.kind == "delete")
 
 
 def test_the_interval_holds_the_rate_and_narrows_with_more_utterances():
@@ -51,7 +47,6 @@ def test_the_interval_holds_the_rate_and_narrows_with_more_utterances():
     assert (few.high - few.low) / (many.high - many.low) == pytest.approx(20**0.5, rel=0.2)
     # By hand: each utterance has 7 errors with chance 1/4, so the rate has standard deviation 0.7 sqrt(3/16 / 20).
     assert few.high - few.low == pytest.approx(2 * 1.96 * 0.7 * (3 / 16 / 20) ** 0.5, rel=0.15)
-    assert wer(references, hypotheses) == few, "the same seed, the same interval"
 
 
 @pytest.mark.parametrize(
@@ -79,43 +74,27 @@ def by_row(a, b):
     return row[-1]
 
 
-def longest_common(a, b):
-    """Without substitutions: the longest common subsequence's distance."""
-    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
-    for i, x in enumerate(a):
-        for j, y in enumerate(b):
-            table[i + 1][j + 1] = table[i][j] + 1 if x == y else max(table[i][j + 1], table[i + 1][j])
-    return len(a) + len(b) - 2 * table[-1][-1]
-
-
 def test_the_check_passes_two_implementations():
     for fn in (edit_distance, by_row, lambda a, b: float(by_row(a, b))):
         checks.edit_distance(fn).raise_if_failed()
 
 
-ANSWER, WORDS_TOO = "the answer is a whole number", "items may be words"
-CHEAPEST = "of several ways the cheapest counts"
-EQUAL, SUBSTITUTION = "what is equal costs nothing", "a substitution costs one"
-NOTHING = "against nothing, every item costs one"
-DELETION, INSERTION = "a deletion costs one, wherever it is", "an insertion costs one, wherever it is"
+def hamming(a, b):
+    return max(len(a), len(b)) - sum(x == y for x, y in zip(a, b, strict=False))
 
 
-@pytest.mark.parametrize(
-    ("fn", "found"),
-    [
-        (longest_common, {SUBSTITUTION, CHEAPEST, WORDS_TOO}),
-        (lambda a, b: by_row("".join(a), "".join(b)), {WORDS_TOO}),
-        (lambda a, b: by_row(a, b) / max(1, len(a)), {ANSWER, DELETION}),
-        (
-            lambda a, b: max(len(a), len(b)) - sum(x == y for x, y in zip(a, b, strict=False)),
-            {DELETION, INSERTION},
-        ),
-        (lambda a, b: by_row(a, b) if b else 0, {NOTHING}),
-        (lambda a, b: by_row(a, b) + (a == b), {EQUAL}),
-        (lambda a, b: abs(len(a) - len(b)) + len(set(a) ^ set(b)) // 2, {CHEAPEST}),
-        (lambda a, b: None, {ANSWER}),
-    ],
-    ids=["no-substitution", "joined", "rate", "hamming", "empty-side", "one-too-many", "as-sets", "nothing"],
+ANSWER, WORDS_TOO, CHEAPEST = "whole number", "may be words", "of several ways"
+DELETION, INSERTION = "a deletion", "an insertion"
+
+test_wrong_distances_are_caught = failing(
+    checks.edit_distance,
+    (lambda a, b: len(a) + len(b) - 2 * len(set(a) & set(b)), ["a substitution", CHEAPEST, WORDS_TOO]),
+    (lambda a, b: by_row("".join(a), "".join(b)), [WORDS_TOO]),
+    (lambda a, b: by_row(a, b) / max(1, len(a)), [ANSWER, DELETION]),
+    (hamming, [DELETION, INSERTION]),
+    (lambda a, b: by_row(a, b) if b else 0, ["against nothing"]),
+    (lambda a, b: by_row(a, b) + (a == b), ["what is equal"]),
+    (lambda a, b: abs(len(a) - len(b)) + len(set(a) ^ set(b)) // 2, [CHEAPEST]),
+    (lambda a, b: None, [ANSWER]),
+    only=False,
 )
-def test_the_check_catches_planted_bugs(fn, found):
-    assert found <= set(caught(checks.edit_distance(fn)))
