@@ -1,9 +1,7 @@
 """Speech corpora: the same to the byte when built twice, disjoint in text and voice, what is left out counted."""
 
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,12 +15,10 @@ from lab.speech.corpus import SpeechCorpus, read_corpus, write_corpus
 from lab.speech.espeak import EspeakMissing, Request, UnknownVoice, speak
 from lab.speech.features import FeatureSpec, log_mel
 from lab.speech.scores import edit_distance
-from lab.speech.script import SyntheticConfig, clauses, digits, easy, near_duplicates, texts
-from lab.speech.text import character_alphabet
+from lab.speech.script import SyntheticConfig, digits, easy, near_duplicates, texts
 from lab.speech.whistle import LETTERS, whistle, whistled
 from lab.text import Corpus
 
-MIRROR = Path(os.environ.get("LAB_MIRROR", "/nowhere"))
 FEW = Corpus("few", ("a b, c d, e f, g h, i j",), "none")
 SPEC = FeatureSpec(rate=16_000, hop=128, bands=20)
 SMALL = SyntheticConfig("digits", train=3, validation=1, test=1, accents=("en-us", "en"), features=SPEC)
@@ -86,14 +82,6 @@ def test_digits_are_different_rows_of_2_to_5():
 def test_easy_clauses_are_short_and_of_common_words():
     lines = ("The king said, the king went: said he (the end).", "Abimelech the king said so")
     assert easy(Corpus("small", lines, "none"), words=4) == ["the king said", "the king went"]
-
-
-@pytest.mark.skipif(not (MIRROR / "kjv.txt").is_file(), reason="the King James text is not at hand")
-def test_the_clauses_of_the_king_james_text():
-    corpus = Corpus("kjv", (MIRROR / "kjv.txt").read_text(encoding="utf-8").splitlines(), "none")
-    found = clauses(corpus)
-    assert len(found) == 71_523 and len({word for text in found for word in text.split()}) == 11_172
-    assert {char for text in found for char in text} <= set(character_alphabet().vocabulary)
 
 
 TEXTS = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(" ".join), max_size=12)

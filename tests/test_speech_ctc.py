@@ -95,9 +95,7 @@ def test_what_cannot_be_aligned_has_no_probability_and_is_named():
 @quick
 def test_greedy_is_the_likeliest_of_all_paths(T, seed):
     log_probs = random_log_probs(T, 3, seed)
-    best = max(
-        product(range(3), repeat=T), key=lambda p: sum(log_probs[t, k].item() for t, k in enumerate(p))
-    )
+    best = max(product(range(3), repeat=T), key=lambda path: log_probs[range(T), path].sum())
     assert ctc.greedy(log_probs) == ctc.collapse(best)
 
 
@@ -139,13 +137,10 @@ def test_a_beam_without_bounds_is_the_search_of_all_transcripts(weight, bonus, T
 
 def test_beam_and_margin_cut_what_is_least_likely():
     log_probs = random_log_probs(40, 8, spread=4)
-    wide = prefix_beam(log_probs, beam=200, margin=None)
-    narrow = prefix_beam(log_probs, beam=12)
-    assert len(narrow) == 12 and len(wide) == 200
-    assert narrow[0].tokens == wide[0].tokens
-    assert (
-        narrow[0].log_ctc <= wide[0].log_ctc + 1e-9 <= -ctc.ctc_nats(log_probs, wide[0].tokens).item() + 2e-9
-    )
+    wide, narrow = prefix_beam(log_probs, beam=200, margin=None), prefix_beam(log_probs, beam=12)
+    assert (len(narrow), len(wide)) == (12, 200) and narrow[0].tokens == wide[0].tokens
+    exact = -ctc.ctc_nats(log_probs, wide[0].tokens).item()
+    assert narrow[0].log_ctc - 1e-9 <= wide[0].log_ctc <= exact + 1e-9
     assert prefix_beam(log_probs, beam=1, margin=1e-6)[0].tokens == tuple(ctc.greedy(log_probs))
 
 
@@ -183,7 +178,6 @@ def test_the_n_gram_says_what_it_says_of_whole_lines(order):
     [
         (lambda: ctc.occupancy(random_log_probs(3, 4), [1, 1, 2]), "4 are needed"),
         (lambda: ctc.ctc_nats(torch.zeros(2, 3, 4), [1]), r"\(T, V\)"),
-        (lambda: ctc.ctc_nats(torch.zeros(2, 3), [3]), "target"),
         (lambda: ctc.ctc_nats(torch.zeros(2, 3), [1, 0]), "target"),
         (lambda: ctc.ctc_nats(torch.zeros(2, 3), [1], blank=3), "blank"),
         (lambda: prefix_beam(torch.zeros(2, 3), beam=0), "beam"),

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.speech import audio as audio_module
 from lab.speech.audio import Audio, AudioError, check_audio, read_audio, wav_bytes
 from lab.speech.augment import SpecAugment, spec_augment
 from lab.speech.features import FeatureSpec, Normalizer, check_features, log_mel
@@ -175,12 +174,3 @@ def test_stereo_flac_is_averaged(tmp_path):
     floats = io.BytesIO()
     soundfile.write(floats, left.numpy(), 22_050, format="WAV", subtype="FLOAT")
     assert torch.equal(read_audio(floats.getvalue()).samples, left)
-
-
-def test_without_soundfile_its_absence_is_named(monkeypatch):
-    def absent(data):
-        raise ImportError("soundfile")
-
-    monkeypatch.setattr(audio_module, "_by_soundfile", absent)
-    with pytest.raises(AudioError, match="pip install soundfile"):
-        read_audio(b"no sound")
