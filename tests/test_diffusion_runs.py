@@ -9,6 +9,7 @@ import torch
 from diffusion_toys import OF_STACK, config_of
 
 from lab import runs
+from lab.data import Batch
 from lab.decode import Sampling
 from lab.diffusion import (
     Diffusion,
@@ -273,8 +274,8 @@ def test_the_denoiser_alone_gives_the_encoder_a_gradient(ask):
     whole = Diffusion(train_codes=True).loss(model, batch, Step(rng=seeded(0)))
     torch.manual_seed(3)
     code, words, _ = reconstruction_loss(model.autoencoder, Batch(batch.ids, batch.ids))
-    mean = float(plain) / whole.count + float(code) / words
-    assert float(whole.nats) / whole.count == pytest.approx(mean), "each of the two is a mean"
+    mean = plain.item() / whole.count + code.item() / words
+    assert whole.nats.item() / whole.count == pytest.approx(mean), "each of the two is a mean"
 
 
 def test_tuning_tells_what_was_written_and_keeps_the_code(ask, tmp_path, text):
