@@ -1,17 +1,15 @@
 """BPE: what training learns, and that text, ids and merges agree."""
 
-import json
 import random
-import warnings
-from collections import Counter
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.checks.tokenizers import plain_train
 from lab.text import BPETokenizer, tokenizer_from_json
-from lab.text.bpe_encode import NEVER, SHORT, Cache, apply_merges, merge_with_heap
+from lab.text.bpe_encode import NEVER, SHORT, apply_merges, merge_with_heap
 from lab.text.bpe_train import MAX_VOCAB
 from lab.text.pretokens import splitter
 
@@ -25,13 +23,6 @@ CORPUS = [
 PATTERNS = ("gpt4", "gpt2", "none")
 
 
-def train(lines, vocab_size, **settings):
-    """Train where text may run out of pairs."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "training stopped")
-        return BPETokenizer.train(lines, vocab_size, **settings)
-
-
 def plain_merge(ids, pair, new):
     merged, at = [], 0
     while at < len(ids):
@@ -39,26 +30,6 @@ def plain_merge(ids, pair, new):
         merged.append(new if hit else ids[at])
         at += 2 if hit else 1
     return merged
-
-
-def plain_train(lines, num_merges, pattern):
-    """BPE as the papers state it: count every pair again for each merge."""
-    words = Counter()
-    for line in lines:
-        words.update(tuple(5 + byte for byte in word.encode()) for word in splitter(pattern)(line))
-    words = [(list(word), count) for word, count in words.items()]
-    merges = []
-    while len(merges) < num_merges:
-        counts = Counter()
-        for word, count in words:
-            for pair in pairwise(word):
-                counts[pair] += count
-        best = min(counts, key=lambda pair: (-counts[pair], pair), default=None)
-        if best is None or counts[best] < 2:
-            break
-        words = [(plain_merge(word, best, FIRST_MERGE + len(merges)), count) for word, count in words]
-        merges.append(best)
-    return merges
 
 
 def plain_encode(text, tokenizer):
@@ -74,39 +45,24 @@ def plain_encode(text, tokenizer):
 TRAINED = {pattern: BPETokenizer.train(CORPUS * 2, 290, pattern=pattern) for pattern in PATTERNS}
 every_pattern = pytest.mark.parametrize("tokenizer", TRAINED.values(), ids=TRAINED)
 PARTS = [*"that es\n\t.,'1", " the", " cat", "sat", "  ", "é", "\u2028", "\U0001f600", "<s>"]
-corpus_like = st.lists(st.sampled_from(PARTS), max_size=40).map("".join)
+any_text = st.lists(st.sampled_from(PARTS), max_size=40).map("".join) | st.text(max_size=30)
 small_ids = st.integers(0, 6)
 
 
-@pytest.mark.parametrize("pattern", ["gpt4", "gpt2", "none"])
-def test_fast_trainer_equals_the_plain_one(pattern):
+@pytest.mark.filterwarnings("ignore:training stopped")
+def test_fast_trainer_equals_the_plain_one():
     rng = random.Random(7)
-    for _ in range(60):
+    for _ in range(120):
         # Few letters make ties and runs such as 'aaaa', where pairs overlap.
         alphabet = rng.choice(["a", "ab", "ab ", "abc  ", "aàé '1\n"])
         lines = ["".join(rng.choices(alphabet, k=rng.randrange(30))) for _ in range(rng.randrange(1, 12))]
-        merges = train(lines, FIRST_MERGE + 25, pattern=pattern).merges
-        assert merges == plain_train(lines, 25, pattern), lines
-
-
-def test_training_stops_when_no_pair_occurs_twice():
-    with pytest.warns(UserWarning, match=r"stopped at 262 of 1000 tokens"):
-        tokenizer = BPETokenizer.train(["ab", "ab"], 1000)
-    assert tokenizer.merges == [(102, 103)] and tokenizer.vocab_size == 262
-    with pytest.warns(UserWarning, match="stopped at 261"):
-        assert BPETokenizer.train([], 300).merges == []
+        merges = BPETokenizer.train(lines, FIRST_MERGE + 25).merges
+        assert merges == plain_train(lines, 25), lines
 
 
 @every_pattern
-@given(text=st.text(max_size=30))
-@settings(max_examples=60, deadline=None, derandomize=True)
-def test_any_text_comes_back(tokenizer, text):
-    assert tokenizer.decode(tokenizer.encode(text)) == text
-
-
-@every_pattern
-@given(text=corpus_like)
-@settings(max_examples=150, deadline=None, derandomize=True)
+@given(text=any_text)
+@settings(max_examples=200, deadline=None, derandomize=True)
 def test_encoding_equals_applying_merges_in_order(tokenizer, text):
     fresh = tokenizer_from_json(tokenizer.to_json())
     ids = plain_encode(text, tokenizer)
@@ -149,7 +105,7 @@ def test_a_long_word_does_not_take_quadratic_time():
 
 
 def test_text_like_a_special_token_is_text():
-    with pytest.warns(UserWarning, match="no pair"):
+    with pytest.warns(UserWarning, match=r"stopped at 264 of 300 .* no pair occurs twice"):
         tokenizer = BPETokenizer.train(["<s>a</s>"] * 3, 300)
     ids = tokenizer.encode("<s>a</s>")
     assert not set(ids) & set(range(5)) and tokenizer.decode(ids) == "<s>a</s>"
@@ -165,36 +121,13 @@ def test_part_of_a_character_decodes_to_the_replacement_character():
     assert tokenizer.tokens([*ids, 2]) == ["\\xc3", "\\xa9", "<s>"]
 
 
-def test_caches_stay_small_and_out_of_sight(monkeypatch):
-    tokenizer = tokenizer_from_json(TRAINED["gpt4"].to_json())
-    monkeypatch.setattr(Cache, "MAX_ENTRIES", 10)
-    text = " ".join(f"w{n:x}" for n in range(500)) + " " + "x" * 1000
-    assert tokenizer.decode(tokenizer.encode(text)) == text
-    for cache in (tokenizer._pieces, tokenizer._words):
-        assert 0 < len(cache) <= 10 and max(map(len, cache)) <= Cache.MAX_KEY
-    assert tokenizer == TRAINED["gpt4"] and tokenizer.to_json() == TRAINED["gpt4"].to_json()
-
-
-def from_merges(*merges):
-    return lambda: BPETokenizer(merges)
-
-
-def from_text_of_merges(*merges):
-    text = json.dumps({"kind": "bpe", "version": 1, "pattern": "gpt4", "merges": merges})
-    return lambda: tokenizer_from_json(text)
-
-
 @pytest.mark.parametrize(
     "call, about",
-    [
-        (lambda size=size: BPETokenizer.train(CORPUS, size), "vocab_size")
-        for size in (-1, 0, 260, MAX_VOCAB + 1)
-    ]
+    [(lambda size=size: BPETokenizer.train(CORPUS, size), "vocab_size") for size in (-1, 260, MAX_VOCAB + 1)]
     + [(lambda: BPETokenizer.train(CORPUS, 300, pattern="("), "pattern")]
     + [
-        (make(merge), "merge 0")
-        for make in (from_merges, from_text_of_merges)
-        for merge in ((5, 261), (2, 5), (5,), (5, 6, 7), ("a", "b"), ([], 5), (-1, 5))
+        (lambda merge=merge: BPETokenizer([merge]), "merge 0")
+        for merge in ((5, 261), (2, 5), (5,), (5, 6, 7), ("a", "b"), ([], 5))
     ]
     + [
         (lambda read=read, text=text: list(read(text)), "surrogate")

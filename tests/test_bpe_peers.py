@@ -1,9 +1,7 @@
 """The same merges and ids as rustbpe, tokenizers and tiktoken give, and their formats both ways."""
 
 import json
-import os
 import random
-from pathlib import Path
 
 import pytest
 import rustbpe
@@ -13,8 +11,10 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from lab.text import (
     BPETokenizer,
+    CorpusError,
     from_huggingface,
     from_tiktoken,
+    load,
     to_huggingface,
     to_tiktoken,
     tokenizer_from_json,
@@ -29,55 +29,25 @@ CORPUS = [
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
 
 
+PARTS = [
+    " ", "  ", "\n", "\n\n", "\r\n", "\t", "\u00a0", "\u2028", "\x85", "\x1c", "the", " earth", "God", "12345",
+    "'s", "'LL", "'ſ", "é", "e\u0301", "\U0001f600", "日本", "<s>", "<mask>", "</s", ".", ",", "...\n", "\0",
+]  # fmt: skip
+
+
 def texts() -> list[str]:
     """What tokenizers may disagree on: white space, apostrophes, digits, other alphabets, special names."""
     rng = random.Random(3)
-    parts = [
-        " ",
-        "  ",
-        "\n",
-        "\n\n",
-        "\r\n",
-        "\t",
-        "\u00a0",
-        "\u2028",
-        "\x85",
-        "\x1c",
-        "the",
-        " earth",
-        "God",
-    ]
-    parts += [
-        "12345",
-        "'s",
-        "'LL",
-        "'ſ",
-        "é",
-        "e\u0301",
-        "\U0001f600",
-        "日本",
-        "<s>",
-        "<mask>",
-        "</s",
-        ".",
-        ",",
-    ]
-    parts += ["...\n", "\0"]
-    every_byte = "".join(map(chr, range(0x250)))
-    return [
-        "",
-        every_byte,
-        *CORPUS,
-        *("".join(rng.choices(parts, k=rng.randrange(1, 12))) for _ in range(400)),
-    ]
+    mixed = ("".join(rng.choices(PARTS, k=rng.randrange(1, 12))) for _ in range(400))
+    return ["", "".join(map(chr, range(0x250))), *CORPUS, *mixed]
 
 
 @pytest.fixture(scope="module")
 def kjv() -> list[str]:
-    path = Path(os.environ.get("LAB_MIRROR", "")) / "kjv.txt"
-    if not path.is_file():
-        pytest.skip("needs the King James text: set LAB_MIRROR to a folder with kjv.txt")
-    return path.read_text(encoding="utf-8").splitlines()
+    try:
+        return load("kjv").lines
+    except CorpusError as error:
+        pytest.skip(f"no King James text at hand: {error}")
 
 
 @pytest.mark.parametrize("vocab_size", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
@@ -111,12 +81,8 @@ def their_tokenizer(pre_tokenizer, alphabet=(), **model) -> tokenizers.Tokenizer
     tokenizer = tokenizers.Tokenizer(models.BPE(**model))
     tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|endoftext|>", "<unk>"],
-        initial_alphabet=list(alphabet),
-        show_progress=False,
-    )
+    settings = dict(vocab_size=400, initial_alphabet=list(alphabet), show_progress=False)
+    trainer = trainers.BpeTrainer(special_tokens=["<|endoftext|>", "<unk>"], **settings)
     tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.add_special_tokens(["<late>"])
     return tokenizer
@@ -178,10 +144,7 @@ def test_roles_are_found_or_given():
     assert tokenizer_from_json(ours.to_json()).pad_id == ours.pad_id
     with pytest.raises(ValueError, match="'<nosuch>'"):
         from_huggingface(text, roles={"pad": "<nosuch>"})
-    file = json.loads(text) | {"added_tokens": []}
-    nameless = from_huggingface(json.dumps(file))
-    assert nameless.bos_id is None
-    assert nameless.encode_lines(["the"], add_special=False) == [nameless.encode("the")]
+    nameless = from_huggingface(json.dumps(json.loads(text) | {"added_tokens": []}))
     with pytest.raises(ValueError, match="bos_id"):
         nameless.encode_lines(["the"])
 
@@ -190,30 +153,23 @@ def test_roles_are_found_or_given():
     ("path", "value", "message"),
     [
         (["normalizer"], {"type": "NFC"}, "normalizer"),
-        (["truncation"], {"max_length": 8}, "truncation"),
-        (["padding"], {"strategy": "BatchLongest"}, "padding"),
         (["pre_tokenizer"], {"type": "Whitespace"}, "pre_tokenizer"),
         (["pre_tokenizer"], None, "pre_tokenizer"),
         (["pre_tokenizer"], {"type": "ByteLevel", "add_prefix_space": True}, "pre_tokenizer"),
         (["pre_tokenizer", "pretokenizers", 0, "behavior"], "Removed", "pre_tokenizer"),
-        (["pre_tokenizer", "pretokenizers", 0, "invert"], True, "pre_tokenizer"),
-        (["pre_tokenizer", "pretokenizers", 0, "type"], "Digits", "pre_tokenizer"),
         (["pre_tokenizer", "pretokenizers", 0, "pattern"], {"String": " "}, "pre_tokenizer"),
         (["pre_tokenizer", "pretokenizers", 1, "use_regex"], True, "pre_tokenizer"),
         (["model", "type"], "Unigram", "type"),
         (["model"], None, "model"),
         (["model", "dropout"], 0.1, "dropout"),
         (["model", "byte_fallback"], True, "byte_fallback"),
-        (["model", "fuse_unk"], True, "fuse_unk"),
-        (["model", "end_of_word_suffix"], "</w>", "end_of_word_suffix"),
         (["model", "merges"], [["a", "nosuch"]], "nosuch"),
-        (["model", "merges"], [["a", "Z"]], "aZ"),
+        (["model", "merges"], ["a Z"], "aZ"),
         (["added_tokens", 4, "lstrip"], True, "<mask>"),
     ],
 )
 def test_what_is_not_byte_level_bpe_is_named(path, value, message):
-    file = json.loads(to_huggingface(BPETokenizer.train(CORPUS, 300)))
-    part = file
+    part = file = json.loads(to_huggingface(BPETokenizer.train(CORPUS, 300)))
     for key in path[:-1]:
         part = part[key]
     part[path[-1]] = value
@@ -221,31 +177,14 @@ def test_what_is_not_byte_level_bpe_is_named(path, value, message):
         from_huggingface(json.dumps(file))
 
 
-def test_merges_may_be_written_as_lines():
-    ours = BPETokenizer.train(CORPUS, 300)
-    file = json.loads(to_huggingface(ours))
-    file["model"]["merges"] = [" ".join(pair) for pair in file["model"]["merges"]]
-    assert from_huggingface(json.dumps(file)) == ours
-
-
-def test_a_token_spelled_like_a_special_one_cannot_be_exported():
-    with pytest.warns(UserWarning, match="no pair"):
-        tokenizer = BPETokenizer.train(["<s>"] * 9, 300, pattern="none")
-    with pytest.raises(ValueError, match="both spelled '<s>'"):
-        to_huggingface(tokenizer)
-
-
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_tiktoken_gives_the_same_ids(pattern):
     ours = BPETokenizer.train(CORPUS, 320, pattern=pattern)
+    ranks, special = to_tiktoken(ours), ours.layout.special
     theirs = tiktoken.Encoding(
-        "ours",
-        pat_str=PATTERNS[pattern],
-        mergeable_ranks=to_tiktoken(ours),
-        special_tokens=ours.layout.special,
+        "ours", pat_str=PATTERNS[pattern], mergeable_ranks=ranks, special_tokens=special
     )
-    back = from_tiktoken(to_tiktoken(ours), ours.layout.special, pattern)
-    assert back == ours
+    assert from_tiktoken(ranks, special, pattern) == ours
     for text in texts():
         assert ours.encode(text) == theirs.encode_ordinary(text)
         assert ours.encode(text, allow_special=True) == theirs.encode(text, allowed_special="all")
@@ -287,21 +226,3 @@ def test_bad_ranks_are_named():
     file["layout"]["merged_ids"].reverse()
     with pytest.raises(ValueError, match="order of ids"):
         to_tiktoken(tokenizer_from_json(json.dumps(file)))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"special": {"<s>": 300}}, "roles"),
-        ({"byte_ids": [1, 2]}, "256 bytes"),
-        ({"merged_ids": []}, "0 merges"),
-        ({"merged_ids": [-1]}, "ids"),
-        ({"colour": 1}, "colour"),
-    ],
-)
-def test_bad_layouts_are_named(change, message):
-    ranks = {bytes([byte]): byte for byte in range(256)} | {b"ab": 256}
-    file = json.loads(from_tiktoken(ranks, {"</s>": 257}).to_json())
-    file["layout"] |= change
-    with pytest.raises(ValueError, match=message):
-        tokenizer_from_json(json.dumps(file))

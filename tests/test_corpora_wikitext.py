@@ -24,35 +24,20 @@ ROWS = [
 KEPT = ("The game began development in 2010 .", "Why not ?", ROWS[2].strip(), ROWS[8].strip())
 
 
-# The filter
-
-
 @pytest.mark.parametrize(
-    ("line", "kept"),
-    [
-        ("It is.", False),  # six characters
-        ("It was.", True),
-        ("T" + "o" * 254 + "!", True),
-        ("T" + "o" * 255 + "!", False),
-        ("Is it so?", True),
-        ("is it so?", False),
-        ("Ärger macht das.", False),
-        ("An Ärger it was.", False),
-        ("It was so:", False),
-        ('He said "so."', False),
-        ("1 was enough.", False),
-        ("= It was a title.", False),
-        ("Two lines\nin one.", False),
-        ("Two lines\rin one.", False),
-        ("A tab\tmay be.", True),
-        ("", False),
-    ],
+    "line",
+    ["It was.", f"T{'o' * 254}!", "Is it so?", "A tab\tmay be."],
 )
-def test_the_filter_line_by_line(line, kept):
-    assert wikitext.is_kept(line) == kept
+def test_what_the_filter_keeps(line):
+    assert wikitext.is_kept(line)
 
 
-# As a corpus, with a stand-in for the library
+@pytest.mark.parametrize("line", [
+    "It is.", f"T{'o' * 255}!", "is it so?", "It was so:", 'He said "so."', "1 was enough.", "= It was a title.",
+    "Ärger macht das.", "An Ärger it was.", "Two lines\nin one.", "Two lines\rin one.", "",
+])  # fmt: skip
+def test_what_the_filter_drops(line):
+    assert not wikitext.is_kept(line)
 
 
 class Rows(list):
@@ -94,47 +79,17 @@ def test_the_corpus_is_the_filtered_rows_of_a_pinned_revision(library, tmp_path)
     assert settings["cache_dir"] == str(tmp_path / "cache" / "datasets")
 
 
-def test_parquet_files_of_a_mirror_are_read_in_order(library, monkeypatch, tmp_path):
-    monkeypatch.setenv("LAB_MIRROR", str(tmp_path))
-    (folder := tmp_path / "wikitext-103-raw-v1").mkdir()
-    for name in (
-        "train-00001-of-00002.parquet",
-        "train-00000-of-00002.parquet",
-        "test-00000-of-00001.parquet",
-    ):
-        (folder / name).touch()
-    assert load("wikitext-103").lines == KEPT
-    ((names, settings),) = library.asked
-    assert names == ("parquet",)
-    assert settings["data_files"] == [str(folder / f"train-0000{n}-of-00002.parquet") for n in (0, 1)]
-
-
 def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)  # what Python takes for: not to be found
-    with pytest.raises(CorpusError, match=r"pip install .*\[wikitext\]") as error:
+    with pytest.raises(CorpusError, match=r"pip install .*\[wikitext\]"):
         load("wikitext-103")
-    assert "load('kjv')" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "failure", [ConnectionError("Couldn't reach the hub\nmore"), RuntimeError(), ValueError("odd")]
-)
-def test_without_the_download_the_message_says_what_to_do(library, failure):
+@pytest.mark.parametrize("failure", [ConnectionError("Couldn't reach the hub\nmore"), RuntimeError()])
+def test_without_the_download_the_message_says_why(library, failure):
     library.answer = failure
-    with pytest.raises(UnreachableError) as error:
+    with pytest.raises(UnreachableError, match=str(failure).split("\n")[0] or "RuntimeError"):
         load("wikitext-103")
-    first, *_ = str(error.value).splitlines()
-    assert (str(failure).split("\n")[0] or "RuntimeError") in first and "more" not in first
-    assert all(way in str(error.value) for way in ("train-*.parquet", "LAB_MIRROR", "load('grammar')"))
-
-
-def test_rows_of_another_kind_are_refused(library):
-    library.answer = Rows(ROWS[:2])
-    with pytest.raises(CorpusError, match="none of the 2 rows"):
-        load("wikitext-103")
-
-
-# With the library itself, where it is installed
 
 
 def test_a_small_local_dataset_of_the_same_schema(monkeypatch, tmp_path):
@@ -147,8 +102,6 @@ def test_a_small_local_dataset_of_the_same_schema(monkeypatch, tmp_path):
         datasets.Dataset.from_dict({"text": rows}).to_parquet(folder / f"train-0000{number}-of-00002.parquet")
     corpus = load("wikitext-103")
     assert corpus.lines == KEPT and "4 of 10 rows kept" in corpus.note
-    train, _, test = load("wikitext-103").splits()
-    assert not set(train) & set(test)
     (folder / "train-00001-of-00002.parquet").write_bytes(b"no parquet")
     with pytest.raises(UnreachableError, match=r"could not be had through `datasets`"):
         load("wikitext-103")

@@ -1,12 +1,17 @@
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 import torch
+from lm_toys import transformer
 
 from lab.nn.step import make_step
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 
-CONFIG = TransformerConfig(vocab_size=12, context=16, width=16, num_heads=4, feed_forward=24, num_layers=3)
+
+def of(**variant) -> DecoderOnlyTransformer:
+    return transformer(12, **(dict(num_heads=4, feed_forward=24, num_layers=3) | variant))
+
+
 VARIANTS = {
     "the default": {},
     "GPT-2": dict(positions="learned", norm="layer", activation="gelu_tanh", bias=True, tied=True),
@@ -20,14 +25,6 @@ VARIANTS = {
 }
 
 
-def randomised(config: TransformerConfig) -> DecoderOnlyTransformer:
-    generator = torch.Generator().manual_seed(0)
-    model = DecoderOnlyTransformer(config).double().eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.5, generator=generator)
-    return model
-
-
 def ids(B: int, T: int) -> torch.Tensor:
     return torch.randint(12, (B, T), generator=torch.Generator().manual_seed(1))
 
@@ -35,7 +32,7 @@ def ids(B: int, T: int) -> torch.Tensor:
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_a_step_gives_the_models_logits(variant, batch):
-    model = randomised(replace(CONFIG, **variant))
+    model = of(**variant)
     step, cache, text = make_step(model), model.new_cache(batch), ids(batch, 16)
     with torch.inference_mode():
         model(text[:, :5], cache=cache)
@@ -56,55 +53,35 @@ def test_every_field_of_the_config_is_known_to_the_step():
 
 
 def test_what_it_does_not_know_is_read_by_the_model_itself():
-    assert make_step(randomised(replace(CONFIG, latent_width=8))) is None
+    assert make_step(of(latent_width=8)) is None
     assert make_step(torch.nn.Linear(2, 2)) is None
 
     class Louder(torch.nn.Linear):
         def forward(self, x):
             return 2 * super().forward(x)
 
-    model = randomised(CONFIG)
+    model = of()
     model.decoder.blocks[1].feed_forward.expand = Louder(16, 24)
     assert make_step(model) is None
-    model = randomised(CONFIG)
-    model.decoder.norm.forward = lambda x: 2 * x
-    assert make_step(model) is None
     for hook in ("register_forward_hook", "register_forward_pre_hook"):
-        model = randomised(CONFIG)
+        model = of()
         handle = getattr(model.decoder.blocks[0].self_attention.attention.value, hook)(lambda *_: None)
         assert make_step(model) is None
         handle.remove()
         assert make_step(model) is not None
 
 
-def filled(batch: int) -> tuple:
-    model = randomised(CONFIG)
-    cache, text = model.new_cache(batch), ids(batch, 9)
+def test_rows_of_a_cache_can_be_selected_or_copied_from_where_they_differ():
+    model, text, new = of(), ids(4, 9), torch.tensor([[1], [2], [3], [4]])
+    text[3, :6] = text[1, :6]
+    cache, rows = model.new_cache(4), torch.tensor([2, 0, 0, 1])
     with torch.inference_mode():
         model(text, cache=cache)
-    return cache, model, text
-
-
-def test_rows_of_a_cache_can_be_selected():
-    cache, model, text = filled(3)
-    rows = torch.tensor([2, 0, 0, 1])
-    chosen = cache.select(rows)
-    new = torch.tensor([[1], [2], [3], [4]])
-    with torch.inference_mode():
+        chosen = cache.select(rows)
         expected = model(torch.cat([text[rows], new], dim=1))[:, -1:]
         torch.testing.assert_close(model(new, cache=chosen), expected, rtol=0, atol=1e-10)
-    assert (chosen.length, cache.length) == (10, 9), "the cache they come from is left alone"
-
-
-def test_rows_of_a_cache_can_be_copied_from_where_they_differ():
-    model = randomised(CONFIG)
-    text = ids(4, 9)
-    text[3, :6] = text[1, :6]
-    cache = model.new_cache(4)
-    with torch.inference_mode():
-        model(text, cache=cache)
+        assert (chosen.length, cache.length) == (10, 9), "the cache they come from is left alone"
         cache.copy_rows(torch.tensor([1]), torch.tensor([3]), start=6)
         text[3] = text[1]
-        new = torch.tensor([[1], [2], [3], [4]])
         expected = model(torch.cat([text, new], dim=1))[:, -1:]
         torch.testing.assert_close(model(new, cache=cache), expected, rtol=0, atol=1e-10)

@@ -17,10 +17,8 @@ CONFIGS = {
     "gpt2": TransformerConfig(**SIZES, positions="learned", norm="layer", activation="gelu_tanh", bias=True),
     "llama": TransformerConfig(**SIZES, activation="gated_silu", num_key_value_heads=2),
 }
-RANDOM = {
-    "gpt2": (9, 1.0),
-    "llama": (0, 0.6),
-}  # seed and size of weights whose texts end, some soon and some late
+# Seed and size of weights whose texts end, some soon and some late.
+RANDOM = {"gpt2": (9, 1.0), "llama": (0, 0.6)}
 PROMPTS = torch.randint(4, V, (200, 6), generator=torch.Generator().manual_seed(0))
 FILTERS = {
     "temperature": Sampling(temperature=0.7),
@@ -77,15 +75,8 @@ def test_sampling_with_every_filter(models, sampling, monkeypatch):
     ours, theirs = models
     generators = [torch.Generator().manual_seed(row) for row in range(len(PROMPTS))]
     monkeypatch.setattr(torch, "multinomial", lambda probs, num_samples: draw(probs, generators)[:, None])
-    there = written_there(
-        theirs,
-        do_sample=True,
-        temperature=sampling.temperature,
-        top_k=sampling.top_k or 0,
-        top_p=sampling.top_p,
-        min_p=sampling.min_p or None,
-        repetition_penalty=sampling.repetition_penalty,
-    )
+    same = {name: value for name, value in vars(sampling).items() if name != "filters"}
+    there = written_there(theirs, do_sample=True, **same | {"top_k": sampling.top_k or 0})
     again = [torch.Generator().manual_seed(row) for row in range(len(PROMPTS))]
     assert written_here(ours, sampling, generator=again) == there
     assert at_least_half_end(there)
@@ -105,18 +96,10 @@ def test_sampling_with_every_filter(models, sampling, monkeypatch):
 )
 def test_beam_search(models, search):
     ours, theirs = models
-    found = theirs.generate(
-        PROMPTS,
-        attention_mask=torch.ones_like(PROMPTS),
-        max_new_tokens=NEW,
-        do_sample=False,
-        num_beams=search.width,
-        length_penalty=search.length_penalty,
-        early_stopping=search.early_stopping,
-        num_return_sequences=search.num_best,
-        return_dict_in_generate=True,
-        output_scores=True,
-    )
+    same = dict(length_penalty=search.length_penalty, early_stopping=search.early_stopping)
+    same |= dict(num_beams=search.width, num_return_sequences=search.num_best, max_new_tokens=NEW)
+    asked = dict(do_sample=False, return_dict_in_generate=True, output_scores=True)
+    found = theirs.generate(PROMPTS, attention_mask=torch.ones_like(PROMPTS), **same, **asked)
     there = [until_stop(row) for row in found.sequences[:, PROMPTS.shape[1] :].tolist()]
     best = n_best(ours, PROMPTS, search, max_new_tokens=NEW, stop_id=STOP)
     here = [list(hypothesis.tokens) for hypotheses in best for hypothesis in hypotheses]

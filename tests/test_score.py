@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -15,7 +15,6 @@ from lab.nn import DecoderOnlyTransformer, TransformerConfig
 from lab.score import (
     COMPRESSORS,
     KneserNey,
-    Score,
     compressed_bits_per_char,
     score_lines,
     scoring_windows,
@@ -86,24 +85,15 @@ def test_windows_score_each_place_once_with_half_a_context_before_it(length, con
     assert scored == list(range(length))
 
 
-def test_a_score_in_bits_and_perplexity():
-    score = Score(nats=10 * math.log(8), chars=10, tokens=4)
-    assert score.bits_per_char == pytest.approx(3)
-    assert score.char_perplexity == pytest.approx(8)
-    assert str(Score(1, 1, 1, is_bound=True)).startswith("<= ")
-
-
 def test_the_unigram_baseline_is_the_entropy_of_the_characters():
     lines = ["ab" * 500] * 20
     newline = 1 / 1001
     share = (1 - newline) / 2
     entropy = -2 * share * math.log2(share) - newline * math.log2(newline)
     assert unigram_bits_per_char(lines, lines) == pytest.approx(entropy, rel=1e-3)
-
-
-def test_an_unseen_character_costs_much_but_not_infinitely():
-    seen, unseen = unigram_bits_per_char(["ab"], ["ab"]), unigram_bits_per_char(["ab" * 50], ["zz"])
-    assert seen < unseen < 20
+    assert entropy < unigram_bits_per_char(lines, ["zz"]) < 20, (
+        "unseen characters cost much, but not infinitely"
+    )
 
 
 @pytest.mark.parametrize("name", COMPRESSORS)
@@ -176,10 +166,9 @@ class Textbook:
 
 TEXT = ["the cat sat on the mat", "the cat", "", "a cat on a mat", "that hat, that cat"]
 HELD_OUT = ["the hat", "", "zebra cat", "cat mat at the", "é日é the"]
-every_order = pytest.mark.parametrize("order", [1, 2, 3, 5, 9])
 
 
-@every_order
+@pytest.mark.parametrize("order", [1, 2, 3, 5, 9])
 def test_it_is_the_textbook(order):
     model, textbook = KneserNey(TEXT, order), Textbook(TEXT, order)
     for lines in (TEXT, HELD_OUT, ["the cat"], [""]):
@@ -189,58 +178,20 @@ def test_it_is_the_textbook(order):
         for char in textbook.kinds:
             assert found[char] == pytest.approx(textbook.p(char, (BEGIN, *text)), rel=1e-12)
         assert found[UNKNOWN] == pytest.approx(textbook.p("é", (BEGIN, *text)), rel=1e-12)
+    score = model.score(HELD_OUT)
+    assert (score.chars, score.tokens) == (42, 42) and score.bits_per_char == model.bits_per_char(HELD_OUT)
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.text("abc\0é😀", max_size=6), min_size=1, max_size=6),
-    st.lists(st.text("abd\0日", max_size=6), min_size=1, max_size=3),
-    st.integers(1, 5),
-)
-def test_it_is_the_textbook_on_any_text(lines, held_out, order):
-    expected = Textbook(lines, order).bits(held_out)
-    assert KneserNey(lines, order).bits_per_char(held_out) == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.fixture(scope="module")
-def real():
-    return load("python-docs").splits(0)
-
-
-def test_discounts_are_made_from_the_counts_of_real_text(real):
-    model, textbook = KneserNey(real.train[:150], 4), Textbook(real.train[:150], 4)
+def test_discounts_are_made_from_the_counts_of_real_text():
+    train, _, test = load("python-docs").splits(0)
+    model, textbook = KneserNey(train[:150], 4), Textbook(train[:150], 4)
     assert sum(d is not FALLBACK for d in textbook.discounts.values()) >= 2
-    assert model.bits_per_char(real.test[:5]) == pytest.approx(textbook.bits(real.test[:5]), rel=1e-10)
-
-
-def test_the_score_is_what_the_characters_cost_one_by_one(real):
-    model, lines = KneserNey(real.train[:300], 4), ["The value.", "", "xyé"]
-    nats = 0.0
-    for line in lines:
-        for i, char in enumerate(f"{line}\n"):
-            found = model.next_char(line[:i])
-            nats -= math.log(found[char] if char in found else found[UNKNOWN] / (UNICODE - len(found) + 1))
-    score = model.score(lines)
-    assert isinstance(score, Score) and not score.is_bound
-    assert score.nats == pytest.approx(nats, rel=1e-12)
-    assert (score.chars, score.tokens) == (16, 16)
-    assert model.bits_per_char(lines) == score.bits_per_char
-
-
-def test_lines_are_apart_and_their_order_does_not_matter():
-    model = KneserNey(TEXT, 4)
-    assert model.score(HELD_OUT).nats == pytest.approx(
-        sum(model.score([line]).nats for line in HELD_OUT), rel=1e-12
-    )
-    again = KneserNey(TEXT[::-1], 4)
-    assert again.bits_per_char(HELD_OUT) == pytest.approx(model.bits_per_char(HELD_OUT), rel=1e-12)
-    follows = KneserNey(["ab", "cd"] * 30, 3)
-    assert follows.next_char("")["c"] == pytest.approx(follows.next_char("")["a"], rel=1e-9)
+    assert model.bits_per_char(test[:5]) == pytest.approx(textbook.bits(test[:5]), rel=1e-10)
 
 
 @pytest.mark.parametrize(
     "call, about",
-    [(lambda order=order: KneserNey(["a"], order), "order") for order in (0, -1, 1.5, True, "5", None)]
+    [(lambda order=order: KneserNey(["a"], order), "order") for order in (0, 1.5, None)]
     + [
         (lambda: KneserNey([], 2), "no lines"),
         (lambda: KneserNey(["a"], 2).score([]), "no lines"),

@@ -3,14 +3,7 @@
 import numpy as np
 import pytest
 
-from lab.scratch import (
-    Layer,
-    Linear,
-    MultiHeadAttention,
-    ScaledDotProductAttention,
-    Softmax,
-    gradient_check,
-)
+from lab.scratch import Layer, Linear, MultiHeadAttention, ScaledDotProductAttention, Softmax, gradient_check
 
 RIGHT, WRONG = 1e-7, 1e-2
 
@@ -30,8 +23,6 @@ BLIND = np.array([[True, False, False], [False, False, False], [True, True, True
     "layer, inputs, how",
     [
         (Linear(3, 2, np.random.default_rng(0)), [normal(4, 2, 3)], {}),
-        (Linear(3, 2, np.random.default_rng(0)), [normal(3)], {}),
-        (Softmax(), [normal(4, 3)], {}),
         (Softmax(dim=1), [normal(2, 3, 2)], {"mask": np.tri(3, 2, dtype=bool)}),
         (Softmax(), [normal(3, 3)], {"mask": BLIND}),
         (ScaledDotProductAttention(), [normal(2, 3, 4), normal(2, 5, 4), normal(2, 5, 3)], {}),
@@ -64,43 +55,6 @@ class NoCorrection(Softmax):
         return y * grad_output
 
 
-class SoftmaxOfOtherDimension(Softmax):
-    def backward(self, grad_output):
-        (y,) = self._recall(grad_output)
-        return y * (grad_output - (grad_output * y).sum(axis=0, keepdims=True))
-
-
-class AttentionWithoutCorrection(ScaledDotProductAttention):
-    def __init__(self):
-        self.softmax = NoCorrection()
-
-
-class KeyNotTransposed(ScaledDotProductAttention):
-    """dK = dZ Q, where dZ' Q is meant: of the right shape if L = S."""
-
-    def backward(self, grad_output):
-        query, _, value, _ = self._recall(grad_output)
-        d_scores = self.softmax.backward(grad_output @ value.swapaxes(-1, -2))
-        d_query, _, d_value = super().backward(grad_output)
-        return d_query, d_scores @ query / query.shape[-1] ** 0.5, d_value
-
-
-class ValueNotTransposed(ScaledDotProductAttention):
-    def backward(self, grad_output):
-        d_query, d_key, _ = super().backward(grad_output)
-        return d_query, d_key, self.weights @ grad_output
-
-
-class BlockedGetsGradient(ScaledDotProductAttention):
-    """As if the mask were forgotten on the way back: the softmax of all scores is used."""
-
-    def backward(self, grad_output):
-        query, key, value, _ = self._recall(grad_output)
-        again = ScaledDotProductAttention()
-        again.forward(query, key, value)
-        return again.backward(grad_output)
-
-
 class MeanBias(Linear):
     def backward(self, grad_output):
         dx = super().backward(grad_output)
@@ -108,23 +62,9 @@ class MeanBias(Linear):
         return dx
 
 
-class LastRowOnly(Linear):
-    def backward(self, grad_output):
-        dx = super().backward(grad_output)
-        (x,) = self._memory
-        self._weight_gradient = np.outer(grad_output.reshape(-1, 2)[-1], x.reshape(-1, 3)[-1])
-        return dx
-
-
 class NotANumber(Linear):
     def backward(self, grad_output):
         return super().backward(grad_output) * np.nan
-
-
-class QueryAndKeySwapped(MultiHeadAttention):
-    def backward(self, grad_output):
-        d_query, d_key, d_value = super().backward(grad_output)
-        return d_key, d_query, d_value
 
 
 SQUARE = [normal(2, 3, 3), 2 * normal(2, 3, 3), 3 * normal(2, 3, 3)]
@@ -134,16 +74,9 @@ SQUARE = [normal(2, 3, 3), 2 * normal(2, 3, 3), 3 * normal(2, 3, 3)]
     "layer, inputs, how, wrong",
     [
         (NoScale(), SQUARE, {}, {"query", "key"}),
-        (AttentionWithoutCorrection(), SQUARE, {}, {"query", "key"}),
-        (KeyNotTransposed(), SQUARE, {}, {"key"}),
-        (ValueNotTransposed(), SQUARE, {}, {"value"}),
-        (BlockedGetsGradient(), SQUARE, {"mask": np.tri(3, dtype=bool)}, {"query", "key", "value"}),
         (NoCorrection(), [normal(4, 3)], {}, {"x"}),
-        (SoftmaxOfOtherDimension(), [normal(3, 3)], {}, {"x"}),
         (MeanBias(3, 2, np.random.default_rng(0)), [normal(4, 3)], {}, {"bias"}),
-        (LastRowOnly(3, 2, np.random.default_rng(0)), [normal(4, 3)], {}, {"weight"}),
         (NotANumber(3, 2, np.random.default_rng(0)), [normal(4, 3)], {}, {"x"}),
-        (QueryAndKeySwapped(4, 2, np.random.default_rng(0)), [normal(2, 3, 4)] * 3, {}, {"query", "key"}),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Layer) else "",
 )
@@ -183,17 +116,6 @@ def test_whole_numbers_and_masks_are_passed_on():
     assert gradient_check(heads(), *[normal(2, 3, 4)] * 3, None, BLIND).worst < RIGHT
 
 
-class Product(Layer):
-    """Inputs without names of their own, and a derivative that anybody can check."""
-
-    def forward(self, *factors):
-        return self._remember(factors[0] * factors[1], *factors)
-
-    def backward(self, grad_output):
-        a, b = self._recall(grad_output)
-        return grad_output * b, grad_output * a
-
-
 def test_it_writes_to_nothing_of_the_callers_and_repeats_itself():
     layer, x = heads(), normal(2, 3, 4)
     before, same = {name: array.copy() for name, array in layer.parameters().items()}, x.copy()
@@ -208,22 +130,6 @@ def test_it_writes_to_nothing_of_the_callers_and_repeats_itself():
     assert all(np.array_equal(layer.gradients()[name], array) for name, array in gradients.items())
 
 
-def test_a_step_too_small_drowns_in_rounding():
-    x = normal(2, 3, 4)
-    errors = {step: gradient_check(heads(), x, x, x, step=step).worst for step in (1e-2, 1e-6, 1e-12)}
-    assert errors[1e-6] < errors[1e-2] and errors[1e-6] < errors[1e-12]
-
-
-class OneGradient(Product):
-    def backward(self, grad_output):
-        return grad_output
-
-
-class OtherShape(Product):
-    def backward(self, grad_output):
-        return grad_output.T, grad_output
-
-
 class Unnamed(Linear):
     def gradients(self):
         return {"weights": self._weight_gradient}
@@ -234,10 +140,7 @@ class Unnamed(Linear):
     [
         ("float32", lambda: gradient_check(Softmax(), normal(3).astype(np.float32))),
         ("table", lambda: gradient_check(Embedding(normal(3, 2).astype(np.float16)), np.array([0]))),
-        ("nothing to check", lambda: gradient_check(Softmax(), np.arange(3))),
-        ("1 gradients", lambda: gradient_check(OneGradient(), normal(2), normal(2))),
         ("keywords", lambda: gradient_check(ScaledDotProductAttention(), *SQUARE[:2], value=SQUARE[2])),
-        ("input 0", lambda: gradient_check(OtherShape(), normal(2, 3), normal(2, 3))),
         ("weights", lambda: gradient_check(Unnamed(2, 2, np.random.default_rng(0)), normal(3, 2))),
     ],
 )

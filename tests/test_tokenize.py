@@ -5,8 +5,6 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import lab.text as tokenize
 from lab.text import SPECIAL_TOKENS, BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
@@ -56,17 +54,13 @@ def test_encode_lines_frames_each_line(tokenizer):
 @every_kind
 def test_json_makes_an_equal_tokenizer(tokenizer):
     again = tokenize.tokenizer_from_json(tokenizer.to_json())
+    assert sum(again == other for other in make_all()) == 1
     assert again == tokenizer and again is not tokenizer and hash(again) == hash(tokenizer)
     assert again.vocab_size == tokenizer.vocab_size
     text = "And God created zebras, \u00e9 \n void;"
     assert again.encode(text) == tokenizer.encode(text)
     assert type(tokenizer).from_json(tokenizer.to_json()) == tokenizer
     assert pickle.loads(pickle.dumps(tokenizer)) == tokenizer
-
-
-@every_kind
-def test_kinds_differ(tokenizer):
-    assert sum(tokenizer == other for other in make_all()) == 1
 
 
 @every_kind
@@ -81,13 +75,7 @@ def test_every_id_below_vocab_size_has_a_token(tokenizer):
 @every_kind
 @pytest.mark.parametrize(
     "change",
-    [
-        {"version": JSON_VERSION + 1},
-        {"version": None},
-        {"kind": "sentencepiece"},
-        {"kind": ["bpe"]},
-        {"dropout": 0.1},
-    ],
+    [{"version": JSON_VERSION + 1}, {"kind": "sentencepiece"}, {"kind": ["bpe"]}, {"dropout": 0.1}],
     ids=str,
 )
 def test_json_of_another_make_is_refused(tokenizer, change):
@@ -97,49 +85,31 @@ def test_json_of_another_make_is_refused(tokenizer, change):
             read(text)
 
 
-@pytest.mark.parametrize("kind", [CharTokenizer, WordTokenizer])
-@given(line=st.text(min_size=1))
-@settings(max_examples=60, deadline=None, derandomize=True)
-def test_text_in_vocabulary_comes_back(kind, line):
-    tokenizer = kind.train([line])
-    assert tokenizer.decode(tokenizer.encode(line)) == line
-    assert "".join(tokenizer.tokens(tokenizer.encode(line))) == line
-
-
-@pytest.mark.parametrize(
-    ("min_percentile", "kept"), [(0, "abcd"), (66, "abcd"), (67, "ab"), (99, "ab"), (100, "a")]
-)
-def test_rare_characters_are_left_out_and_ties_stay_together(min_percentile, kept):
-    tokenizer = CharTokenizer.train(["a" * 9, "b" * 5, "cd"], min_percentile=min_percentile)
-    assert "".join(tokenizer.vocabulary) == kept
-
-
-def test_words():
-    tokenizer = WordTokenizer.train(["light: and light.", "and light"])
-    assert tokenizer.vocabulary == (" ", "light", "and", ".", ":")
-    assert tokenizer.tokens(tokenizer.encode("and  dark.\n")) == ["and", " ", " ", "<unk>", ".", "<unk>"]
-    assert WordTokenizer.train(["light: and light."], max_vocab=7).vocabulary == (" ", "light")
-
-
 @pytest.mark.parametrize(
     "call, about",
-    [(lambda text=text: tokenize.tokenizer_from_json(text), "") for text in ("", "{")]
-    + [
-        (lambda text=text: tokenize.tokenizer_from_json(text), "tokenizer")
-        for text in ("[]", "null", '"bpe"', '{"kind": "char", "version": 1}')
-    ]
-    + [
-        (lambda: CharTokenizer.train([]), "character"),
+    [
+        (lambda: tokenize.tokenizer_from_json(""), "Expecting value"),
+        (lambda: tokenize.tokenizer_from_json("[]"), "tokenizer"),
+        (lambda: tokenize.tokenizer_from_json('{"kind": "char", "version": 1}'), "vocabulary"),
         (lambda: CharTokenizer.train(["", ""]), "character"),
         (lambda: WordTokenizer.train([""]), "word"),
         (lambda: CharTokenizer.train(["a"], min_percentile=101), "min_percentile"),
-        (lambda: CharTokenizer.train(["a"], min_percentile=-1), "min_percentile"),
         (lambda: WordTokenizer.train(["a"], max_vocab=5), "max_vocab"),
-        (lambda: CharTokenizer(["ab"]), "vocabulary"),
         (lambda: CharTokenizer(["a", "a"]), "vocabulary"),
         (lambda: WordTokenizer(["two words"]), "vocabulary"),
     ],
 )
 def test_refusals(call, about):
-    with pytest.raises(ValueError, match=about or None):
+    with pytest.raises(ValueError, match=about):
         call()
+
+
+@pytest.mark.parametrize(("min_percentile", "kept"), [(0, "abcd"), (66, "abcd"), (67, "ab"), (100, "a")])
+def test_rare_characters_are_left_out_and_ties_stay_together(min_percentile, kept):
+    tokenizer = CharTokenizer.train(["a" * 9, "b" * 5, "cd"], min_percentile=min_percentile)
+    assert "".join(tokenizer.vocabulary) == kept
+
+
+def test_the_most_frequent_words_are_kept():
+    tokenizer = WordTokenizer.train(["light: and light.", "and light"], max_vocab=9)
+    assert tokenizer.vocabulary == (" ", "light", "and", ".")

@@ -55,13 +55,6 @@ def test_fast_cut_equals_the_pattern(pattern, text):
     assert fast_cut(text, pattern) == regex.findall(PATTERNS[pattern], text)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
-@given(text=adversarial)
-@settings(max_examples=100, deadline=None, derandomize=True)
-def test_pretokens_joined_are_the_text(pattern, text):
-    assert "".join(splitter(pattern)(text)) == text
-
-
 @given(text=adversarial)
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_a_pattern_with_gaps_loses_nothing(text):

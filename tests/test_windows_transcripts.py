@@ -1,7 +1,3 @@
-import os
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -15,22 +11,11 @@ from lab.train import next_token_loss
 
 TEXTS = ["THE CAT", "A", "SAT DOWN"]
 TOKENIZER = CharTokenizer.train(TEXTS)
-REAL = Path(os.environ.get("LAB_MIRROR", "")) / "hw4_subset" / "hw4p2_data" / "train-clean-100" / "text"
 
 
-def test_shifted_begins_with_bos_and_golden_ends_with_eos():
+def test_a_batch_is_as_wide_as_its_longest():
     transcripts = Transcripts(TEXTS, TOKENIZER)
-    for text, (shifted, golden) in zip(TEXTS, transcripts, strict=True):
-        assert shifted.tolist() == [2, *TOKENIZER.encode(text)]
-        assert golden.tolist() == [*TOKENIZER.encode(text), 3]
-        assert shifted.dtype == golden.dtype == torch.int64
-    assert torch.equal(transcripts[-1][0], transcripts[2][0])
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_batch_is_as_wide_as_its_longest(workers):
-    transcripts = Transcripts(TEXTS, TOKENIZER)
-    loader = DataLoader(transcripts, 3, collate_fn=transcripts.collate_fn, num_workers=workers)
+    loader = DataLoader(transcripts, 3, collate_fn=transcripts.collate_fn, num_workers=1)
     [batch] = loader
     [same] = transcripts.loader(3)
     assert torch.equal(batch.ids, same.ids) and torch.equal(batch.targets, same.targets)
@@ -51,20 +36,6 @@ def test_the_counts_and_the_loss_are_those_of_an_honest_score():
         nats = sum(next_token_loss(model, batch)[0].item() for batch in transcripts.loader(2))
     assert sum(batch.num_targets for batch in transcripts.loader(2)) == score.tokens
     assert nats == pytest.approx(score.nats, rel=1e-5)
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"no LibriSpeech transcripts at LAB_MIRROR ({REAL})")
-def test_real_transcripts_are_read():
-    tokenizer = CharTokenizer.train([chr(c) for c in range(65, 91)] + [" '"])
-    transcripts = Transcripts(REAL, tokenizer)
-    assert len(transcripts) == len(list(REAL.glob("*.npy"))) == 28
-    assert transcripts.texts[0].startswith("CHAPTER ONE")
-    assert tokenizer.decode(transcripts[0][1].tolist()) == transcripts.texts[0]
-    batches = list(transcripts.loader(8))
-    assert sum(batch.num_targets for batch in batches) == sum(
-        len(np.load(file)) + 1 for file in REAL.glob("*.npy")
-    )
-    assert not any((batch.ids == tokenizer.unk_id).any() for batch in batches)
 
 
 def test_no_transcripts_are_refused(tmp_path):

@@ -30,10 +30,7 @@ class Batch:
 
     def __post_init__(self):
         if self.ids.shape != self.targets.shape or self.ids.dim() != 2:
-            raise ValueError(
-                f"ids and targets must both be (B, T), got {tuple(self.ids.shape)} and "
-                f"{tuple(self.targets.shape)}"
-            )
+            raise ValueError(f"ids and targets must be (B, T), got {self.ids.shape}, {self.targets.shape}")
 
     @property
     def num_targets(self) -> int:

@@ -7,8 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-SIZES = (np.uint8, np.uint16, np.int32, np.int64)  # as small as the largest id allows
-
 
 class FlatLines(NamedTuple):
     """Line i is `ids[offsets[i] : offsets[i + 1]]`; `offsets` is int64 `(lines + 1,)`, from 0 to `len(ids)`.
@@ -46,13 +44,9 @@ def flatten(encoded_lines: Iterable[list[int]]) -> FlatLines:
 
 def _checked(line: int, ids: list[int]) -> np.ndarray:
     array = np.asarray(ids)
-    if array.ndim == 1 and len(array) and array.dtype.kind in "iu" and array.min() >= 0:
-        for size in SIZES:
-            if array.max() <= np.iinfo(size).max:
-                return array.astype(size)
-    raise ValueError(
-        f"line {line} must be token ids, at least one, each from 0 to 2**63 - 1; got {repr(ids)[:60]}"
-    )
+    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu" or array.min() < 0:
+        raise ValueError(f"line {line} must be token ids, at least one, each from 0 up; got {repr(ids)[:60]}")
+    return array.astype(np.min_scalar_type(array.max()))
 
 
 def check_flat(ids: np.ndarray, offsets: Sequence[int]) -> FlatLines:
@@ -60,7 +54,7 @@ def check_flat(ids: np.ndarray, offsets: Sequence[int]) -> FlatLines:
 
     Raises ValueError where they do not fit each other, for negative ids, and for a line of fewer than two ids.
     """
-    ids = ids if isinstance(ids, np.memmap) else np.ascontiguousarray(ids)
+    ids = np.ascontiguousarray(ids)
     # Unsigned ids are not read: the file may be large.
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.dtype.kind == "i" and ids.min(initial=0) < 0):
         raise ValueError(
@@ -71,9 +65,8 @@ def check_flat(ids: np.ndarray, offsets: Sequence[int]) -> FlatLines:
     if not len(lengths) or offsets[0] != 0 or offsets[-1] != len(ids):
         raise ValueError(f"offsets run from 0 to the number of ids, {len(ids)}; got {offsets}")
     if lengths.min() < 2:
-        line = int(lengths.argmin())
         raise ValueError(
-            f"line {line} has {lengths[line]} id(s), but a window needs an input and a target: "
+            f"line {lengths.argmin()} has {lengths.min()} id(s), but a window needs an input and a target: "
             "frame each line by <s> and </s>, and leave out lines that have no tokens"
         )
     return FlatLines(ids, offsets)

@@ -1,6 +1,5 @@
 """Sliding windows over lines of token ids, of which nothing is stored but the ids themselves."""
 
-import mmap
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -50,7 +49,6 @@ class LineWindows(Dataset):
         stride: int = 1,
     ):
         check_whole(1, context=context, stride=stride)
-        check_whole(0, pad_id=pad_id)
         if policy not in POLICIES:
             raise ValueError(f"unknown policy {policy!r}: use one of {list(POLICIES)}")
         if stride != 1 and policy != "continuous":
@@ -134,8 +132,7 @@ class LineWindows(Dataset):
     def _starts(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For windows `(B,)`: where their line begins, where in it the window starts, the line's inputs."""
         if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-            wrong = next(i for i in indices if not 0 <= i < len(self))
-            raise IndexError(f"window {wrong} is out of range: there are {len(self)}")
+            raise IndexError(f"windows are from 0 to {len(self) - 1}, got {indices}")
         line = self._windows_until.searchsorted(indices, side="right")
         begin = self._bounds[line]
         inputs = self._bounds[line + 1] - begin - 1
@@ -163,19 +160,6 @@ class LineWindows(Dataset):
         places = begin + (start + np.arange(self.context)).clip(0, inputs - 1)
         line = self.offsets.searchsorted(places, side="right") - 1
         return torch.from_numpy(line), torch.from_numpy(places - self.offsets[line])
-
-    def __getstate__(self) -> dict:
-        """A memory-mapped file goes to another process as its name, not as its contents."""
-        state = dict(self.__dict__)
-        if isinstance(self.ids, np.memmap) and isinstance(self.ids.base, mmap.mmap):
-            state["ids"] = (self.ids.filename, self.ids.dtype, self.ids.offset, self.ids.shape)
-        return state
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        if isinstance(self.ids, tuple):
-            name, dtype, offset, shape = self.ids
-            self.ids = np.memmap(name, dtype, mode="r", offset=offset, shape=shape)
 
 
 def _stretches(ids: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:

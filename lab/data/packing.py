@@ -94,7 +94,6 @@ def pack(
     if strategy not in STRATEGIES:
         raise ValueError(f"unknown strategy {strategy!r}: use one of {list(STRATEGIES)}")
     check_whole(1, row_length=row_length)
-    check_whole(0, pad_id=pad_id)
     ids, offsets = flatten(lines)
     document, begin, length = _pieces(offsets, row_length)
     if generator is not None:
@@ -162,19 +161,16 @@ def best_fit(lengths: Sequence[int], row_length: int) -> tuple[np.ndarray, np.nd
     (array([0, 1, 0]), array([0, 0, 4]))
     """
     rows, columns = np.empty((2, len(lengths)), dtype=np.int64)
-    with_room = [[] for _ in range(row_length + 1)]  # with_room[n]: the rows that have room for n more
-    rooms = []  # the n for which there is such a row, sorted
-    num_rows = 0
+    with_room = [[] for _ in range(row_length)]  # with_room[n]: the rows that have room for n more
+    with_room.append(list(reversed(range(len(lengths)))))  # rows not begun
+    rooms = [row_length]  # the n for which there is such a row, sorted
     for piece in sorted(range(len(lengths)), key=lambda piece: -lengths[piece]):
         length = lengths[piece]
         tightest = bisect_left(rooms, length)
-        if tightest < len(rooms):
-            room = rooms[tightest]
-            row = with_room[room].pop()
-            if not with_room[room]:
-                del rooms[tightest]
-        else:
-            row, room, num_rows = num_rows, row_length, num_rows + 1
+        room = rooms[tightest]
+        row = with_room[room].pop()
+        if not with_room[room]:
+            del rooms[tightest]
         rows[piece], columns[piece] = row, row_length - room
         if left := room - length:
             if not with_room[left]:

@@ -88,7 +88,7 @@ class _Group:
         logits = self.reader.logits()
         check_logits(logits)
         log_probs = logits.log_softmax(dim=-1)
-        others = likeliest(log_probs, self.num_alternatives) if self.num_alternatives else None
+        others = likeliest(log_probs, self.num_alternatives)
         V, found = log_probs.shape[-1], self._likeliest_continuations(log_probs)
         self.length += 1
         steps, going_on, rows, tokens = [], [], [], []
@@ -139,9 +139,7 @@ class _Group:
             else:
                 fate = "alive" if alive < W else "pruned"
                 alive += fate == "alive"
-            node = Candidate(
-                search.beams[beam], token, log_p, total, fate, others[first + beam] if others else ()
-            )
+            node = Candidate(search.beams[beam], token, log_p, total, fate, others[first + beam])
             candidates.append(node)
             sources.append(first + beam)
             if fate == "finished" or (last and fate == "alive"):

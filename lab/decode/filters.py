@@ -29,8 +29,6 @@ def repetition_penalty(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
     """
     if not 0 < penalty < math.inf:
         raise ValueError(f"penalty must be above 0 (1 changes nothing), got {penalty!r}")
-    if penalty == 1:
-        return logits
     there = logits.gather(-1, ids)  # (..., T)
     return logits.scatter(-1, ids, torch.where(there > 0, there / penalty, there * penalty))
 

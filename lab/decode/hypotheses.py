@@ -87,8 +87,6 @@ class BeamStep:
 
 def likeliest(log_probs: Tensor, count: int) -> list[Alternatives]:
     """The `count` likeliest tokens of each row of `(B, V)`, with their probabilities."""
-    if not count:
-        return [()] * log_probs.shape[0]
     best = log_probs.topk(min(count, log_probs.shape[-1]), dim=-1)
     pairs = zip(best.indices.tolist(), best.values.exp().tolist(), strict=True)
     return [tuple(zip(ids, values, strict=True)) for ids, values in pairs]

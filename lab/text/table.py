@@ -14,9 +14,7 @@ class TableTokenizer:
     """
 
     kind: ClassVar[str]
-    split: ClassVar[
-        Callable[[str], list[str]]
-    ]  # text into the strings that are looked up; joined they are the text
+    split: ClassVar[Callable[[str], list[str]]]  # into what is looked up; joined it is the text again
     pad_id, unk_id, bos_id, eos_id, mask_id = range(len(SPECIAL_TOKENS))
 
     def __init__(self, vocabulary: Iterable[str]):

@@ -35,8 +35,7 @@ class WordTokenizer(TableTokenizer):
         """
         if max_vocab is not None and max_vocab <= len(SPECIAL_TOKENS):
             raise ValueError(
-                f"max_vocab={max_vocab!r} leaves no room for words; "
-                f"{len(SPECIAL_TOKENS)} of it are special tokens, so give {len(SPECIAL_TOKENS) + 1} or more"
+                f"max_vocab={max_vocab!r} must be above {len(SPECIAL_TOKENS)}, the special tokens"
             )
         counts = Counter(chain.from_iterable(map(cls.split, lines)))
         if not counts:
