@@ -114,6 +114,14 @@ def test_an_unchanged_run_is_loaded_and_says_so(experiment, tmp_path):
     assert len(runs.steps(second)) == 8
 
 
+def test_what_was_drawn_before_a_run_does_not_change_it(experiment, tmp_path):
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(weights(quiet(experiment, tmp_path, name=f"after-{seed}")))
+    assert torch.equal(*found), "dropout too draws from the experiment's seed"
+
+
 def test_the_score_is_that_of_the_validation_lines(experiment, tmp_path):
     run, (_, material) = quiet(experiment, tmp_path), prepare(experiment)
     assert runs.score(run) == score_lines(run.model, run.tokenizer, material.splits.validation)
