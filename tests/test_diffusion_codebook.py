@@ -41,29 +41,19 @@ def test_distances_of_codebooks_of_any_size_agree_with_the_definition(make, size
         assert book.distance_distribution().tolist() == [
             distances.count(d) for d in range(rows * columns + 1)
         ]
+        mean = sum(distances) / len(distances)
+        assert book.statistics().mean_distance == pytest.approx(mean)
 
 
 def test_linear_codes_have_the_distances_that_are_said():
-    by_dimension = [codes.minimum_distance(codes.linear_patterns(3**k, 25, 3), 3) for k in range(1, 9)]
-    assert by_dimension == [18, 18, 17, 16, 13, 13, 13, 12]
-    assert [Codebook.linear(V).minimum_distance() for V in (192, 1000, 4096)] == [13, 13, 12]
-    found_by_search = codes.linear_patterns(4096, 16, 2)
-    assert codes.minimum_distance(found_by_search, 2) >= 2
-
-
-def test_a_linear_code_is_a_space():
-    patterns = codes.linear_patterns(3**5, 25, 3)
-    words = set(map(tuple, patterns.tolist()))
-    assert len(words) == 3**5
-    assert all(tuple(((a + b) % 3).tolist()) in words for a, b in patterns[:80].split(2))
-    weights = (patterns[1:] != 0).sum(1)
-    assert int(weights.min()) == codes.minimum_distance(patterns, 3), "distances are weights"
-
-
-def test_the_search_comes_near_the_table(monkeypatch):
-    monkeypatch.setattr(codes, "TERNARY_25", ())
-    patterns = codes.linear_patterns(3**7, 25, 3)
-    assert codes.minimum_distance(patterns, 3) >= 10
+    for k, distance in enumerate((18, 18, 17, 16, 13, 13, 13, 12), start=1):
+        patterns = codes.linear_patterns(3**k, 25, 3)
+        assert (patterns[1:] != 0).sum(1).min() == distance, "in a space, distances are weights"
+    assert Codebook.linear(1000).minimum_distance() == 13
+    assert (codes.linear_patterns(256, 16, 2)[1:] != 0).sum(1).min() >= 2, "found by search"
+    stats = Codebook.linear(3**5).statistics()
+    assert (stats.minimum_distance, stats.corrects_wrong, stats.corrects_missing) == (13, 6, 12)
+    assert stats.cell_entropy == pytest.approx(math.log2(3), abs=1e-12), "every cell of a whole code is even"
 
 
 def test_a_random_code_is_the_same_everywhere():
@@ -72,32 +62,19 @@ def test_a_random_code_is_the_same_everywhere():
     assert "".join(map(str, patterns[0].tolist())) == "0000022102212012022012011"
     digest = hashlib.sha256(bytes(patterns.flatten().tolist())).hexdigest()
     assert digest == "fde256c8c3badb5f263db7fe9dd3e2dff6872969c91a87207989849d21e27462"
-    assert not torch.equal(Codebook.random(1000, seed=1).patterns, patterns)
     state = torch.get_rng_state()
     Codebook.random(10)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_random_patterns_use_every_colour_evenly():
-    for K in (2, 3, 7, 200, 256):
-        patterns = codes.random_patterns(2000, 25, K)
-        counts = torch.bincount(patterns.flatten(), minlength=K).double()
-        expected = patterns.numel() / K
-        chi_squared = float(((counts - expected) ** 2 / expected).sum())
-        assert chi_squared < (K - 1) + 5 * math.sqrt(2 * (K - 1)), K
-
-
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_the_distance_promises_is_kept(make):
     book = make(500)
-    d, generator = book.minimum_distance(), torch.Generator().manual_seed(0)
-    ids = torch.arange(500)
-    order = torch.rand(500, 25, generator=generator).argsort(-1)
-    wrong = torch.where(order < (d - 1) // 2, (book.patterns + 1) % 3, book.patterns)
-    read, distances = book.nearest(wrong)
-    assert torch.equal(read, ids) and (distances == (d - 1) // 2).all()
-    read, distances = book.nearest(torch.where(order < d - 1, book.blank, book.patterns))
-    assert torch.equal(read, ids) and not distances.any()
+    d, order = book.minimum_distance(), torch.rand(500, 25).argsort(-1)
+    half = (d - 1) // 2
+    for count, damaged, distance in ((half, (book.patterns + 1) % 3, half), (d - 1, book.blank, 0)):
+        read, distances = book.nearest(torch.where(order < count, damaged, book.patterns))
+        assert torch.equal(read, torch.arange(500)) and (distances == distance).all()
 
 
 def test_decoding_in_chunks_changes_nothing(monkeypatch):
@@ -108,8 +85,7 @@ def test_decoding_in_chunks_changes_nothing(monkeypatch):
     in_parts = book.nearest(cells)
     assert torch.equal(whole.ids, in_parts.ids) and torch.equal(whole.distances, in_parts.distances)
     assert torch.equal(pairs, book.distance_distribution())
-    assert whole.ids.shape == (7, 5) and book.encode(whole.ids).shape == (7, 5, 25)
-    assert book.decode(cells[0, 0]).shape == () and book.decode(cells[:0]).shape == (0, 5)
+    assert whole.ids.shape == (7, 5) and book.decode(cells[:0]).shape == (0, 5)
 
 
 def test_decoding_counts_exactly_under_autocast():
@@ -124,10 +100,9 @@ def test_decoding_counts_exactly_under_autocast():
 @pytest.mark.parametrize("make", MAKERS)
 def test_growing_moves_no_word(make):
     book = make(150)
-    grown = book.grow(2500)
+    grown = book.grow(1200)
     assert torch.equal(grown.patterns[:150], book.patterns)
-    assert grown == make(2500) and grown.grow(2500) == grown, "as if it had been made at once"
-    assert not codes.collision_report(grown.patterns)
+    assert grown == make(1200) and grown.grow(1200) == grown, "as if it had been made at once"
 
 
 def test_a_given_codebook_grows_into_unused_patterns():
@@ -139,18 +114,6 @@ def test_a_given_codebook_grows_into_unused_patterns():
     for size in (15, 17):
         with pytest.raises(ValueError, match=str(size)):
             grown.grow(size)
-
-
-def test_statistics():
-    stats = Codebook.linear(3**7).statistics()
-    assert (stats.minimum_distance, stats.corrects_wrong, stats.corrects_missing) == (13, 6, 12)
-    assert stats.cell_entropy == pytest.approx(math.log2(3), abs=1e-12), "every cell of a whole code is even"
-    book = Codebook.random(400)
-    stats = book.statistics()
-    distances = plain_distances(book.patterns[:60])
-    assert abs(stats.mean_distance - sum(distances) / len(distances)) < 0.2
-    assert stats.mean_distance == pytest.approx(25 * 2 / 3, abs=0.1)
-    assert 1.57 < stats.cell_entropy < math.log2(3)
 
 
 def test_a_codebook_is_not_changed_from_outside():
@@ -165,26 +128,19 @@ NINE = Codebook.random(9)
 REFUSED = [
     (lambda: Codebook.random(17, grid=(2, 2), num_colours=2), "17 tokens"),
     (lambda: Codebook.linear(82, grid=(2, 2)), "82 tokens"),
-    (lambda: Codebook.random(2, num_colours=1), "num_colours"),
     (lambda: Codebook.random(2, num_colours=300), "num_colours"),
     (lambda: Codebook.random(0), "vocab_size"),
-    (lambda: Codebook.random(2, grid=(1, 1)), "cells"),
     (lambda: Codebook.linear(2, grid=(0, 5)), "cells"),
     (lambda: Codebook.linear(9, num_colours=4), "prime"),
     (lambda: Codebook(torch.tensor([[0, 1], [2, 2], [0, 1]]), 3), r"\[0, 2\] share a pattern"),
     (lambda: Codebook(torch.tensor([[0, 3]]), 3), "colours"),
-    (lambda: Codebook(torch.zeros(2, 25), 3), "patterns"),
     (lambda: Codebook(torch.zeros(25).long(), 3), "patterns"),
     (lambda: Codebook(torch.zeros(1, 25).long(), 3, grid=(5, 4)), "grid"),
     (lambda: NINE.encode(torch.tensor([9])), "ids"),
-    (lambda: NINE.encode(torch.tensor([-1])), "ids"),
     (lambda: NINE.decode(torch.zeros(2, 24).long()), "cells"),
-    (lambda: NINE.decode(torch.zeros(2, 25)), "cells"),
     (lambda: NINE.decode(torch.full((25,), 4)), "cells"),
-    (lambda: NINE.decode(torch.full((25,), -1)), "cells"),
     (lambda: NINE.require_vocab_size(10), "vocabulary"),
     (lambda: Codebook.random(1).minimum_distance(), "two patterns"),
-    (lambda: codes.generator_matrix(5, 4, 3), "dimensions"),
 ]
 
 

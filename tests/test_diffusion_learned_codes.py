@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from lab.diffusion import Autoencoder, Codebook
 from lab.diffusion.codes import collision_report
 from lab.diffusion.learned_codes import (
-    LearnableDecoder,
     LearnableEncoder,
     reconstruction_accuracy,
     reconstruction_loss,
@@ -33,26 +32,21 @@ def trained(vocab_size, code, steps=80, size=256, **sizes):
 
 
 @pytest.mark.parametrize("code", KINDS)
-@pytest.mark.parametrize("vocab_size", [192, 1000])
+@pytest.mark.parametrize("vocab_size", [192])
 def test_the_whole_vocabulary_comes_back_from_hard_patterns(code, vocab_size):
     model, losses = trained(vocab_size, code)
     assert reconstruction_accuracy(model) == 1.0
     book = model.codebook()
     cells = book.encode(torch.arange(vocab_size))
-    assert torch.equal(model.decoder(cells).argmax(-1), torch.arange(vocab_size)), (
-        "from a codebook's cells too"
-    )
+    assert torch.equal(model.decoder(cells).argmax(-1), torch.arange(vocab_size)), "of a codebook's cells too"
     assert losses[0] == pytest.approx(math.log(vocab_size), abs=0.3) and losses[-1] < 0.5
 
 
 def test_a_code_with_little_room_is_learned_without_collisions():
     """40 words on 81 patterns: random ones collide, so the encoder has to move."""
-    torch.manual_seed(0)
-    start = Autoencoder(40, grid=(2, 2))
-    assert collision_report(start.encoder.patterns()), "before training some share a pattern"
+    assert collision_report(Autoencoder(40, grid=(2, 2)).encoder.patterns()), "before training some collide"
     model, _ = trained(40, "learned", steps=400, size=40, grid=(2, 2))
-    assert not collision_report(model.encoder.patterns())
-    assert reconstruction_accuracy(model) == 1.0
+    assert not collision_report(model.encoder.patterns()) and reconstruction_accuracy(model) == 1.0
 
 
 def test_the_decoder_mends_damaged_patterns():
@@ -61,18 +55,6 @@ def test_the_decoder_mends_damaged_patterns():
     missing = torch.rand(192, 25).argsort(-1) < 8
     cells = book.patterns.masked_fill(missing, book.blank)
     assert (model.decoder(cells).argmax(-1) == torch.arange(192)).float().mean() > 0.98
-
-
-def test_with_the_code_as_its_weights_the_decoder_counts_matches():
-    book = Codebook.random(50)
-    decoder = LearnableDecoder(50, 25, 3)
-    decoder.words.weight.data = book.one_hot().flatten(1)
-    cells = torch.randint(0, 4, (30, 25), generator=torch.Generator().manual_seed(0))
-    logits = decoder(cells)
-    visible = (cells < 3).sum(-1)
-    found = book.nearest(cells)
-    torch.testing.assert_close(logits.max(-1).values, (visible - found.distances).float())
-    torch.testing.assert_close(decoder(torch.nn.functional.one_hot(cells, 4)[..., :3].float()), logits)
 
 
 @settings(max_examples=20, deadline=None)
@@ -89,13 +71,6 @@ def test_straight_through_gumbel_is_one_hot_with_the_relaxed_gradient(rows, K, t
     gumbel = -torch.empty_like(logits).exponential_(generator=generator).log()
     (relaxed,) = torch.autograd.grad((((logits + gumbel) / temperature).softmax(-1) * weights).sum(), logits)
     torch.testing.assert_close(gradient, relaxed)
-
-
-def test_straight_through_gumbel_draws_from_the_softmax_at_every_temperature():
-    logits = torch.tensor([1.0, 0.0, -1.0]).expand(20_000, 3)
-    for temperature in (0.1, 1.0, 5.0):
-        drawn = straight_through_gumbel(logits, temperature, torch.Generator().manual_seed(0))
-        torch.testing.assert_close(drawn.mean(0), logits[0].softmax(-1), atol=0.012, rtol=0)
 
 
 def test_the_encoder_draws_in_training_and_is_certain_in_use():
