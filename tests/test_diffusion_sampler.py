@@ -86,11 +86,9 @@ def test_as_much_is_visible_at_each_time_as_the_schedule_says(method, granularit
 
 def test_cells_drawn_apart_may_make_no_word_and_more_steps_help():
     world = ExactDenoiser(vocab_size=6, num_cells=4, length=1, granularity="cell")
-    shares = [
-        float((write(world, [-1], steps=steps, reveal="independent").ids >= 0).float().mean())
-        for steps in (1, 4, 32)
-    ]
-    assert shares[0] < 0.7 < shares[2] and shares[0] < shares[1] < shares[2] < 1
+    ids = [write(world, [-1], steps=steps, reveal="independent").ids for steps in (1, 4, 32)]
+    one, four, many = (float((drawn >= 0).float().mean()) for drawn in ids)
+    assert one < 0.7 < many and one < four < many < 1
     assert (write(world, [-1], steps=1).ids >= 0).all()
 
 
@@ -113,8 +111,7 @@ def test_remasking_blanks_whole_tokens_again_but_none_that_are_given():
     seen = (out.cells != BLANK).all(-1)
     assert (seen[:-1, :, 1] & ~seen[1:, :, 1]).any() and seen[:, :, 0].all() and seen[-1].all()
     never = write(ExactDenoiser(), (1, -1), rows=2000, steps=10, method="remasking", remask=0.0)
-    seen = (never.cells != BLANK).all(-1)
-    assert (seen[1:] >= seen[:-1]).all()
+    assert ((never.cells[1:] == BLANK) <= (never.cells[:-1] == BLANK)).all()
 
 
 def small(**settings):
@@ -133,8 +130,6 @@ def test_temperature_and_top_p_are_those_of_decoding():
         p = marginals[place].sort(descending=True)
         kept = p.indices[: int((p.values.cumsum(0) < 0.6).sum()) + 1]
         assert set(one[:, place].tolist()) == set(kept.tolist())
-    hot = write(world, rows=ROWS, steps=1, sampling=Sampling(temperature=100.0)).ids
-    assert torch.bincount(hot[:, 0], minlength=4).min() > ROWS / 4 * 0.8
 
 
 def test_the_same_generator_state_gives_the_same_lines_and_the_model_keeps_its_mode():
@@ -144,20 +139,12 @@ def test_the_same_generator_state_gives_the_same_lines_and_the_model_keeps_its_m
     assert not torch.equal(first.ids, write(model, [-1] * 6, rows=5, steps=3, seed=4).ids)
 
 
-@pytest.mark.parametrize(
-    "noise, head", [("uniform", "codebook"), ("absorbing", "factorised"), ("uniform", "factorised")]
-)
-def test_other_heads_and_noises_write_too(noise, head):
-    model = small(noise=noise, head=head)
-    reveal = "independent" if head == "factorised" else "joint"
-    out = write(model, [-1, 3, -1], rows=4, steps=4)
-    assert (out.ids[:, 1] == 3).all() and (out.cells[-1] < 3).all()
-    assert (out.ids >= 0).all() or reveal == "independent"
-
-
-def test_one_line_may_be_given_alone_and_all_of_it():
+def test_a_canvas_holds_a_prompt_at_either_end_or_all_of_a_line():
     out = denoise(small(), canvas(4, prefix=[2, 4, 5, 3]), steps=2)
     assert out.ids.tolist() == [[2, 4, 5, 3]] and (out.cells == out.cells[0]).all()
+    assert canvas(6, prefix=[7], suffix=[8, 9]).tolist() == [7, -1, -1, -1, 8, 9]
+    with pytest.raises(ValueError, match="length 3"):
+        canvas(3, prefix=[1, 2], suffix=[3, 4])
 
 
 def test_draws_are_as_likely_as_they_should_be_also_the_rare_ones():
@@ -165,13 +152,6 @@ def test_draws_are_as_likely_as_they_should_be_also_the_rare_ones():
     drawn = torch.bincount(draw(p.log().expand(400_000, 4), generator()), minlength=4)
     assert drawn[3] == 0 and 15 < drawn[2] < 80
     assert drawn[1] / 400_000 == pytest.approx(0.0999, abs=0.003)
-
-
-def test_a_canvas_holds_a_prompt_at_either_end():
-    assert canvas(3).tolist() == [-1, -1, -1]
-    assert canvas(6, prefix=[7], suffix=[8, 9]).tolist() == [7, -1, -1, -1, 8, 9]
-    with pytest.raises(ValueError, match="length 3"):
-        canvas(3, prefix=[1, 2], suffix=[3, 4])
 
 
 REFUSED = [
