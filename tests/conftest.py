@@ -8,9 +8,8 @@ import pytest
 import torch
 
 MIRROR = Path(__file__).resolve().parents[2] / "shared" / "data"
-DEAD_PROXY = (
-    "http://127.0.0.1:9"  # nothing listens there: a child process that asks the network fails at once
-)
+DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there: a child process that asks fails at once
+HERE = ("127.0.0.1", "::1", "localhost")
 
 if MIRROR.is_dir():
     os.environ.setdefault("LAB_MIRROR", str(MIRROR))
@@ -26,11 +25,7 @@ def no_network(monkeypatch):
     connect = socket.socket.connect
 
     def only_here(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
-            "127.0.0.1",
-            "::1",
-            "localhost",
-        ):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in HERE:
             raise OSError(f"a test asked the network for {address}")
         return connect(self, address)
 

@@ -1,6 +1,7 @@
 """The benchmark on a tiny model: all parts give rows that the reader of results accepts."""
 
 import importlib.util
+import shutil
 import sys
 from dataclasses import replace
 from functools import partial
@@ -15,37 +16,37 @@ from lab.nn.transformer import TransformerConfig
 PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu_vs_cpu.py"
 
 
-@pytest.fixture
-def script(monkeypatch, tmp_path):
-    spec = importlib.util.spec_from_file_location("gpu_vs_cpu", PATH)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "gpu_vs_cpu", module)
-    spec.loader.exec_module(module)
-    tiny = TransformerConfig(50, context=8, width=16, num_layers=1, num_heads=2, feed_forward=32)
-    plan = replace(
-        module.QUICK, repeats=2, repeat_seconds=0.0, cells=((2, 50), (4, 3)), cell_seconds=0.0, matmul_sizes=(32,),
-        widths=(16,), contexts=(4, 8), batches=(1, 2, 4), few_batches=(1, 2),
-    )  # fmt: skip
-    monkeypatch.setattr(module, "SMALL", tiny)
-    monkeypatch.setattr(module, "Plan", lambda: plan)
-    monkeypatch.setattr(module, "RESULTS", tmp_path)
-    monkeypatch.setattr(module, "copy_ceiling", partial(module.copy_ceiling, megabytes=8))
-    monkeypatch.setattr(torch, "compile", lambda fn, **_: fn)  # its own tests are slow enough
-    return module
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        spec = importlib.util.spec_from_file_location("gpu_vs_cpu", PATH)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "gpu_vs_cpu", module)
+        spec.loader.exec_module(module)
+        tiny = TransformerConfig(50, context=8, width=16, num_layers=1, num_heads=2, feed_forward=32)
+        plan = replace(
+            module.QUICK, repeats=2, repeat_seconds=0.0, cells=((2, 50), (4, 3)), cell_seconds=0.0,
+            matmul_sizes=(32,), widths=(16,), contexts=(4, 8), batches=(1, 2, 4), few_batches=(1, 2),
+        )  # fmt: skip
+        monkeypatch.setattr(module, "SMALL", tiny)
+        monkeypatch.setattr(module, "Plan", lambda: plan)
+        monkeypatch.setattr(module, "RESULTS", tmp_path_factory.mktemp("results"))
+        monkeypatch.setattr(module, "copy_ceiling", partial(module.copy_ceiling, megabytes=8))
+        monkeypatch.setattr(torch, "compile", lambda fn, **_: fn)  # its own tests are slow enough
+        yield module
 
 
-def the_result(folder: Path):
-    (path,) = folder.iterdir()
-    return load_result(path)
-
-
-def test_all_parts_on_a_cpu(script, tmp_path):
-    before = torch.get_num_threads()
+@pytest.fixture(scope="module")
+def measured(script) -> Path:
+    """The result of all parts, measured once for the tests of this file."""
     script.main(script.Settings(device="cpu"))
-    result = the_result(tmp_path)
-    assert torch.get_num_threads() == before
-    assert set(result.parts) == set(script.Part.__args__)
-    assert result.device["kind"] == "cpu"
+    (path,) = script.RESULTS.iterdir()
+    return path
+
+
+def test_all_parts_on_a_cpu(script, measured):
+    result = load_result(measured)
+    assert set(result.parts) == set(script.Part.__args__) and result.device["kind"] == "cpu"
     for part in ("ceilings", "cells", "step_parts", "threads", "forward_work", "grid"):
         assert result.parts[part] and all(row.seconds for row in result.parts[part]), part
     (long,), (short,) = result.select("cells", batch=2), result.select("cells", batch=4)
@@ -57,26 +58,22 @@ def test_all_parts_on_a_cpu(script, tmp_path):
     assert "--gpt2" in result.parts["gpt2"][0].problem and result.parts["transfer"] == ()
 
 
-def test_a_part_measured_anew_leaves_the_others(script, tmp_path):
-    script.main(script.Settings(device="cpu", only=("grid",)))
-    grid = the_result(tmp_path).parts["grid"]
+def test_a_part_measured_anew_leaves_the_others_of_the_same_machine(script, measured, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    path, threads, here = shutil.copy(measured, tmp_path), torch.get_num_threads(), script.machine()
     script.main(script.Settings(device="cpu", only=("threads",)))
-    result = the_result(tmp_path)
-    assert set(result.parts) == {"ceilings", "grid", "threads"} and result.parts["grid"] == grid
-
-
-def test_parts_of_another_machine_are_not_mixed_in(script, tmp_path, monkeypatch):
-    script.main(script.Settings(device="cpu", only=("grid",)))
-    here = script.machine()
+    before, after = load_result(measured).parts, load_result(path).parts
+    assert set(after) == set(before) and torch.get_num_threads() == threads
+    assert {part for part in before if after[part] != before[part]} <= {"ceilings", "threads"}
     monkeypatch.setattr(script, "machine", lambda: here | {"cpu": "another"})
     script.main(script.Settings(device="cpu", only=("threads",)))
-    assert set(the_result(tmp_path).parts) == {"ceilings", "threads"}
+    assert set(load_result(path).parts) == {"ceilings", "threads"}
 
 
 def test_what_does_not_fit_or_takes_too_long_has_the_reason(script, monkeypatch):
     bench = script.Bench(torch.device("cpu"), script.Plan())
     monkeypatch.setattr(script, "memory_needed", lambda config, B, T: 2**60 if B == 2 else 0)
-    rows = [row for row in script.eager_sweep(bench, "float32")]
+    rows = list(script.eager_sweep(bench, "float32"))
     assert [bool(row.seconds) for row in rows] == [True, False, True] and "2 needs about" in rows[1].problem
     bench = replace(bench, plan=replace(bench.plan, longest_step=0.0))
     for row in [*script.eager_sweep(bench, "float32"), *script.grid(bench), *script.step_parts(bench)]:
@@ -94,9 +91,8 @@ def test_a_compiler_that_gives_up_is_a_reason_not_a_crash(script, monkeypatch):
 
 
 def test_the_large_model_reports_its_utilisation(script):
-    tiny = replace(
-        script.GPT2, vocab_size=50, context=8, width=16, num_layers=1, num_heads=2, feed_forward=32
-    )
+    sizes = dict(vocab_size=50, context=8, width=16, num_layers=1, num_heads=2, feed_forward=32)
+    tiny = replace(script.GPT2, **sizes)
     bench = script.Bench(torch.device("cpu"), script.Plan())
     rows = list(script.gpt2(bench, {"float32": 1e9, "bfloat16": 2e9}, tiny))
     assert len(rows) == 4
@@ -107,3 +103,10 @@ def test_the_large_model_reports_its_utilisation(script):
         peak = {"float32": 1e9, "bfloat16": 2e9}[row.case["precision"]]
         assert row.notes["model_flops_utilisation"] == pytest.approx(tokens * flops / peak)
     assert script.num_parameters(script.GPT2) == 124_475_904
+
+
+def test_quick_writes_nothing(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "QUICK", script.Plan())
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    script.main(script.Settings(device="cpu", quick=True, only=("threads",)))
+    assert list(tmp_path.iterdir()) == []

@@ -1,28 +1,17 @@
 """Result files come back as they were, damaged ones are refused, two can be compared."""
 
 import json
+import math
 
 import pytest
 
-from lab.bench import (
-    Result,
-    Row,
-    Timing,
-    describe_device,
-    load_result,
-    machine,
-    result_name,
-    save_result,
-)
+from lab.bench import Result, Row, Timing, describe_device, load_result, machine, result_name, save_result
 
 
 def result(seconds: float = 1.0) -> Result:
+    notes = {"flops": 10**12, "extrapolated": False}
     rows = (
-        Row(
-            {"batch": 1, "mode": "eager"},
-            (seconds, 2 * seconds, 3 * seconds),
-            {"flops": 10**12, "extrapolated": False},
-        ),
+        Row({"batch": 1, "mode": "eager"}, (seconds, 2 * seconds, 3 * seconds), notes),
         Row({"batch": 2, "mode": "eager"}, (4 * seconds,)),
         Row({"batch": 2, "mode": "graph"}, problem="no CUDA [here]  at all"),
     )
@@ -32,7 +21,9 @@ def result(seconds: float = 1.0) -> Result:
 def test_a_result_comes_back_as_it_was(tmp_path):
     path = save_result(tmp_path / "deep" / "a.json", result())
     assert load_result(path) == result()
-    assert '"seconds": [ 1.0, 2.0, 3.0 ]' in path.read_text(), "repeats stand on one line"
+    with pytest.raises(ValueError):
+        save_result(tmp_path / "b.json", result(math.nan))
+    assert not (tmp_path / "b.json").exists(), "what JSON cannot hold is not written"
 
 
 def test_rows_are_chosen_by_their_case():
@@ -70,13 +61,6 @@ def test_a_file_that_is_not_a_result_is_refused(tmp_path, damage):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"a\.json"):
             load_result(path)
-
-
-def test_nothing_that_json_cannot_hold_is_written(tmp_path):
-    bad = Result("?", {"kind": "cpu", "name": "x"}, {"a": (Row({"b": 1}, (float("nan"),)),)})
-    with pytest.raises(ValueError):
-        save_result(tmp_path / "a.json", bad)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_names_tell_the_device_apart(monkeypatch):

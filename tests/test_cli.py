@@ -13,17 +13,8 @@ from lab.diffusion.writing import write_line
 from lab.runs.writing import pieces
 from lab.text import BPETokenizer
 
-SMALL = {
-    "--tokenizer": "char",
-    "--batch-size": "4",
-    "--model.context": "8",
-    "--model.width": "8",
-    "--model.num-layers": "1",
-    "--model.num-heads": "2",
-    "--model.feed-forward": "8",
-    "--training.steps": "4",
-    "--training.warmup": "2",
-}
+TRANSFORMER = {"num-heads": 2, "feed-forward": 8}
+TRAINING = {"batch-size": 4, "training.steps": 4, "training.warmup": 2}
 
 
 @pytest.fixture(scope="module")
@@ -33,46 +24,54 @@ def place(tmp_path_factory):
     return place
 
 
+def flags(place, stack="model", sizes=TRANSFORMER, context=8, **more) -> list[str]:
+    """Those of `lab train` for a tiny model of the text about cats; in the names of more, `__` is a point."""
+    told = {"corpus": place / "cats.txt", "tokenizer": "char", **TRAINING}
+    sizes = {"context": context, "width": 8, "num-layers": 1} | sizes
+    told |= {f"{stack}.{name}": size for name, size in sizes.items()}
+    told |= {name.replace("__", ".").replace("_", "-"): value for name, value in more.items()}
+    return [str(part) for name, value in told.items() for part in (f"--{name}", value)]
+
+
 @pytest.fixture
 def folder(place, monkeypatch):
     monkeypatch.setenv("LAB_RUNS", str(place / "runs"))
     return place / "runs"
 
 
-def lab(monkeypatch, *arguments) -> None:
-    monkeypatch.setattr(sys, "argv", ["lab", *map(str, arguments)])
-    cli.main()
+@pytest.fixture
+def lab(monkeypatch, capsys, folder):
+    """A command, and what it prints; `refused` is what it says instead."""
+
+    def lab(*arguments) -> str:
+        monkeypatch.setattr(sys, "argv", ["lab", *map(str, arguments)])
+        capsys.readouterr()
+        cli.main()
+        return capsys.readouterr().out
+
+    def refused(*arguments) -> str:
+        with pytest.raises(SystemExit) as exit:
+            lab(*arguments)
+        said = capsys.readouterr()
+        assert exit.value.code == (0 if "--help" in arguments else 2)
+        return " ".join((said.out + said.err).replace("│", " ").split())
+
+    lab.refused = refused
+    return lab
 
 
-def train(monkeypatch, place, **changed) -> None:
-    flags = {"--corpus": place / "cats.txt", **SMALL}
-    flags |= {f"--{name.replace('__', '.').replace('_', '-')}": value for name, value in changed.items()}
-    lab(monkeypatch, "train", *(part for pair in flags.items() for part in pair))
-
-
-def refused(capsys, run) -> str:
-    with pytest.raises(SystemExit) as exit:
-        run()
-    assert exit.value.code == 2
-    return " ".join(capsys.readouterr().err.replace("│", " ").split())
-
-
-def test_train_trains_then_loads(monkeypatch, capsys, place, folder):
-    train(monkeypatch, place)
-    (path,) = folder.iterdir()
-    assert capsys.readouterr().out.startswith(f"trained {path} in ")
-    train(monkeypatch, place)
-    assert capsys.readouterr().out.startswith(f"loaded {path}: trained ")
+def test_train_trains_then_loads(lab, place, folder):
+    said = lab("train", *flags(place, seed=5))
+    (path,) = folder.glob("next-token-*")
+    assert said.startswith(f"trained {path} in ")
+    assert lab("train", *flags(place, seed=5)).startswith(f"loaded {path}: trained ")
     experiment = runs.load(path).experiment
     assert (experiment.model.width, experiment.training.steps, experiment.data.batch_size) == (8, 4, 4)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "elman"])
-def test_a_recurrent_model_can_be_chosen(monkeypatch, place, folder, cell):
-    flags = {"--corpus": place / "cats.txt", **SMALL, f"--recipe={cell}": None}
-    del flags["--model.num-heads"], flags["--model.feed-forward"]
-    flags = [str(part) for pair in flags.items() for part in pair if part]
-    lab(monkeypatch, "train", *flags, "--name", cell)
+def test_a_recurrent_model_can_be_chosen(lab, place, folder, cell):
+    lab("train", *flags(place, sizes={}, recipe=cell, name=cell))
     assert runs.load(folder / cell).model.config.cell == cell
 
 
@@ -87,99 +86,54 @@ def test_a_recurrent_model_can_be_chosen(monkeypatch, place, folder, cell):
         ({"objective": "nowhere:Mamba"}, "nowhere"),
         ({"corpus": "kvj"}, "kjv"),
         ({"name": "../x"}, "one folder"),
+        ({"name": "mine", "training__steps": 5, "seed": 1}, "training.steps: 4 -> 5; seed: 0 -> 1"),
     ],
 )
-def test_what_cannot_be_trained_is_one_message(monkeypatch, capsys, place, folder, changed, named):
-    assert named in refused(capsys, lambda: train(monkeypatch, place, **changed))
+def test_what_cannot_be_trained_is_one_message(lab, place, changed, named):
+    lab("train", *flags(place, name="mine"))
+    assert named in lab.refused("train", *flags(place, **changed))
 
 
-def test_a_corpus_without_validation_lines_is_refused(monkeypatch, capsys, place, folder):
+def test_a_corpus_without_validation_lines_is_refused(lab, place):
     (place / "short.txt").write_text("one\ntwo\n")
-    message = refused(capsys, lambda: train(monkeypatch, place, corpus=place / "short.txt"))
-    assert "2 distinct line" in message
+    assert "2 distinct line" in lab.refused("train", *flags(place, corpus=place / "short.txt"))
 
 
-def test_a_changed_config_lists_what_differs(monkeypatch, capsys, place, folder):
-    train(monkeypatch, place, name="mine")
-    message = refused(capsys, lambda: train(monkeypatch, place, name="mine", training__steps=5, seed=1))
-    assert "training.steps: 4 -> 5; seed: 0 -> 1" in message
-
-
-def test_sample_writes_what_the_model_draws(monkeypatch, capsys, place, folder):
-    train(monkeypatch, place, name="mine")
-    capsys.readouterr()
-    lab(
-        monkeypatch,
-        "sample",
-        "mine",
-        "--prompt",
-        "line",
-        "--temperature",
-        0.5,
-        "--max-new-tokens",
-        9,
-        "--seed",
-        3,
-    )
-    run = runs.load(folder / "mine")
+def test_sample_writes_what_the_model_draws(lab, place, folder):
+    lab("train", *flags(place, name="mine"))
+    asked = ("--prompt", "line", "--temperature", 0.5, "--max-new-tokens", 9, "--seed", 3)
+    said, run = lab("sample", "mine", *asked), runs.load(folder / "mine")
     drawn = generate(
-        run.model,
-        [run.tokenizer.bos_id, *run.tokenizer.encode("line")],
-        max_new_tokens=9,
-        strategy=Sampling(0.5),
-        generator=torch.Generator().manual_seed(3),
-        stop_id=run.tokenizer.eos_id,
-    )
-    assert capsys.readouterr().out == f"line{run.tokenizer.decode(step.token for step in drawn)}\n"
+        run.model, [run.tokenizer.bos_id, *run.tokenizer.encode("line")], max_new_tokens=9,
+        strategy=Sampling(0.5), generator=torch.Generator().manual_seed(3), stop_id=run.tokenizer.eos_id,
+    )  # fmt: skip
+    assert said == f"line{run.tokenizer.decode(step.token for step in drawn)}\n"
+    unknown = lab.refused("sample", "yours")
+    assert "no run is called 'yours'" in unknown and "mine" in unknown
+    for flag, value in (("temperature", -1), ("steps", 4), ("suffix", "cats"), ("method", "confidence")):
+        assert flag in lab.refused("sample", "mine", f"--{flag}", value)
 
 
-VISUAL = {
-    "--tokenizer": "char",
-    "--batch-size": "4",
-    "--model.stack.context": "32",
-    "--model.stack.width": "8",
-    "--model.stack.num-layers": "1",
-    "--model.stack.num-heads": "2",
-    "--model.stack.feed-forward": "8",
-    "--model.neighbours": "1",
-    "--model.code": "learned",
-    "--training.steps": "4",
-    "--training.warmup": "2",
-    "--training.other-lr": "0.05",
-}
-
-
-def test_visual_diffusion_is_trained_in_stages_and_sampled(monkeypatch, capsys, place, folder):
-    flags = {"--corpus": place / "cats.txt", **VISUAL}
-    flags = [part for pair in flags.items() for part in pair]
-    asked = ("train", *flags, "--objective", "reconstruction", "--name", "code", "--training.steps", 40)
-    lab(monkeypatch, *asked)
-    told = ("--objective=diffusion", "--start", "code", "--objective.clamp", 0.25, "--name", "visual")
-    lab(monkeypatch, "train", *flags, *told)
-    assert "validation: <= " in capsys.readouterr().out
+def test_visual_diffusion_is_trained_in_stages_and_sampled(lab, place, folder):
+    told = flags(place, "model.stack", context=32, model__neighbours=1, model__code="learned")
+    told += ["--training.other-lr", 0.05]
+    lab("train", *told, "--objective", "reconstruction", "--name", "code", "--training.steps", 40)
+    clamped = ("--objective=diffusion", "--start", "code", "--objective.clamp", 0.25, "--name", "visual")
+    assert "validation: <= " in lab("train", *told, *clamped)
     code, run = (runs.load(folder / name) for name in ("code", "visual"))
     assert run.experiment.start.run == "code" and run.experiment.objective.clamp == 0.25
     assert run.model.codebook() == code.model.codebook()
     asked = ["sample", "visual", "--prompt", "line 1", "--suffix", " cats", "--steps", 4, "--seed", 3]
-    lab(monkeypatch, *asked, "--temperature", 0.5, "--max-new-tokens", 9)
     line = write_line(
         run.model, run.tokenizer, prompt="line 1", suffix=" cats", steps=4, max_new_tokens=9,
         sampling=Sampling(0.5), generator=torch.Generator().manual_seed(3),
     )  # fmt: skip
-    assert capsys.readouterr().out == f"{line.text}\n"
+    assert lab(*asked, "--temperature", 0.5, "--max-new-tokens", 9) == f"{line.text}\n"
     assert line.text.startswith("line 1") and line.text.endswith(" cats") and len(line.text) <= 20
-    lab(monkeypatch, *asked, "--method", "confidence")
-    assert capsys.readouterr().out.startswith("line 1")
-    refused(capsys, lambda: lab(monkeypatch, "sample", "code"))
-    assert "at most 30" in refused(capsys, lambda: lab(monkeypatch, "sample", "visual", "--prompt", "a" * 40))
-    lab(monkeypatch, "runs", folder)
-    assert "<=" in capsys.readouterr().out
-
-
-def test_a_language_model_takes_no_options_of_diffusion(monkeypatch, capsys, place, folder):
-    train(monkeypatch, place, name="mine")
-    for flag in (("--steps", 4), ("--suffix", "cats"), ("--method", "confidence")):
-        assert flag[0][2:] in refused(capsys, lambda f=flag: lab(monkeypatch, "sample", "mine", *f))
+    assert lab(*asked, "--method", "confidence").startswith("line 1")
+    lab.refused("sample", "code")
+    assert "at most 30" in lab.refused("sample", "visual", "--prompt", "a" * 40)
+    assert "<=" in lab("runs", folder)
 
 
 OWN = """
@@ -192,38 +146,23 @@ class Mine(NextToken):
 """
 
 
-def test_an_objective_of_ones_own_is_named_by_its_file(monkeypatch, capsys, place, folder):
+def test_an_objective_of_ones_own_is_named_by_its_file(lab, place, folder):
     (place / "my_file.py").write_text(OWN)
     own = f"{place / 'my_file.py'}:Mine"
-    train(monkeypatch, place, objective=own, objective__share=0.25, name="own")
-    assert capsys.readouterr().out.startswith("trained ")
-    train(monkeypatch, place, objective=own, objective__share=0.25, name="own")
-    assert capsys.readouterr().out.startswith("loaded ")
-    assert "Mine" in refused(capsys, lambda: lab(monkeypatch, "sample", "own"))
-    lab(monkeypatch, "sample", "own", "--prompt", "line", "--own", own)
-    assert capsys.readouterr().out.startswith("line")
-    lab(monkeypatch, "runs", folder, "--own", own)
-    assert "0.25" in capsys.readouterr().out
+    told = flags(place, objective=own, objective__share=0.25, name="own")
+    assert lab("train", *told).startswith("trained ") and lab("train", *told).startswith("loaded ")
+    assert "Mine" in lab.refused("sample", "own")
+    assert lab("sample", "own", "--prompt", "line", "--own", own).startswith("line")
+    assert "0.25" in lab("runs", folder, "--own", own)
 
 
-def test_an_unknown_run_lists_those_there_are(monkeypatch, capsys, place, folder):
-    train(monkeypatch, place, name="mine")
-    message = refused(capsys, lambda: lab(monkeypatch, "sample", "yours"))
-    assert "no run is called 'yours'" in message and "mine" in message
-    refused(capsys, lambda: lab(monkeypatch, "sample", "mine", "--temperature", "-1"))
-
-
-def test_runs_prints_the_table(monkeypatch, capsys, place, tmp_path):
+def test_runs_prints_the_table(lab, place, tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_RUNS", str(tmp_path))
-    lab(monkeypatch, "runs")
-    assert "no runs in" in capsys.readouterr().out
+    assert "no runs in" in lab("runs")
     for name, seed in (("first", 0), ("second", 1), ("third", 2)):
-        train(monkeypatch, place, name=name, seed=seed)
+        lab("train", *flags(place, name=name, seed=seed))
     (tmp_path / "third" / "step-00000004" / "metrics.jsonl").write_text("")
-    capsys.readouterr()
-    lab(monkeypatch, "runs", tmp_path)
-    out = capsys.readouterr().out
-    header, _, first, second, third, why = out.splitlines()
+    header, _, first, second, third, why = lab("runs", tmp_path).splitlines()
     assert header.split()[0] == "seed" and "bits_per_char" in header
     assert first.split()[:2] == ["first", "0"] and second.split()[:2] == ["second", "1"]
     assert third.split()[0] == "third" and third.split()[-1] == "damaged"
@@ -238,43 +177,27 @@ def test_text_is_written_in_whole_characters():
     assert list(pieces(tokenizer, [])) == [""]
 
 
-def test_the_help_explains_every_command(monkeypatch, capsys):
-    for command, told in {
-        "train": "--model.num-heads",
-        "sample": "--max-new-tokens",
-        "runs": "settings that differ",
-    }.items():
-        with pytest.raises(SystemExit) as exit:
-            lab(monkeypatch, command, "--help")
-        assert exit.value.code == 0 and told in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        lab(monkeypatch, "train", "--recipe", "gru", "--help")
-    out = capsys.readouterr().out
-    assert "--model.cell" in out and "elman" in out and "--model.num-heads" not in out
-
-
 @pytest.mark.parametrize(
-    ("objective", "flag", "other"),
+    ("command", "told", "untold"),
     [
-        ("reconstruction", "--objective.words", "--objective.clamp"),
-        ("diffusion", "--objective.clamp", "--objective.words"),
+        ("train", "--model.num-heads", "--model.cell"),
+        ("sample", "--max-new-tokens", "--corpus"),
+        ("runs", "settings that differ", "--corpus"),
+        ("train --recipe gru", "--model.cell", "--model.num-heads"),
+        ("train --objective reconstruction", "--objective.words", "--objective.clamp"),
+        ("train --objective diffusion", "--objective.clamp", "--objective.words"),
     ],
 )
-def test_the_help_of_an_objective_shows_what_it_can_be_told(monkeypatch, capsys, objective, flag, other):
-    with pytest.raises(SystemExit):
-        lab(monkeypatch, "train", "--objective", objective, "--help")
-    out = capsys.readouterr().out
-    assert flag in out and other not in out and "--start" in out
+def test_the_help_explains_every_command(lab, command, told, untold):
+    out = lab.refused(*command.split(), "--help")
+    assert told in out and untold not in out
 
 
 @pytest.mark.slow
 def test_two_processes_under_torchrun_train_one_run(place, folder):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    flags = [part for pair in SMALL.items() for part in pair]
-    arguments = ["train", "--corpus", str(place / "cats.txt"), *flags, "--name", "both"]
-    result = subprocess.run(
-        [*torchrun, "-m", "lab", *arguments], capture_output=True, text=True, env=os.environ, timeout=120
-    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "lab", "train", *flags(place, name="both")]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("trained ") == 1, "one of them speaks"
     assert runs.load(folder / "both").state.step == 4

@@ -37,29 +37,25 @@ class Drawing:
 DRAWING = Drawing(Square(0.1, "a"), Circle(3), Square(1e-300), (5, 6), (1.5, 2, 1 / 3))
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        DRAWING,
-        Drawing(Circle(1.0), Circle(2.0)),
-        TransformerConfig(vocab_size=7, width=12, num_heads=3, num_key_value_heads=1, rotary_base=1 / 7),
-        TrainConfig(steps=3, other_lr=1, optimizer="adamw", compile=True, evaluate_every=2, patience=1),
-    ],
-)
+CONFIGS = [
+    DRAWING,
+    Drawing(Circle(1.0), Circle(2.0)),
+    TransformerConfig(vocab_size=7, width=12, num_heads=3, num_key_value_heads=1, rotary_base=1 / 7),
+    TrainConfig(steps=3, other_lr=1, optimizer="adamw", compile=True, evaluate_every=2, patience=1),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 def test_a_config_comes_back_equal_and_prints_the_same(config):
     text = json.dumps(to_json(config))
     again = from_json(type(config), json.loads(text))
-    assert again == config and repr(again) == repr(config)
-    assert json.dumps(to_json(again)) == text
+    assert again == config and repr(again) == repr(config) and json.dumps(to_json(again)) == text
 
 
-def test_only_where_there_is_a_choice_is_the_kind_written():
+def test_only_where_there_is_a_choice_is_the_kind_written_and_what_is_left_out_takes_its_default():
     values = to_json(DRAWING)
     assert values["shape"] == {"kind": "Square", "side": 0.1, "label": "a"}
     assert values["first"] == {"radius": 3}
-
-
-def test_what_is_left_out_takes_its_default():
     assert from_json(TrainConfig, {"steps": 5}) == TrainConfig(steps=5)
 
 
@@ -94,38 +90,33 @@ def test_a_config_refuses_what_its_annotations_do_not_allow_and_names_the_field(
         assert getattr(Sizes(**{field: value}), field) == value
 
 
-@pytest.mark.parametrize(
-    "change, named",
-    [
-        ({"colour": 1}, "colour"),
-        ({"first": None}, "first"),
-        ({"first": {}}, "radius"),
-        ({"first": {"radius": "3"}}, "radius"),
-        ({"first": {"radius": True}}, "radius"),
-        ({"spare": {"side": 1, "label": 2}}, "label"),
-        ({"shape": {"side": 1}}, "Circle or Square"),
-        ({"shape": {"kind": "Star"}}, "Star"),
-        ({"shape": [1]}, "shape"),
-        ({"size": [1, 2, 3]}, "size"),
-        ({"size": [1, 2.0]}, "size"),
-        ({"size": "ab"}, "size"),
-        ({"scales": [1, None]}, "scales"),
-    ],
-)
-def test_what_does_not_fit_is_refused_by_its_name(change, named):
+def drawing(**change):
+    return lambda: from_json(Drawing, to_json(DRAWING) | change)
+
+
+REFUSED = [
+    (drawing(colour=1), "colour"),
+    (drawing(first=None), "first"),
+    (drawing(first={}), "radius"),
+    (drawing(first={"radius": "3"}), "radius"),
+    (drawing(first={"radius": True}), "radius"),
+    (drawing(spare={"side": 1, "label": 2}), "label"),
+    (drawing(shape={"side": 1}), "Circle or Square"),
+    (drawing(shape={"kind": "Star"}), "Star"),
+    (drawing(shape=[1]), "shape"),
+    (drawing(size=[1, 2, 3]), "size"),
+    (drawing(size=[1, 2.0]), "size"),
+    (drawing(size="ab"), "size"),
+    (drawing(scales=[1, None]), "scales"),
+    *[(lambda values=values: from_json(Drawing, values), "Drawing") for values in ({}, [1], None, "x")],
+    (lambda: from_json(TransformerConfig, {"vocab_size": 5, "width": 5}), "width 5"),
+]
+
+
+@pytest.mark.parametrize(("call", "named"), REFUSED)
+def test_what_does_not_fit_is_refused_by_its_name(call, named):
     with pytest.raises(ValueError, match=named):
-        from_json(Drawing, to_json(DRAWING) | change)
-
-
-def test_missing_keys_and_other_things_than_objects_are_refused():
-    for values in ({}, [1], None, "x"):
-        with pytest.raises(ValueError, match="Drawing"):
-            from_json(Drawing, values)
-
-
-def test_the_configs_own_checks_still_hold():
-    with pytest.raises(ValueError, match="width 5 does not split"):
-        from_json(TransformerConfig, {"vocab_size": 5, "width": 5})
+        call()
 
 
 class Foreign:

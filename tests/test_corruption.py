@@ -4,27 +4,16 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.chars import (
-    character_ids,
-    mask_characters,
-    remove_characters,
-    restore_characters,
-    special_ids,
-)
+from lab.chars import character_ids, mask_characters, remove_characters, restore_characters, special_ids
 from lab.data import IGNORE
 from lab.text import CharTokenizer
 
 PAD, UNK, BOS, EOS, MASK = SPECIALS = range(5)
 SPACE, V = 5, 45
 SIGMAS = 5  # a bound that an honest draw misses once in two million
-
-whole_numbers = st.integers(0, 2**32)
-rows_of = lambda low, high: st.integers(1, 12).flatmap(  # noqa: E731
-    lambda T: st.lists(st.lists(st.integers(low, high), min_size=T, max_size=T), min_size=1, max_size=5)
-)
 
 
 def seeded(seed=0):
@@ -42,114 +31,37 @@ def characters(B=400, T=100, low=SPACE, high=V):
 
 def assert_share(found: int, of: int, p: float):
     """`found` of `of` independent draws is what probability `p` gives."""
-    assert abs(found - of * p) <= SIGMAS * math.sqrt(of * p * (1 - p)), (
-        f"{found} of {of} = {found / of}, not {p}"
-    )
+    assert abs(found - of * p) <= SIGMAS * math.sqrt(of * p * (1 - p)), f"{found} of {of}, not {p}"
 
 
-# Masking: what always holds
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    rows=rows_of(0, 11),
-    rate=st.floats(0, 1),
-    space_rate=st.none() | st.floats(0, 1),
-    cut=st.tuples(st.floats(0, 1), st.floats(0, 1)),
-    seed=whole_numbers,
-)
-def test_what_is_chosen_is_asked_for_and_the_rest_is_as_it_was(rows, rate, space_rate, cut, seed):
-    ids = torch.tensor(rows)
-    before, (a, b) = ids.clone(), sorted(cut)
-    masked = masked_by(
-        ids, rate, seed, vocab_size=12, space_id=SPACE, space_rate=space_rate, split=(a, b - a, 1 - b)
-    )
-    assert torch.equal(ids, before), "the text given is not written to"
-    assert masked.ids.shape == masked.targets.shape == ids.shape
-    assert masked.ids.dtype == masked.targets.dtype == torch.int64
-    chosen = masked.targets != IGNORE
-    assert torch.equal(masked.targets[chosen], ids[chosen])
-    assert torch.equal(masked.ids[~chosen], ids[~chosen])
-    assert not (chosen & (ids <= MASK)).any(), "a special token is never chosen"
-    assert (masked.ids[chosen] >= MASK).all() and (masked.ids[chosen] < 12).all(), "nor drawn, but for <mask>"
-
-
-def test_only_the_generator_given_is_drawn_from():
-    before = torch.get_rng_state()
-    generator = seeded()
-    first, second = (
-        mask_characters(
-            characters(4), rate=0.5, vocab_size=V, mask_id=MASK, specials=SPECIALS, generator=generator
-        )
-        for _ in range(2)
-    )
-    assert torch.equal(torch.get_rng_state(), before)
-    assert not torch.equal(first.ids, second.ids)
+# Masking; that specials are never chosen nor drawn and the rest stays is proven by `checks.mlm_masking`
 
 
 def test_what_is_drawn_at_a_place_does_not_depend_on_the_text_elsewhere():
-    ids = characters(4)
+    ids, state = characters(4), torch.get_rng_state()
     padded = ids.clone()
     padded[2:] = PAD
     assert torch.equal(masked_by(ids).ids[:2], masked_by(padded).ids[:2])
-
-
-def test_mask_id_is_special_whether_it_is_said_or_not():
-    masked = masked_by(characters(low=MASK), 1.0, specials=[PAD], split=(0, 1, 0))
-    assert (masked.ids == MASK).sum() == (characters(low=MASK) == MASK).sum()
-
-
-# Masking: how often, by count
+    assert torch.equal(torch.get_rng_state(), state), "only the generator given is drawn from"
 
 
 @pytest.mark.parametrize("split", [(0.8, 0.1, 0.1), (0.5, 0.2, 0.3), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
 def test_the_chosen_are_split_into_hidden_replaced_and_left(split):
     ids = characters()
     masked = masked_by(ids, 0.6, space_id=SPACE, space_rate=0.6, split=split)
-    chosen, own = (
-        masked.targets != IGNORE,
-        1 / (V - len(SPECIALS)),
-    )  # a character drawn may be the one that stood there
+    own = 1 / (V - len(SPECIALS))  # a character drawn may be the one that stood there
     for kind in (ids == SPACE, ids != SPACE):
-        kind = kind & chosen
+        kind = kind & (masked.targets != IGNORE)
         total = int(kind.sum())
         assert_share(int((masked.ids == MASK)[kind].sum()), total, split[0])
-        same = (masked.ids == ids)[kind]
-        assert_share(int(same.sum()), total, split[2] + split[1] * own)
+        assert_share(int((masked.ids == ids)[kind].sum()), total, split[2] + split[1] * own)
 
 
-def test_specials_need_not_stand_at_the_beginning():
+def test_specials_need_not_stand_at_the_beginning_and_mask_is_one_of_them():
     masked = masked_by(characters(high=10), 1.0, specials=[5, 9], mask_id=7, vocab_size=10, split=(0, 1, 0))
     changed = masked.targets != IGNORE
     assert set(masked.targets[changed].tolist()) == {6, 8}
     assert set(masked.ids[changed].tolist()) == {0, 1, 2, 3, 4, 6, 8}
-
-
-# Masking: what is refused
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [
-        ({"ids": torch.tensor([[5, 45]])}, "ids"),
-        ({"ids": torch.tensor([[5, IGNORE]])}, "ids"),
-        ({"rate": 1.2}, "rate"),
-        ({"rate": float("nan")}, "rate"),
-        ({"space_id": 5, "space_rate": -0.1}, "space_rate"),
-        ({"space_rate": 0.1}, "space_id"),
-        ({"space_rate": 0.1, "space_id": EOS}, "space_id"),
-        ({"space_rate": 0.1, "space_id": V}, "space_id"),
-        ({"split": (0.8, 0.1)}, "split"),
-        ({"split": (0.8, 0.1, 0.2)}, "split"),
-        ({"split": (1.1, -0.1, 0.0)}, "split"),
-        ({"mask_id": V}, "mask_id"),
-        ({"specials": [0, -1]}, "specials"),
-        ({"specials": range(V)}, "specials"),
-    ],
-)
-def test_masking_that_cannot_be_is_refused(given, name):
-    with pytest.raises(ValueError, match=name):
-        masked_by(**{"ids": torch.tensor([[5, 6]])} | given)
 
 
 # Taking characters out
@@ -166,11 +78,13 @@ def removed_one_by_one(row, removed_ids):
     return left, labels
 
 
-@settings(max_examples=200, deadline=None)
-@given(
+rows_and_removed = given(
     rows=st.lists(st.lists(st.integers(1, 7), max_size=10), min_size=1, max_size=5),
     removed_ids=st.sets(st.integers(1, 7)),
 )
+
+
+@rows_and_removed
 def test_every_row_is_as_if_read_one_character_after_another(rows, removed_ids):
     ids = padded(rows)
     before = ids.clone()
@@ -182,32 +96,7 @@ def test_every_row_is_as_if_read_one_character_after_another(rows, removed_ids):
     assert labels.dtype == shorter.dtype == torch.int64
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    words=st.lists(
-        st.lists(st.lists(st.integers(5, 9), min_size=1, max_size=4), max_size=5), min_size=1, max_size=5
-    ),
-    removed=st.integers(10, 12),
-)
-def test_what_stood_alone_before_a_character_comes_back(words, removed):
-    """Lines of words with one removed character between two of them, each ended by `</s>`."""
-    lines = []
-    for line in words:
-        ids = [BOS]
-        for number, word in enumerate(line):
-            ids += [*word, 10 + (removed + number) % 3]
-        lines.append([*ids, EOS])
-    ids = padded(lines)
-    taken = remove_characters(ids, [10, 11, 12], pad_id=PAD)
-    assert not torch.isin(taken.ids, torch.tensor([10, 11, 12])).any()
-    assert torch.equal(restore_characters(*taken, pad_id=PAD), ids)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    rows=st.lists(st.lists(st.integers(1, 7), max_size=10), min_size=1, max_size=5),
-    removed_ids=st.sets(st.integers(1, 7)),
-)
+@rows_and_removed
 def test_only_what_is_lost_does_not_come_back(rows, removed_ids):
     ids = padded(rows)
     taken = remove_characters(ids, removed_ids, pad_id=PAD)
@@ -223,25 +112,20 @@ def test_only_what_is_lost_does_not_come_back(rows, removed_ids):
     assert torch.equal(restore_characters(*again, pad_id=PAD), back)
 
 
-def test_guessed_labels_may_say_anything_at_padding():
-    ids, guesses = torch.tensor([[5, 6, 0]]), torch.tensor([[9, IGNORE, 8]])
-    assert restore_characters(ids, guesses, pad_id=PAD).tolist() == [[9, 5, 6]]
-
-
-def test_padding_may_have_any_id():
-    ids = torch.tensor([[0, 3, 1, 9, 9]])
-    taken = remove_characters(ids, [3], pad_id=9)
-    assert taken.ids.tolist() == [[0, 1]] and taken.labels.tolist() == [[9, 3]]
-    assert restore_characters(*taken, pad_id=9).tolist() == [[0, 3, 1]]
-
-
-def test_rows_of_which_nothing_is_left():
-    taken = remove_characters(torch.tensor([[9, 9], [9, 5]]), [9], pad_id=PAD)
-    assert taken.ids.tolist() == [[0], [5]] and taken.labels.tolist() == [[IGNORE], [9]]
-    for ids in (torch.tensor([[9, 0], [0, 0]]), torch.zeros(0, 4, dtype=torch.int64)):
-        taken = remove_characters(ids, [9], pad_id=PAD)
-        assert taken.ids.shape == taken.labels.shape == (len(ids), 0)
-        assert restore_characters(*taken, pad_id=PAD).shape == (len(ids), 0)
+@pytest.mark.parametrize(
+    ("ids", "removed", "pad", "left", "labels"),
+    [
+        ([[0, 3, 1, 9, 9]], [3], 9, [[0, 1]], [[9, 3]]),  # padding may have any id
+        ([[9, 9], [9, 5]], [9], PAD, [[0], [5]], [[IGNORE], [9]]),
+        ([[9, 0], [0, 0]], [9], PAD, [[], []], [[], []]),  # nothing is left
+    ],
+)
+def test_rows_by_hand(ids, removed, pad, left, labels):
+    taken = remove_characters(torch.tensor(ids), removed, pad_id=pad)
+    assert (taken.ids.tolist(), taken.labels.tolist()) == (left, labels)
+    guesses = torch.where(taken.labels == IGNORE, 8, taken.labels)  # a guess at padding says nothing
+    back = restore_characters(taken.ids, guesses, pad_id=pad), restore_characters(*taken, pad_id=pad)
+    assert torch.equal(*back)
 
 
 def test_the_ids_that_a_tokenizer_has():
@@ -250,11 +134,34 @@ def test_the_ids_that_a_tokenizer_has():
     assert character_ids(tokenizer, " !.") == [5, 6] and character_ids(tokenizer, "") == []
 
 
-def test_rows_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="removed_ids"):
-        remove_characters(torch.tensor([[5]]), [5, 0], pad_id=0)
-    with pytest.raises(ValueError, match="labels"):
-        restore_characters(torch.tensor([[5]]), torch.tensor([[5, 5]]), pad_id=0)
+def masking(**given):
+    return lambda: masked_by(**{"ids": torch.tensor([[5, 6]])} | given)
+
+
+REFUSED = [
+    (masking(ids=torch.tensor([[5, 45]])), "ids"),
+    (masking(ids=torch.tensor([[5, IGNORE]])), "ids"),
+    (masking(rate=1.2), "rate"),
+    (masking(rate=math.nan), "rate"),
+    (masking(space_id=5, space_rate=-0.1), "space_rate"),
+    (masking(space_rate=0.1), "space_id"),
+    (masking(space_rate=0.1, space_id=EOS), "space_id"),
+    (masking(space_rate=0.1, space_id=V), "space_id"),
+    (masking(split=(0.8, 0.1)), "split"),
+    (masking(split=(0.8, 0.1, 0.2)), "split"),
+    (masking(split=(1.1, -0.1, 0.0)), "split"),
+    (masking(mask_id=V), "mask_id"),
+    (masking(specials=[0, -1]), "specials"),
+    (masking(specials=range(V)), "specials"),
+    (lambda: remove_characters(torch.tensor([[5]]), [5, 0], pad_id=0), "removed_ids"),
+    (lambda: restore_characters(torch.tensor([[5]]), torch.tensor([[5, 5]]), pad_id=0), "labels"),
+]
+
+
+@pytest.mark.parametrize(("call", "named"), REFUSED)
+def test_what_cannot_be_is_refused(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
 
 
 def padded(rows, fill=PAD):

@@ -17,6 +17,7 @@ from ideas.dilated import DilatedAttention, dilated
 from ideas.syllables import Syllables
 from ideas.two_ahead import TwoAhead
 from ideas.typical import typical
+from run_toys import quiet, weights
 
 from lab import runs
 from lab.decode import Sampling
@@ -41,12 +42,9 @@ EXPERIMENTS = {
 }
 
 
-def quiet(experiment, folder) -> runs.Run:
-    return runs.get_or_train(experiment, folder, progress=False, say=lambda _: None)
-
-
-def weights(run) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in run.model.parameters()])
+@pytest.mark.parametrize("idea", IDEAS, ids=lambda path: path.stem)
+def test_an_idea_takes_at_most_forty_lines(idea):
+    assert len(idea.read_text().splitlines()) <= 40
 
 
 def killed(experiment, folder) -> None:
@@ -59,11 +57,6 @@ def killed(experiment, folder) -> None:
         time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-
-
-@pytest.mark.parametrize("idea", IDEAS, ids=lambda path: path.stem)
-def test_an_idea_takes_at_most_forty_lines(idea):
-    assert len(idea.read_text().splitlines()) <= 40
 
 
 @pytest.mark.parametrize("what", EXPERIMENTS)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from ctypes.util import find_library
 
 import nbformat
@@ -10,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lab.notebooks import ClaimFailed, by_profile, expect
-from lab.notebooks.publish import complaints, publish, readme_table, source_hash, stripped, with_table
+from lab.notebooks.publish import complaints, publish, readme_table, stripped, with_table
 from lab.notebooks.report import closing_table, write_report
 from lab.notebooks.runner import NOTEBOOKS, all_notebooks, find_notebooks, metrics_of, run_alone, run_notebook
 
@@ -45,14 +46,9 @@ def test_notebook_runs_and_its_claims_hold(smoke_runs, name):
 @pytest.mark.skipif(bool(find_library("espeak-ng")), reason="espeak-ng is the system's, and cannot be hidden")
 def test_speech_is_whistled_where_there_is_no_espeak_and_no_sample(tmp_path, monkeypatch):
     (tmp_path / "espeakng_loader.py").write_text("raise ImportError('hidden')\n")
-    for name, value in {
-        "PYTHONPATH": str(tmp_path),
-        "LAB_DATA": str(tmp_path / "data"),
-        "LAB_RUNS": str(tmp_path / "runs"),
-        "LAB_MIRROR": "",
-        "OMP_NUM_THREADS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    folders = {"PYTHONPATH": tmp_path, "LAB_DATA": tmp_path / "data", "LAB_RUNS": tmp_path / "runs"}
+    for name, value in (folders | {"LAB_MIRROR": "", "OMP_NUM_THREADS": "1"}).items():
+        monkeypatch.setenv(name, str(value))
     (path,) = find_notebooks(("10",))
     run = run_notebook(path, tmp_path / "build", {"profile": "smoke"}, progress=False)
     assert run.passed, run.error
@@ -88,15 +84,12 @@ def make_notebook(folder, *code: str, name: str = "00_made"):
 
 
 def test_a_run_gathers_figures_and_claims_and_can_be_published(tmp_path):
-    path = make_notebook(
-        tmp_path, 'record("seconds", 1.5, "s")', 'expect("steps", steps, close_to=7, headline=True)'
-    )
+    claim = 'expect("steps", steps, close_to=7, headline=True)'
+    path = make_notebook(tmp_path, 'record("seconds", 1.5, "s")', claim)
     run = run_notebook(path, tmp_path / "build", {"profile": "smoke", "steps": 7}, progress=False)
     assert run.passed, run.error
-    assert [(m["name"], m["value"], m["claim"]) for m in run.metrics] == [
-        ("seconds", 1.5, None),
-        ("steps", 7.0, "7"),
-    ]
+    told = [(m["name"], m["value"], m["claim"]) for m in run.metrics]
+    assert told == [("seconds", 1.5, None), ("steps", 7.0, "7")]
 
     assert any("edited after its output was published" in text for text in complaints(path))
     publish(path, run.output)
@@ -107,9 +100,8 @@ def test_a_run_gathers_figures_and_claims_and_can_be_published(tmp_path):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[-1].source += "  # edited"
     nbformat.write(notebook, path)
-    assert complaints(path) == [
-        "00_made.ipynb: code cell 4 was edited after its output was published: run `python -m lab publish`"
-    ]
+    (complaint,) = complaints(path)
+    assert "code cell 4 was edited after its output was published" in complaint
 
 
 def test_a_claim_that_does_not_hold_fails_the_run_with_both_numbers(tmp_path):
@@ -129,17 +121,6 @@ def test_a_run_that_makes_fewer_claims_than_the_committed_one_fails(tmp_path):
     assert not run.passed and "only at three" in run.error
 
 
-def test_unknown_parameters_profiles_and_notebooks_are_refused(tmp_path):
-    path = make_notebook(tmp_path)
-    with pytest.raises(ValueError, match=r"no parameter step: its parameters are profile, steps"):
-        run_notebook(path, tmp_path, {"step": 4})
-    with pytest.raises(ValueError, match="unknown profile 'quick'"):
-        run_notebook(path, tmp_path, {"profile": "quick"})
-    with pytest.raises(ValueError, match="no notebook begins with '77'"):
-        find_notebooks(("77",))
-    assert [found.stem for found in find_notebooks(("00",))] == ["00_start_here"]
-
-
 @pytest.mark.slow
 def test_the_report_asks_the_network_for_nothing(smoke_runs, tmp_path):
     runs = [future.result() for future in smoke_runs.values()]
@@ -157,44 +138,25 @@ def test_the_report_asks_the_network_for_nothing(smoke_runs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "bounds"),
+    ("value", "bounds", "holds"),
     [
-        (2.0, {"below": 2.0}),
-        (2.0, {"above": 2.0}),
-        (1.0, {"above": 2.0, "below": 3.0}),
-        (1.01, {"close_to": 1.0, "rel": 1e-3}),
-        (1e-3, {"close_to": 0, "rel": 1e-5}),
-        (float("nan"), {"below": 2.0}),
-        (False, {"close_to": 1}),
+        (1.9, {"below": 2.0}, True),
+        (2.0, {"below": 2.0}, False),
+        (2.0, {"above": 2.0}, False),
+        (2.5, {"above": 2.0, "below": 3.0}, True),
+        (1.0, {"above": 2.0, "below": 3.0}, False),
+        (1.0005, {"close_to": 1.0, "rel": 1e-3}, True),
+        (1.01, {"close_to": 1.0, "rel": 1e-3}, False),
+        (1e-6, {"close_to": 0, "rel": 1e-5}, True),
+        (1e-3, {"close_to": 0, "rel": 1e-5}, False),
+        (float("nan"), {"below": 2.0}, False),
+        (True, {"close_to": 1}, True),
+        (False, {"close_to": 1}, False),
     ],
 )
-def test_a_claim_that_does_not_hold_raises(value, bounds, capsys):
-    with pytest.raises(ClaimFailed, match="the claim: measured"):
+def test_a_claim_that_does_not_hold_raises(value, bounds, holds, capsys):
+    with nullcontext() if holds else pytest.raises(ClaimFailed, match="the claim: measured"):
         expect("the claim", value, **bounds)
-
-
-@pytest.mark.parametrize(
-    ("value", "bounds"),
-    [
-        (1.9, {"below": 2.0}),
-        (2.5, {"above": 2.0, "below": 3.0}),
-        (1.0005, {"close_to": 1.0, "rel": 1e-3}),
-        (1e-6, {"close_to": 0, "rel": 1e-5}),
-        (True, {"close_to": 1}),
-    ],
-)
-def test_a_claim_that_holds_passes(value, bounds, capsys):
-    expect("the claim", value, **bounds)
-
-
-def test_a_claim_that_says_nothing_is_refused():
-    with pytest.raises(ValueError, match="says nothing"):
-        expect("the claim", 1.0)
-
-
-def test_an_unknown_profile_is_refused():
-    with pytest.raises(ValueError, match="smoke, standard, full"):
-        by_profile("quick", smoke=1, standard=2, full=3)
 
 
 # ------------------------------------------------------------------ publishing
@@ -203,10 +165,9 @@ def test_an_unknown_profile_is_refused():
 def test_stripping_keeps_outputs_and_drops_what_changes_from_run_to_run():
     cell = new_code_cell("1 + 1", metadata={"papermill": {"duration": 1}, "tags": ["x"], "execution": {}})
     cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, metadata={"volatile": 1})]
-    notebook = new_notebook(
-        cells=[cell],
-        metadata={"widgets": {}, "papermill": {}, "language_info": {"name": "python", "version": "3.11"}},
-    )
+    language = {"name": "python", "version": "3.11"}
+    metadata = {"widgets": {}, "papermill": {}, "language_info": language}
+    notebook = new_notebook(cells=[cell], metadata=metadata)
     clean = stripped(notebook)
     assert clean.metadata == {"language_info": {"name": "python"}}
     assert clean.cells[0].metadata == {"tags": ["x"]}
@@ -214,10 +175,20 @@ def test_stripping_keeps_outputs_and_drops_what_changes_from_run_to_run():
     assert "papermill" in notebook.metadata, "the original is untouched"
 
 
-def test_the_hash_of_a_source_follows_the_source():
-    assert source_hash("a") == source_hash("a") != source_hash("a ")
+REFUSED = [
+    (
+        lambda path: run_notebook(path, path.parent, {"step": 4}),
+        "no parameter step: its parameters are profile, steps",
+    ),
+    (lambda path: run_notebook(path, path.parent, {"profile": "quick"}), "unknown profile 'quick'"),
+    (lambda path: find_notebooks(("77",)), "no notebook begins with '77'"),
+    (lambda path: expect("the claim", 1.0), "says nothing"),
+    (lambda path: by_profile("quick", smoke=1, standard=2, full=3), "smoke, standard, full"),
+    (lambda path: with_table("# lab", "| |"), "put the marks back"),
+]
 
 
-def test_a_readme_without_marks_is_refused():
-    with pytest.raises(ValueError, match="put the marks back"):
-        with_table("# lab", "| |")
+@pytest.mark.parametrize(("call", "named"), REFUSED)
+def test_what_cannot_be_run_or_claimed_is_refused(call, named, tmp_path):
+    with pytest.raises(ValueError, match=named):
+        call(make_notebook(tmp_path))

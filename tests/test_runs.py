@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_toys import made_text, quiet, told, weights
 
 from lab import runs
 from lab.nn import RecurrentConfig, TransformerConfig
@@ -20,19 +21,13 @@ from lab.score import score_lines
 from lab.text import Corpus, CorpusError
 from lab.train import NextToken, TrainConfig, next_token, text_material
 
-WORDS = ["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "tree", "and", "then", "slept"]
 SIZES = {"context": 8, "width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 8}
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> str:
-    generator = torch.Generator().manual_seed(1)
-    lines = [
-        " ".join(WORDS[i] for i in torch.randint(len(WORDS), (6,), generator=generator)) for _ in range(60)
-    ]
-    path = tmp_path_factory.mktemp("text") / "Cats & dogs.txt"
-    path.write_text("\n".join(lines))
-    return str(path)
+    words = "the cat dog sat ran on under a mat tree and then slept"
+    return made_text(tmp_path_factory.mktemp("text"), "Cats & dogs.txt", words, (6, 6), 60)
 
 
 @pytest.fixture
@@ -40,14 +35,6 @@ def experiment(text) -> runs.Experiment:
     model = TransformerConfig(40, **SIZES, dropout=0.1)
     data = runs.Data(text, "char", batch_size=4)
     return runs.Experiment(model, training=TrainConfig(steps=8, warmup=2), data=data)
-
-
-def quiet(experiment, folder, **more) -> runs.Run:
-    return runs.get_or_train(experiment, folder, progress=False, say=lambda _: None, **more)
-
-
-def weights(run: runs.Run) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in run.model.parameters()])
 
 
 def with_data(experiment, **changes) -> runs.Experiment:
@@ -68,13 +55,10 @@ def test_the_material_is_what_the_resolved_experiment_says(experiment):
     assert not torch.equal(first(resolved), first(replace(resolved, seed=1)))
 
 
-@pytest.mark.parametrize("kind", ["bpe", "word", "char"])
-def test_a_resolved_experiment_resolves_to_itself(experiment, kind):
-    asked = {"bpe": 270, "word": 9, "char": 40}[kind]
-    experiment = with_data(
-        replace(experiment, model=replace(experiment.model, vocab_size=asked)), tokenizer=kind
-    )
-    resolved, material = prepare(experiment)
+@pytest.mark.parametrize(("kind", "asked"), [("bpe", 270), ("word", 9), ("char", 40)])
+def test_a_resolved_experiment_resolves_to_itself(experiment, kind, asked):
+    sized = replace(experiment, model=replace(experiment.model, vocab_size=asked))
+    resolved, material = prepare(with_data(sized, tokenizer=kind))
     again, same = prepare(resolved)
     assert again == resolved and same.tokenizer.to_json() == material.tokenizer.to_json()
     assert material.tokenizer.vocab_size == (asked if kind != "char" else resolved.model.vocab_size)
@@ -92,26 +76,24 @@ def test_the_tokenizer_has_never_seen_the_held_out_lines(experiment):
 def test_the_hash_decides_which_text_it_is_and_not_where_it_lies(experiment, tmp_path):
     run = quiet(experiment, tmp_path / "runs")
     copied = Path(shutil.copy(experiment.data.corpus, tmp_path / "Cats & dogs.txt"))
-    said = []
-    runs.get_or_train(with_data(experiment, corpus=str(copied)), tmp_path / "runs", say=said.append)
-    assert said[0].startswith("loaded")
+    moved = with_data(experiment, corpus=str(copied))
+    assert told(moved, tmp_path / "runs")[0].startswith("loaded")
     copied.write_text("something\nelse\nby now\n")
     with pytest.raises(CorpusError):
         prepare(with_data(run.experiment, corpus=str(copied)))
 
 
-def test_an_unchanged_run_is_loaded_and_says_so(experiment, tmp_path):
-    said = []
-    first = runs.get_or_train(experiment, tmp_path, progress=False, say=said.append)
+def test_an_unchanged_run_is_loaded_with_its_score_and_draws_nothing(experiment, tmp_path):
+    first = quiet(experiment, tmp_path)
     before = torch.get_rng_state()
-    second = runs.get_or_train(experiment, tmp_path, progress=False, say=said.append)
+    second = quiet(experiment, tmp_path)
     assert torch.equal(before, torch.get_rng_state())
-    path = runs.where(first.experiment, tmp_path)
-    assert said[0].startswith(f"trained {path} in ") and said[1].startswith(f"loaded {path}: trained 20")
-    assert "bits per character" in said[1] and len(said) == 2
     assert second is not first and torch.equal(weights(first), weights(second))
-    assert not first.model.training and first.metrics == second.metrics
-    assert len(runs.steps(second)) == 8
+    assert not first.model.training and first.metrics == second.metrics and len(runs.steps(second)) == 8
+    _, material = prepare(experiment)
+    assert runs.score(second) == score_lines(first.model, first.tokenizer, material.splits.validation)
+    last = runs.steps(second)[-1]
+    assert last["bits_per_char"] == pytest.approx(last["loss"] * material.tokens_per_char / math.log(2))
 
 
 def test_what_was_drawn_before_a_run_does_not_change_it(experiment, tmp_path):
@@ -122,26 +104,19 @@ def test_what_was_drawn_before_a_run_does_not_change_it(experiment, tmp_path):
     assert torch.equal(*found), "dropout too draws from the experiment's seed"
 
 
-def test_the_score_is_that_of_the_validation_lines(experiment, tmp_path):
-    run, (_, material) = quiet(experiment, tmp_path), prepare(experiment)
-    assert runs.score(run) == score_lines(run.model, run.tokenizer, material.splits.validation)
-    last = runs.steps(run)[-1]
-    assert last["bits_per_char"] == pytest.approx(last["loss"] * material.tokens_per_char / math.log(2))
-
-
 def test_a_run_is_named_by_everything_that_matters(experiment, monkeypatch):
     experiment = experiment.resolved()
     name = runs.run_name(experiment)
     assert name.startswith("next-token-cats-dogs-") and len(name.rpartition("-")[2]) == 8
-    assert runs.run_name(experiment.resolved()) == name
     others = [
         replace(experiment, seed=1),
         replace(experiment, training=TrainConfig(steps=9, warmup=2)),
         replace(experiment, model=replace(experiment.model, width=16)),
+        replace(experiment, model=RecurrentConfig(40, context=8, width=8, cell="gru")),
     ]
-    names = {name, *map(runs.run_name, others)}
+    names = {name, runs.run_name(experiment.resolved()), *map(runs.run_name, others)}
     monkeypatch.setattr("lab.runs.folder.code_version", lambda objective: "other code")
-    assert len(names | {runs.run_name(experiment)}) == 5
+    assert len(names | {runs.run_name(experiment)}) == 6
 
 
 def test_the_version_of_the_code_changes_with_what_it_does_and_not_with_what_it_says(tmp_path):
@@ -163,11 +138,10 @@ def test_changed_code_trains_a_new_run_and_the_old_one_can_still_be_loaded(exper
     (path,) = tmp_path.iterdir()
     for module in ("folder", "loop"):
         monkeypatch.setattr(f"lab.runs.{module}.code_version", lambda objective: "b" * 64)
-    said = []
-    runs.get_or_train(experiment, tmp_path, progress=False, say=said.append)
-    assert said[0].startswith("trained") and len(list(tmp_path.iterdir())) == 2
+    quiet(experiment, tmp_path)
     assert torch.equal(weights(runs.load(path)), weights(old))
-    assert set(runs.table(tmp_path)["code"]) == {runs.code_version(NextToken())[:8], "bbbbbbbb"}
+    codes = runs.table(tmp_path)["code"]
+    assert len(codes) == 2 and set(codes) == {runs.code_version(NextToken())[:8], "bbbbbbbb"}
 
 
 def test_a_run_with_a_name_refuses_other_settings_and_tells_of_other_code(experiment, tmp_path, monkeypatch):
@@ -175,9 +149,7 @@ def test_a_run_with_a_name_refuses_other_settings_and_tells_of_other_code(experi
     with pytest.raises(ValueError, match=r"training\.steps: 8 -> 9"):
         quiet(replace(experiment, training=TrainConfig(steps=9, warmup=2)), tmp_path, name="mine")
     monkeypatch.setattr("lab.runs.loop.code_version", lambda objective: "b" * 64)
-    said = []
-    runs.get_or_train(experiment, tmp_path, name="mine", progress=False, say=said.append)
-    assert said[0].startswith("loaded") and "the code has changed since" in said[0]
+    assert "the code has changed since" in told(experiment, tmp_path, name="mine")[0]
     with pytest.raises(ValueError, match="one folder"):
         quiet(experiment, tmp_path, name="../mine")
 
@@ -185,64 +157,54 @@ def test_a_run_with_a_name_refuses_other_settings_and_tells_of_other_code(experi
 def test_leaving_the_loop_saves_and_the_next_goes_on_to_the_same_end(experiment, tmp_path):
     whole = quiet(experiment, tmp_path / "whole")
     seen = [step.step for step in islice(runs.training(experiment, tmp_path / "broken"), 3)]
-    state = runs.table(tmp_path / "broken")["state"]
-    assert list(state) == ["stopped at step 3 of 8"]
+    assert seen == [0, 1, 2] and list(runs.table(tmp_path / "broken")["state"]) == ["stopped at step 3 of 8"]
     torch.rand(7)  # as if something else had been done meanwhile
-    said = []
-    broken = runs.get_or_train(experiment, tmp_path / "broken", progress=False, say=said.append)
-    assert seen == [0, 1, 2] and "continuing" in said[0] and "from step 3 of 8" in said[0]
+    assert "from step 3 of 8" in told(experiment, tmp_path / "broken")[0]
+    broken = quiet(experiment, tmp_path / "broken")
     assert torch.equal(weights(whole), weights(broken))
     losses = [[step["loss"] for step in runs.steps(run)] for run in (whole, broken)]
     assert losses[0] == losses[1]
     assert list(runs.training(experiment, tmp_path / "broken")) == [], "nothing is left to do"
 
 
-def test_ctrl_c_waits_for_the_end_of_the_step_and_saves(experiment, tmp_path, monkeypatch):
-    calls = []
+def interrupting(monkeypatch, times: int) -> None:
+    """Ctrl-C so often in the fourth step."""
+    calls, original = [], next_token.next_token_loss
 
     def interrupted(model, batch):
         calls.append(1)
-        if len(calls) == 4:
+        for _ in range(times * (len(calls) == 4)):
             signal.raise_signal(signal.SIGINT)
         return original(model, batch)
 
-    original, said = next_token.next_token_loss, []
     monkeypatch.setattr(next_token, "next_token_loss", interrupted)
+
+
+def test_ctrl_c_waits_for_the_end_of_the_step_and_saves(experiment, tmp_path, monkeypatch):
+    interrupting(monkeypatch, 1)
     handler = signal.default_int_handler  # a job in the background is begun with Ctrl-C ignored
     before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            runs.get_or_train(experiment, tmp_path, progress=False, say=said.append)
+            quiet(experiment, tmp_path)
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
-    assert "stopped at step 4 of 8; saved: " in said[-1] and "step-00000004" in said[-1]
+    assert list(runs.table(tmp_path)["state"]) == ["stopped at step 4 of 8"]
     resumed = quiet(experiment, tmp_path)
-    assert resumed.state.step == 8
     assert torch.equal(weights(resumed), weights(quiet(experiment, tmp_path / "whole")))
 
 
 def test_a_step_that_is_torn_in_two_is_not_saved(experiment, tmp_path, monkeypatch):
-    calls, original = [], next_token.next_token_loss
-
-    def interrupted_twice(model, batch):
-        calls.append(1)
-        if len(calls) == 4:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-        return original(model, batch)
-
-    monkeypatch.setattr(next_token, "next_token_loss", interrupted_twice)
+    interrupting(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         quiet(experiment, tmp_path)
     assert list(runs.table(tmp_path)["state"]) == ["begun, nothing saved yet"]
 
 
 def test_it_is_saved_on_the_way_and_at_each_best_validation(experiment, tmp_path):
-    (path,) = [runs.where(experiment.resolved(), tmp_path)]
-    steps = runs.training(experiment, tmp_path, save_seconds=0)
-    next(steps)
-    assert [p.name for p in path.glob("step-*")] == ["step-00000001"]
+    next(runs.training(experiment, tmp_path, save_seconds=0))
+    assert len(list(tmp_path.glob("*/step-00000001"))) == 1
     measured = replace(experiment, training=TrainConfig(steps=6, warmup=2, evaluate_every=2))
     next(islice(runs.training(measured, tmp_path / "best"), 1, None))  # the second step, where it is measured
     assert runs.table(tmp_path / "best")["steps"].tolist() == [2]
@@ -255,9 +217,7 @@ def test_it_is_saved_on_the_way_and_at_each_best_validation(experiment, tmp_path
 def test_a_loop_that_was_left_hanging_does_not_lock_its_own_process_out(experiment, tmp_path):
     left = runs.training(experiment, tmp_path)
     next(left)
-    said = []
-    runs.get_or_train(experiment, tmp_path, progress=False, say=said.append)
-    assert "from step 1 of 8" in said[0]
+    assert "from step 1 of 8" in told(experiment, tmp_path)[0]
 
 
 def _hold(folder, ready, done):
@@ -286,21 +246,6 @@ def test_two_processes_do_not_train_the_same_run(experiment, tmp_path):
     assert "waiting" in said[0] and said[1].startswith("trained")
 
 
-def test_a_recurrent_model_is_trained_like_any_other(experiment, tmp_path):
-    run = quiet(replace(experiment, model=RecurrentConfig(40, context=8, width=8, cell="gru")), tmp_path)
-    assert runs.score(run) and runs.run_name(run.experiment).startswith("gru-cats-dogs-")
-
-
-def test_a_damaged_run_says_what_to_delete(experiment, tmp_path):
-    run = quiet(experiment, tmp_path)
-    path = runs.where(run.experiment, tmp_path) / "step-00000008"
-    (path / "metrics.jsonl").write_text("")
-    with pytest.raises(runs.CheckpointError, match=r"delete .*step-00000008"):
-        quiet(experiment, tmp_path)
-    shutil.rmtree(path)
-    assert torch.equal(weights(quiet(experiment, tmp_path)), weights(run))
-
-
 def test_the_table_shows_what_differs_and_what_is_damaged(experiment, tmp_path):
     assert runs.table(tmp_path).empty and runs.table(tmp_path / "none").empty
     run = quiet(experiment, tmp_path)
@@ -312,13 +257,12 @@ def test_the_table_shows_what_differs_and_what_is_damaged(experiment, tmp_path):
     assert len(table) == 3 and table.index.name == "run"
     assert list(table.columns[:2]) == ["model.width", "bits_per_char"], "first what differs, and nothing else"
     row = table.loc[runs.run_name(wider.experiment)]
-    assert row["model.width"] == 16 and row["state"] == "done" and row["steps"] == 8
+    assert (row["model.width"], row["state"], row["steps"]) == (16, "done", 8)
     assert row["bits_per_char"] == runs.score(wider).bits_per_char
     assert row["parameters"] == wider.model.num_parameters
     assert row["tokens_per_second"] == pytest.approx(8 * 4 * 8 / wider.state.seconds)
-    assert row["train_bits_per_char"] == pytest.approx(
-        sum(step["bits_per_char"] for step in runs.steps(wider)) / 8
-    )
+    told_on_the_way = [step["bits_per_char"] for step in runs.steps(wider)]
+    assert row["train_bits_per_char"] == pytest.approx(sum(told_on_the_way) / 8)
     assert table.loc["zz", "state"].startswith("damaged: ") and math.isnan(table.loc["zz", "bits_per_char"])
 
 
@@ -342,9 +286,6 @@ def test_a_run_is_found_by_a_part_of_its_name(experiment, tmp_path, monkeypatch)
         assert runs.find(name, tmp_path) in (path, path / "step-00000008")
     monkeypatch.setenv("LAB_RUNS", str(tmp_path))
     assert runs.find("other") == tmp_path / "other"
-    with pytest.raises(ValueError, match=rf"no run is called 'kjv'(.|\n)*{path.name}\n  other"):
-        runs.find("kjv")
-    with pytest.raises(ValueError, match="2 runs fit 'o'"):
-        runs.find("o")
-    with pytest.raises(ValueError, match="no run is called ''"):
-        runs.find("")
+    for name, message in (("kjv", rf"'kjv'(.|\n)*{path.name}\n  other"), ("o", "2 runs fit 'o'"), ("", "''")):
+        with pytest.raises(ValueError, match=message):
+            runs.find(name)

@@ -142,55 +142,41 @@ def test_a_manifest_says_what_a_manifest_says(folder, changes):
         load(folder)
 
 
-def change_tensors(name, change):
-    def damage(bundle):
-        tensors = load_file(bundle / name)
-        change(tensors)
-        save_file(tensors, bundle / name)
-
-    return name, damage
-
-
-def change_json(name, change):
-    def damage(bundle):
-        values = json.loads((bundle / name).read_bytes())
+def changed(change, read=lambda path: json.loads(path.read_bytes())):
+    def damage(path):
+        values = read(path)
         change(values)
-        (bundle / name).write_text(json.dumps(values))
+        save_file(values, path) if read is load_file else path.write_text(json.dumps(values))
 
-    return name, damage
-
-
-def replaced_by(name, data):
-    return name, lambda bundle: (bundle / name).write_bytes(data)
+    return damage
 
 
 WEIGHT = "embedding.token.weight"
+NONSENSE = [
+    ("model.safetensors", changed(lambda t: t.popitem(), load_file)),
+    ("model.safetensors", changed(lambda t: t.update(x=torch.ones(1)), load_file)),
+    ("model.safetensors", changed(lambda t: t.update({WEIGHT: torch.ones(3, 8)}), load_file)),
+    ("training.safetensors", changed(lambda t: t.update({"x/y": torch.ones(1)}), load_file)),
+    ("experiment.json", changed(lambda v: v["model"].update(colour=1))),
+    ("experiment.json", changed(lambda v: v["training"].pop("steps"))),
+    ("experiment.json", changed(lambda v: v.update(seed="1"))),
+    ("experiment.json", changed(lambda v: v.update(objective=3))),
+    ("experiment.json", changed(lambda v: v["objective"].update(name="os:system"))),
+    ("training.json", changed(lambda v: v.pop("state"))),
+    ("training.json", changed(lambda v: v["state"].update(step=-1))),
+    ("tokenizer.json", CharTokenizer.train(["ab"]).to_json().encode()),
+    ("tokenizer.json", b"\xff"),
+    ("model.safetensors", b"12345"),
+    ("metrics.jsonl", b"{"),
+    ("experiment.json", b"[" * 100_000),
+    ("training.json", b"[]"),
+]
 
 
-@pytest.mark.parametrize(
-    "name, damage",
-    [
-        change_tensors("model.safetensors", lambda t: t.popitem()),
-        change_tensors("model.safetensors", lambda t: t.update(x=torch.ones(1))),
-        change_tensors("model.safetensors", lambda t: t.update({WEIGHT: torch.ones(3, 8)})),
-        change_tensors("training.safetensors", lambda t: t.update({"x/y": torch.ones(1)})),
-        change_json("experiment.json", lambda v: v["model"].update(colour=1)),
-        change_json("experiment.json", lambda v: v["training"].pop("steps")),
-        change_json("experiment.json", lambda v: v.update(seed="1")),
-        change_json("experiment.json", lambda v: v.update(objective=3)),
-        change_json("experiment.json", lambda v: v["objective"].update(name="os:system")),
-        change_json("training.json", lambda v: v.pop("state")),
-        change_json("training.json", lambda v: v["state"].update(step=-1)),
-        replaced_by("tokenizer.json", CharTokenizer.train(["ab"]).to_json().encode()),
-        replaced_by("tokenizer.json", b"\xff"),
-        replaced_by("model.safetensors", b"12345"),
-        replaced_by("metrics.jsonl", b"{"),
-        replaced_by("experiment.json", b"[" * 100_000),
-        replaced_by("training.json", b"[]"),
-    ],
-)
+@pytest.mark.parametrize(("name", "damage"), NONSENSE)
 def test_contents_that_agree_with_the_manifest_must_still_make_sense(folder, name, damage):
-    damage(folder / "step-00000004")
+    path = folder / "step-00000004" / name
+    path.write_bytes(damage) if isinstance(damage, bytes) else damage(path)
     consistent(folder / "step-00000004")
     files = name if not name.startswith("training") else r"training\.(json|safetensors)"
     with pytest.raises(CheckpointError, match=rf"(?s){files}.*step-00000003"):

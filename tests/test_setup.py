@@ -16,16 +16,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_environment_yml_says_nothing_that_pyproject_says():
-    lines = (ROOT / "environment.yml").read_text().splitlines()
-    entries = [line.strip().removeprefix("- ") for line in lines if line.strip().startswith("- ")]
-    assert entries == [
-        "conda-forge",
-        "python>=3.11",
-        "pip",
-        "pip:",
-        "--constraint constraints.txt",
-        "--editable .[dev]",
-    ]
+    lines = [line.strip() for line in (ROOT / "environment.yml").read_text().splitlines()]
+    entries = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    installed = ["--constraint constraints.txt", "--editable .[dev]"]
+    assert entries == ["conda-forge", "python>=3.11", "pip", "pip:", *installed]
     assert PROJECT["requires-python"] == ">=3.11"
 
 
@@ -35,9 +29,6 @@ def test_every_dependency_is_pinned():
     names = {re.split(r"[=><\[]", entry)[0] for entry in wanted}
     assert names <= pinned, f"not in constraints.txt: {names - pinned}"
     assert all("==" in line and "+" not in line for line in constraints())
-
-
-def test_torch_is_pinned_to_one_version_in_both_places():
     assert "torch==2.13.0" in PROJECT["dependencies"] and "torch==2.13.0" in constraints()
 
 
@@ -82,50 +73,46 @@ def test_only_torch_asks_the_extra_index_and_only_if_it_answers(setup, monkeypat
     assert "--extra-index-url" not in project and "constraints.txt" in project
 
 
-def test_a_second_time_there_is_nothing_to_do(setup, monkeypatch):
+def test_a_second_time_only_what_changed_or_was_interrupted_is_done(setup, monkeypatch):
+    assert bootstrap.answers("http://127.0.0.1:9/whl") is False, (
+        "an index that is not there is given up at once"
+    )
     monkeypatch.setattr(bootstrap, "answers", lambda address: False)
-    bootstrap.main()
-    del setup[:]
-    bootstrap.main()
-    assert setup == []
-    (bootstrap.ROOT / "constraints.txt").write_text("torch==2.13.0\n# newer\n")
-    bootstrap.main()
-    assert len(setup) == 2, "installed again, into the same .venv"
-
-
-def test_an_interrupted_setup_is_taken_up_again(setup, monkeypatch):
-    monkeypatch.setattr(bootstrap, "answers", lambda address: False)
-    bootstrap.main()
-    bootstrap.STAMP.unlink()
-    del setup[:]
-    bootstrap.main()
-    assert len(setup) == 2
-
-
-def test_a_venv_that_was_moved_here_is_made_anew(setup, monkeypatch):
-    monkeypatch.setattr(bootstrap, "answers", lambda address: False)
-    bootstrap.main()
+    constraints = bootstrap.ROOT / "constraints.txt"
+    changes = [
+        (lambda: None, 3),
+        (lambda: None, 0),
+        (lambda: constraints.write_text("torch==2.13.0\n# newer\n"), 2),  # into the same .venv
+        (lambda: bootstrap.STAMP.unlink(), 2),
+    ]
+    for change, commands in changes:
+        change()
+        del setup[:]
+        bootstrap.main()
+        assert len(setup) == commands
     config = bootstrap.VENV / "pyvenv.cfg"
     config.write_text(config.read_text().replace(str(bootstrap.VENV), "/somewhere/else/.venv"))
-    assert not bootstrap.usable()
+    assert not bootstrap.usable(), "one that was moved here is made anew"
 
 
-def test_an_index_that_does_not_answer_is_given_up_at_once():
-    assert bootstrap.answers("http://127.0.0.1:9/whl") is False
+def lab(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "lab", *arguments], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("command", ["run", "test", "lab", "check", "publish", "figures", "bench", "corpus"])
 def test_every_command_explains_itself(command):
-    result = subprocess.run([sys.executable, "-m", "lab", command, "--help"], capture_output=True, text=True)
+    result = lab(command, "--help")
     assert result.returncode == 0 and len(result.stdout) > 100
     makefile = (ROOT / "Makefile").read_text()
     assert command == "corpus" or re.search(rf"^run test.*:|\b{command}\b", makefile)
 
 
-def test_a_wrong_notebook_or_corpus_is_one_clear_line():
-    for arguments, expected in ((["run", "77"], "no notebook begins with '77'"), (["corpus", "kvj"], "kjv")):
-        result = subprocess.run([sys.executable, "-m", "lab", *arguments], capture_output=True, text=True)
-        assert result.returncode != 0 and expected in result.stderr and "Traceback" not in result.stderr
+@pytest.mark.parametrize(
+    ("command", "named"), [("run 77", "no notebook begins with '77'"), ("corpus kvj", "kjv")]
+)
+def test_a_wrong_notebook_or_corpus_is_one_clear_line(command, named):
+    result = lab(*command.split())
+    assert result.returncode != 0 and named in result.stderr and "Traceback" not in result.stderr
 
 
 def test_benchmark_results_say_where_they_were_measured():

@@ -16,19 +16,15 @@ from lab.train import parallel
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_alone_nothing_is_shared_out():
+def test_alone_nothing_is_shared_out_and_the_gradient_is_divided_by_the_count():
     batch = Batch(torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3, 2, dtype=torch.int64))
-    assert (parallel.rank(), parallel.world_size()) == (0, 1)
+    assert (parallel.rank(), parallel.world_size(), parallel.total(1.5, 2)) == (0, 1, [1.5, 2])
     assert parallel.shard(batch) is batch
-    assert parallel.total(1.5, 2) == [1.5, 2]
-    parallel.stop()
-
-
-def test_the_gradient_alone_is_divided_by_the_count():
     used, unused = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
     (used * torch.tensor([3.0, 6.0])).sum().backward()
     parallel.sum_gradients([used, unused], 3)
     assert used.grad.tolist() == [1.0, 2.0] and unused.grad is None
+    parallel.stop()
 
 
 def test_each_process_takes_its_rows_and_what_all_rows_share_stays_whole(monkeypatch):
@@ -52,9 +48,7 @@ def test_each_process_takes_its_rows_and_what_all_rows_share_stays_whole(monkeyp
 def train_once(folder: str) -> None:
     """What each process does: train on the same stream, and say what it saw. Some batches have one row only."""
     device = parallel.start()
-    torch.set_default_dtype(
-        torch.float64
-    )  # so that what the order of sums changes is far below what a fault changes
+    torch.set_default_dtype(torch.float64)  # the order of sums changes far less than a fault does
     run = tiny_run(steps=8, dropout=0.0, accumulate=2, evaluate_every=3, optimizer="muon")
     if parallel.rank():  # weights that differ at first are made the same
         torch.nn.init.zeros_(run.model.embedding.token.weight)
@@ -79,13 +73,8 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     torch.set_default_dtype(torch.float32)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, __file__, str(tmp_path / "together")],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=180,
-    )
+    command += [__file__, str(tmp_path / "together")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180)
     assert done.returncode == 0, done.stderr
     read = lambda name: json.loads((tmp_path / f"{name}.json").read_text())  # noqa: E731
     alone, one, other = read("alone-seen-0"), read("together-seen-0"), read("together-seen-1")
