@@ -103,10 +103,3 @@ def test_the_large_model_reports_its_utilisation(script):
         peak = {"float32": 1e9, "bfloat16": 2e9}[row.case["precision"]]
         assert row.notes["model_flops_utilisation"] == pytest.approx(tokens * flops / peak)
     assert script.num_parameters(script.GPT2) == 124_475_904
-
-
-def test_quick_writes_nothing(script, tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "QUICK", script.Plan())
-    monkeypatch.setattr(script, "RESULTS", tmp_path)
-    script.main(script.Settings(device="cpu", quick=True, only=("threads",)))
-    assert list(tmp_path.iterdir()) == []
