@@ -68,6 +68,7 @@ def test_a_mask_first_asked_for_while_decoding_can_be_trained_with():
         (lambda: masks.documents(torch.zeros(1, 2)), "document_ids"),
         (lambda: masks.combine(), "mask"),
         (lambda: masks.combine(masks.causal(3), torch.ones(3, 3)), "mask 1"),
+        (lambda: masks.combine(masks.causal(3), masks.causal(4)), "broadcast"),
         (lambda: masks.to_blocked(torch.ones(2, 2)), "mask"),
         (lambda: masks.from_additive(masks.causal(2)), "mask"),
         (lambda: masks.from_additive(torch.tensor([0, -1e9])), "mask"),

@@ -5,7 +5,7 @@ at). Every mask broadcasts to `(B, 1, T, T)`: B rows of a batch, one mask for al
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from numbers import Integral
 
 import torch
@@ -98,18 +98,20 @@ def documents(
 def combine(*masks: Tensor) -> Tensor:
     """What every one of the masks allows, broadcast: `combine(causal(T), padding(lengths, T))`.
 
-    A new tensor, free to be written to. Raises ValueError for no masks and for masks that are not bool, and
-    torch's RuntimeError for shapes that do not broadcast.
+    A new tensor, free to be written to. Raises ValueError for no masks, for masks that are not bool, and for shapes
+    that do not broadcast.
 
     >>> combine(causal(3), padding([2], T=3))[0, 0].int().tolist()
     [[1, 0, 0], [1, 1, 0], [1, 1, 0]]
     """
     if not masks:
         raise ValueError("combine needs at least one mask, got none")
-    both = _bool("mask 0", masks[0]).clone()
-    for n, mask in enumerate(masks[1:], start=1):
-        both = both & _bool(f"mask {n}", mask)
-    return both
+    first, *others = (_bool(f"mask {n}", mask) for n, mask in enumerate(masks))
+    try:
+        return reduce(torch.logical_and, others, first.clone())
+    except RuntimeError as error:
+        shapes = ", ".join(str(tuple(mask.shape)) for mask in masks)
+        raise ValueError(f"masks of shapes {shapes} do not broadcast: each must fit (B, 1, T, T)") from error
 
 
 def to_blocked(mask: Tensor) -> Tensor:
