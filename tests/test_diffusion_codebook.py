@@ -2,14 +2,24 @@
 
 import hashlib
 import math
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.diffusion import Codebook, codes
+from lab.diffusion import Autoencoder, Codebook, codes
+from lab.diffusion.codes import collision_report
+from lab.diffusion.learned_codes import (
+    LearnableEncoder,
+    reconstruction_accuracy,
+    reconstruction_loss,
+    straight_through_gumbel,
+    temperature_at,
+    vocabulary_batches,
+)
+from lab.train import Step, TrainConfig, train
 
 MAKERS = [Codebook.random, Codebook.linear]
 sizes = st.tuples(
@@ -38,11 +48,9 @@ def test_distances_of_codebooks_of_any_size_agree_with_the_definition(make, size
     if V > 1:
         distances = plain_distances(book.patterns)
         assert book.minimum_distance() == min(distances)
-        assert book.distance_distribution().tolist() == [
-            distances.count(d) for d in range(rows * columns + 1)
-        ]
-        mean = sum(distances) / len(distances)
-        assert book.statistics().mean_distance == pytest.approx(mean)
+        counts = [distances.count(d) for d in range(rows * columns + 1)]
+        assert book.distance_distribution().tolist() == counts
+        assert book.statistics().mean_distance == pytest.approx(sum(distances) / len(distances))
 
 
 def test_linear_codes_have_the_distances_that_are_said():
@@ -124,12 +132,96 @@ def test_a_codebook_is_not_changed_from_outside():
     assert book != Codebook(book.patterns, 3) and book != Codebook(book.patterns, 2, grid=(2, 1))
 
 
+# Learned
+
+KINDS = ["learned", "random", "linear"]
+
+
+def trained(vocab_size, code, steps=80, size=256, **sizes):
+    torch.manual_seed(0)
+    model = Autoencoder(vocab_size, code=code, **sizes)
+    settings = TrainConfig(steps=steps, other_lr=0.05, warmup=5)
+    reports = train(model, vocabulary_batches(vocab_size, size), reconstruction_loss, settings)
+    return model, [report.loss for report in reports]
+
+
+@pytest.mark.parametrize("code", KINDS)
+def test_the_whole_vocabulary_comes_back_from_hard_patterns(code):
+    model, losses = trained(192, code)
+    assert losses[0] == pytest.approx(math.log(192), abs=0.3) and losses[-1] < 0.5
+    assert reconstruction_accuracy(model) == 1.0
+    book, missing, ids = model.codebook(), torch.rand(192, 25).argsort(-1) < 8, torch.arange(192)
+    assert torch.equal(model.decoder(book.encode(ids)).argmax(-1), ids), "of a codebook's cells too"
+    damaged = model.decoder(book.patterns.masked_fill(missing, book.blank)).argmax(-1)
+    assert (damaged == ids).float().mean() > (0.98 if code == "linear" else 0.8)
+
+
+def test_a_code_with_little_room_is_learned_without_collisions():
+    """40 words on 81 patterns: random ones collide, so the encoder has to move."""
+    assert collision_report(Autoencoder(40, grid=(2, 2)).encoder.patterns()), "before training some collide"
+    model, _ = trained(40, "learned", steps=400, size=40, grid=(2, 2))
+    assert not collision_report(model.encoder.patterns()) and reconstruction_accuracy(model) == 1.0
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 4), st.integers(2, 6), st.floats(0.05, 10), st.integers(0, 1000))
+def test_straight_through_gumbel_is_one_hot_with_the_relaxed_gradient(rows, K, temperature, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(rows, K, generator=generator, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(rows, K, generator=generator, dtype=torch.float64)
+    noise = generator.get_state()
+    drawn = straight_through_gumbel(logits, temperature, generator)
+    assert ((drawn == 0) | (drawn == 1)).all() and (drawn.sum(-1) == 1).all()
+    (gradient,) = torch.autograd.grad((drawn * weights).sum(), logits)
+    generator.set_state(noise)
+    gumbel = -torch.empty_like(logits).exponential_(generator=generator).log()
+    (relaxed,) = torch.autograd.grad((((logits + gumbel) / temperature).softmax(-1) * weights).sum(), logits)
+    torch.testing.assert_close(gradient, relaxed)
+
+
+def test_the_encoder_draws_in_training_and_is_certain_in_use():
+    encoder, ids = LearnableEncoder(40), torch.arange(40)
+    assert not torch.equal(encoder(ids), encoder(ids))
+    encoder.eval()
+    assert torch.equal(encoder(ids).argmax(-1), encoder.patterns())
+    assert set(encoder(ids).unique().tolist()) == {0.0, 1.0}
+
+
+def test_every_id_comes_once_before_any_comes_again():
+    batches = vocabulary_batches(10, size=4)
+    ids = torch.cat([next(batches).ids[0] for _ in range(5)])
+    assert sorted(ids[:10].tolist()) == sorted(ids[10:].tolist()) == list(range(10))
+    assert next(vocabulary_batches(3, size=8)).ids.shape == (1, 8)
+    same = [next(vocabulary_batches(50, seed=seed)).ids.tolist() for seed in (1, 1, 2)]
+    assert same[0] == same[1] != same[2]
+
+
+def test_the_temperature_falls_with_the_steps_by_the_same_factor(monkeypatch):
+    temperatures = [temperature_at(Step(number, share=number / 9)) for number in range(9)]
+    assert temperatures[0] == 2.0 and temperatures[-1] == 1.0 and temperature_at(Step()) == 2.0
+    ratios = [b / a for a, b in pairwise(temperatures)]
+    assert ratios == pytest.approx([ratios[0]] * 8)
+    seen, model = [], Autoencoder(20)
+    forward = model.encoder.forward
+    spy = lambda ids, warm: (seen.append(warm), forward(ids, warm))[1]  # noqa: E731
+    monkeypatch.setattr(model.encoder, "forward", spy)
+    list(train(model, vocabulary_batches(20, 20), reconstruction_loss, TrainConfig(steps=9, accumulate=2)))
+    assert seen == [temperature for temperature in temperatures for _ in range(2)]
+
+
+def test_a_code_is_made_of_its_settings():
+    given = {"grid": (3, 4), "num_colours": 5, "seed": 3}
+    assert Autoencoder(70, code="random", **given).codebook() == Codebook.random(70, **given)
+
+
 NINE = Codebook.random(9)
 REFUSED = [
     (lambda: Codebook.random(17, grid=(2, 2), num_colours=2), "17 tokens"),
     (lambda: Codebook.linear(82, grid=(2, 2)), "82 tokens"),
     (lambda: Codebook.random(2, num_colours=300), "num_colours"),
     (lambda: Codebook.random(0), "vocab_size"),
+    (lambda: Autoencoder(99, grid=(2, 2)), "patterns"),
+    (lambda: LearnableEncoder(9, num_colours=1), "num_colours"),
     (lambda: Codebook.linear(2, grid=(0, 5)), "cells"),
     (lambda: Codebook.linear(9, num_colours=4), "prime"),
     (lambda: Codebook(torch.tensor([[0, 1], [2, 2], [0, 1]]), 3), r"\[0, 2\] share a pattern"),

@@ -18,11 +18,11 @@ from lab.diffusion import (
     Tuning,
     VisualDiffusion,
     VisualDiffusionConfig,
-    diffusion_loss,
-    score_bound,
-    write_line,
 )
+from lab.diffusion.bound import score_bound
 from lab.diffusion.learned_codes import reconstruction_loss
+from lab.diffusion.losses import diffusion_loss
+from lab.diffusion.writing import write_line
 from lab.nn import TransformerConfig
 from lab.runs import Data, Experiment
 from lab.train import Step, TrainConfig, TrainingState

@@ -14,26 +14,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lab.data import Batch
-from lab.diffusion import (
-    Absorbing,
-    Codebook,
-    Denoiser,
-    Judge,
-    LineLengths,
-    Reward,
-    Tuning,
-    VisualDiffusion,
-    VisualDiffusionConfig,
-    denoise,
-)
+from lab.diffusion import Absorbing, Codebook, Denoiser, Judge, LineLengths, Reward, Tuning, denoise
 from lab.diffusion.reports import WAYS, compare, text_report, words_head, write
 from lab.diffusion.rewards import repeated_share
 from lab.diffusion.sampler import Trajectory
-from lab.diffusion.tuning import (
-    advantages,
-    line_prompt,
-    policy_gradient,
-)
+from lab.diffusion.tuning import advantages, line_prompt, policy_gradient
+from lab.diffusion.visual import VisualDiffusion, VisualDiffusionConfig
 from lab.train import Step, TrainConfig, train
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
