@@ -3,6 +3,7 @@
 from dataclasses import fields
 from itertools import product
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -11,6 +12,15 @@ from lab.nn import TransformerConfig
 
 BLANK = 3
 OF_STACK = {field.name for field in fields(TransformerConfig)}
+
+
+every_noise = pytest.mark.parametrize(
+    "noise, granularity", [("absorbing", "token"), ("absorbing", "cell"), ("uniform", "cell")]
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def config_of(vocab_size: int, cls=DenoiserConfig, **settings):
@@ -24,7 +34,7 @@ def config_of(vocab_size: int, cls=DenoiserConfig, **settings):
 def toy_codebook(vocab_size: int, num_cells: int) -> Codebook:
     """Words spread over the patterns of three colours."""
     patterns = torch.tensor(list(product(range(3), repeat=num_cells)))
-    order = torch.randperm(len(patterns), generator=torch.Generator().manual_seed(7))
+    order = torch.randperm(len(patterns), generator=seeded(7))
     return Codebook(patterns[order[:vocab_size]], 3)
 
 
@@ -38,8 +48,7 @@ class ExactDenoiser(Denoiser):
         )  # fmt: skip
         super().__init__(config, toy_codebook(vocab_size, num_cells))
         self.lines = torch.tensor(list(product(range(vocab_size), repeat=length)))  # (X, T)
-        raw = torch.randn(len(self.lines), generator=torch.Generator().manual_seed(seed)).double()
-        self.p = (1.5 * raw).softmax(0)  # (X,)
+        self.p = (1.5 * torch.randn(len(self.lines), generator=seeded(seed)).double()).softmax(0)  # (X,)
         self.x = self.patterns[self.lines]  # (X, T, n)
 
     @property
@@ -67,5 +76,4 @@ class ExactDenoiser(Denoiser):
 
     def sample(self, count: int, seed: int = 0) -> Tensor:
         """Lines `(count, T)` as likely as they are."""
-        generator = torch.Generator().manual_seed(seed)
-        return self.lines[torch.multinomial(self.p, count, replacement=True, generator=generator)]
+        return self.lines[torch.multinomial(self.p, count, replacement=True, generator=seeded(seed))]

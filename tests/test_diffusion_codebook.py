@@ -6,6 +6,7 @@ from itertools import combinations, pairwise, product
 
 import pytest
 import torch
+from diffusion_toys import seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +39,7 @@ def test_distances_of_codebooks_of_any_size_agree_with_the_definition(make, size
     """That words come back, and are the nearest, is what `checks.codebook` asks of ours."""
     V, rows, columns, K = size
     book = make(V, grid=(rows, columns), num_colours=K)
-    cells = torch.randint(K + 1, (5, rows * columns), generator=torch.Generator().manual_seed(V))
+    cells = torch.randint(K + 1, (5, rows * columns), generator=seeded(V))
     plain = [
         [sum(a not in (b, K) for a, b in zip(row, word, strict=True)) for word in book.patterns.tolist()]
         for row in cells.tolist()
@@ -87,7 +88,7 @@ def test_what_the_distance_promises_is_kept(make):
 
 def test_decoding_in_chunks_changes_nothing(monkeypatch):
     book = Codebook.random(300)
-    cells = torch.randint(0, 3, (7, 5, 25), generator=torch.Generator().manual_seed(0))
+    cells = torch.randint(0, 3, (7, 5, 25), generator=seeded(0))
     whole, pairs = book.nearest(cells), book.distance_distribution()
     monkeypatch.setattr(codes, "PAIRS_AT_ONCE", 1000)
     in_parts = book.nearest(cells)
@@ -166,7 +167,7 @@ def test_a_code_with_little_room_is_learned_without_collisions():
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 4), st.integers(2, 6), st.floats(0.05, 10), st.integers(0, 1000))
 def test_straight_through_gumbel_is_one_hot_with_the_relaxed_gradient(rows, K, temperature, seed):
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     logits = torch.randn(rows, K, generator=generator, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(rows, K, generator=generator, dtype=torch.float64)
     noise = generator.get_state()

@@ -1,8 +1,10 @@
 """The denoiser and its heads against Bayes' rule, counted out word by word, and who can see whom."""
 
+from itertools import product
+
 import pytest
 import torch
-from diffusion_toys import BLANK, config_of, toy_codebook
+from diffusion_toys import BLANK, config_of, seeded, toy_codebook
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def build(seed=0, **settings):
 
 
 def noised(B=3, T=5, seed=0, noise="absorbing"):
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     cells = BOOK.patterns[torch.randint(V, (B, T), generator=generator)]
     kind = Absorbing() if noise == "absorbing" else Uniform()
     return kind.corrupt(cells, 0.5, generator)
@@ -36,7 +38,7 @@ def noised(B=3, T=5, seed=0, noise="absorbing"):
 def test_evidence_is_the_likelihood_of_what_is_shown(data):
     noise = data.draw(st.sampled_from([Absorbing(), Uniform()]))
     t, word = data.draw(st.floats(0.05, 0.95)), data.draw(st.integers(0, V - 1))
-    chance = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    chance = seeded(data.draw(st.integers(0, 99)))
     shown = noise.corrupt(BOOK.patterns[word].view(1, 1, N), t, chance)[0]
     kernel = noise.cumulative(t)
     likelihood = kernel[BOOK.patterns, shown].prod(-1)  # (V,)
@@ -46,23 +48,21 @@ def test_evidence_is_the_likelihood_of_what_is_shown(data):
 
 
 def test_marginals_and_leaving_one_out_are_counted_out():
-    alpha, generator = torch.tensor([0.3, 0.8]).double(), torch.Generator().manual_seed(0)
+    alpha, generator = torch.tensor([0.3, 0.8]).double(), seeded(0)
     prior = torch.randn(2, V, generator=generator).double().softmax(-1)
     shown = torch.randint(3, (2, N), generator=generator)
     one_hot = BOOK.one_hot(torch.float64)
     logits = prior.log() + evidence(shown, one_hot, alpha)
     marginals = word_log_marginals(logits, one_hot)
     without = leave_one_out(marginals, shown, alpha).exp()
-    for row in range(2):
+    for row, j, colour in product(range(2), range(N), range(3)):
         each = Uniform().cumulative(float(1 - alpha[row]))[BOOK.patterns, shown[row]]  # (V, n)
-        for j in range(N):
-            for colour in range(3):
-                has = BOOK.patterns[:, j] == colour
-                everything = prior[row] * each.prod(-1)
-                others = prior[row] * each[:, [i for i in range(N) if i != j]].prod(-1)
-                expected = (everything[has].sum() / everything.sum(), others[has].sum() / others.sum())
-                assert float(marginals[row, j, colour].exp()) == pytest.approx(float(expected[0]), abs=1e-12)
-                assert float(without[row, j, colour]) == pytest.approx(float(expected[1]), abs=1e-12)
+        has, apart = BOOK.patterns[:, j] == colour, torch.arange(N) != j
+        for found, cells in ((marginals.exp(), each), (without, each[:, apart])):
+            weights = prior[row] * cells.prod(-1)
+            assert found[row, j, colour].item() == pytest.approx(
+                (weights[has].sum() / weights.sum()).item(), abs=1e-12
+            )
 
 
 @pytest.mark.parametrize("head", ["codebook", "factorised"])
@@ -100,7 +100,7 @@ def test_padding_is_not_seen_and_tokens_can_be_picked(settings):
     alone = model(cells[1:, :4], alpha=alpha[1:])
     torch.testing.assert_close(both[1, :4], alone[0])
     torch.testing.assert_close(both[0], model(cells[:1], alpha=alpha[:1])[0])
-    where = torch.rand(2, 6, generator=torch.Generator().manual_seed(1)) < 0.5
+    where = torch.rand(2, 6, generator=seeded(1)) < 0.5
     picked = model(cells, alpha=alpha, document_ids=documents, where=where)
     torch.testing.assert_close(picked, both[where])
 

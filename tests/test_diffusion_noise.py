@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 import torch
+from diffusion_toys import seeded
 
 from lab.diffusion.noise import Absorbing, Schedule, Uniform
 
@@ -45,22 +46,22 @@ def test_schedules_go_from_all_to_nothing_and_know_their_slope_and_inverse(sched
 
 
 def test_corrupted_cells_are_as_frequent_as_the_kernel_says():
-    cells = torch.randint(3, (400, 20, 5), generator=torch.Generator().manual_seed(0))
-    t, generator = torch.linspace(0.0, 1, 400), torch.Generator().manual_seed(1)
+    cells = torch.randint(3, (400, 20, 5), generator=seeded(0))
+    t, generator = torch.linspace(0.0, 1, 400), seeded(1)
     for noise in (Uniform(), Absorbing()):
         shown = noise.corrupt(cells, t, generator)
         counts = torch.zeros(3, noise.num_states).index_put_((cells, shown), torch.ones(()), accumulate=True)
         expected = noise.cumulative(t.double()).mean(0)[:3]
         shares = counts.double() / counts.sum(-1, keepdim=True)
         torch.testing.assert_close(shares, expected, rtol=0, atol=0.02)
-        again, same = (noise.corrupt(cells, t, torch.Generator().manual_seed(5)) for _ in range(2))
+        again, same = (noise.corrupt(cells, t, seeded(5)) for _ in range(2))
         assert torch.equal(again, same)
 
 
 def test_whole_tokens_turn_blank_and_given_ones_never():
     cells, keep = torch.zeros(50, 8, 4, dtype=torch.long), torch.zeros(50, 8, dtype=torch.bool)
     keep[:, 2] = True
-    shown = Absorbing().corrupt(cells, 0.5, torch.Generator().manual_seed(0), granularity="token", keep=keep)
+    shown = Absorbing().corrupt(cells, 0.5, seeded(0), granularity="token", keep=keep)
     blank = shown == 3
     assert torch.equal(blank.any(-1), blank.all(-1)) and not blank[:, 2].any()
     assert 0.4 < blank[~keep].float().mean() < 0.6

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 import torch
-from diffusion_toys import OF_STACK, config_of
+from diffusion_toys import OF_STACK, config_of, seeded
 
 from lab import runs
 from lab.data import Batch
@@ -45,7 +45,7 @@ def visual(vocab_size=40, **settings) -> VisualDiffusionConfig:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> str:
-    g = torch.Generator().manual_seed(1)
+    g = seeded(1)
     lengths = torch.randint(3, 12, (60,), generator=g).tolist()
     rows = [torch.randint(len(WORDS), (length,), generator=g) for length in lengths]
     path = tmp_path_factory.mktemp("text") / "cats.txt"
@@ -70,10 +70,6 @@ def quiet(experiment, folder, **more) -> runs.Run:
 
 def weights(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def learned(ask, folder) -> runs.Run:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusion_toys import BLANK, ExactDenoiser, config_of, toy_codebook
+from diffusion_toys import BLANK, ExactDenoiser, config_of, every_noise, seeded, toy_codebook
 
 from lab.decode import Sampling
 from lab.diffusion import Denoiser, canvas, denoise
@@ -11,13 +11,9 @@ from lab.diffusion.sampler import draw
 ROWS = 4000
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def write(model, line=(-1, -1), rows=ROWS, steps=8, seed=0, **more):
     board = torch.tensor(line).expand(rows, len(line))
-    return denoise(model, board, steps=steps, generator=generator(seed), **more)
+    return denoise(model, board, steps=steps, generator=seeded(seed), **more)
 
 
 def distance(world, ids, given=None):
@@ -47,9 +43,7 @@ def test_lines_come_as_often_as_they_are_likely(noise, granularity, how, steps):
     assert float((apart.flatten() - world.p).abs().sum() / 2) > 0.15, "words drawn apart would be seen"
 
 
-@pytest.mark.parametrize(
-    "noise, granularity", [("absorbing", "token"), ("absorbing", "cell"), ("uniform", "cell")]
-)
+@every_noise
 @pytest.mark.parametrize("line", [(2, -1), (-1, 1)])
 def test_what_is_given_stays_and_the_rest_fits_it(noise, granularity, line):
     world = ExactDenoiser(noise=noise, granularity=granularity)
@@ -93,7 +87,7 @@ def test_cells_drawn_apart_may_make_no_word_and_more_steps_help():
 
 
 def test_confidence_reveals_the_surest_first_as_many_as_the_schedule_says():
-    out = denoise(small(), torch.full((3, 10), -1), steps=5, method="confidence", generator=generator())
+    out = denoise(small(), torch.full((3, 10), -1), steps=5, method="confidence", generator=seeded())
     assert (out.cells != BLANK).all(-1).sum(-1).tolist() == [[n] * 3 for n in (0, 2, 4, 6, 8, 10)]
 
     class Sure(ExactDenoiser):
@@ -149,7 +143,7 @@ def test_a_canvas_holds_a_prompt_at_either_end_or_all_of_a_line():
 
 def test_draws_are_as_likely_as_they_should_be_also_the_rare_ones():
     p = torch.tensor([0.9, 0.0999, 0.0001, 0.0]).double()
-    drawn = torch.bincount(draw(p.log().expand(400_000, 4), generator()), minlength=4)
+    drawn = torch.bincount(draw(p.log().expand(400_000, 4), seeded()), minlength=4)
     assert drawn[3] == 0 and 15 < drawn[2] < 80
     assert drawn[1] / 400_000 == pytest.approx(0.0999, abs=0.003)
 

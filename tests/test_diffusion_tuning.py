@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusion_toys import config_of
+from diffusion_toys import config_of, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -25,10 +25,6 @@ from lab.train import Step, TrainConfig, train
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 BOOK = Codebook(torch.tensor([[0, 0], [0, 1], [1, 0]]), 2)  # three words of the four patterns
 NOISE, BLANK = Absorbing(2, schedule="cosine"), 2
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 SIZES = {
@@ -107,7 +103,7 @@ def test_the_gradient_with_the_leave_one_out_baseline_is_unbiased(samples):
 @given(P=st.integers(1, 4), S=st.integers(2, 6), seed=st.integers(0, 99))
 @quick
 def test_advantages_leave_out_ones_own_reward(P, S, seed):
-    rewards = torch.randn(P, S, generator=generator(seed)).double()
+    rewards = torch.randn(P, S, generator=seeded(seed)).double()
     rows = rewards.tolist()
     expected = [[r - sum(row[:i] + row[i + 1 :]) / (S - 1) for i, r in enumerate(row)] for row in rows]
     torch.testing.assert_close(advantages(rewards), torch.tensor(expected).double())
@@ -144,7 +140,7 @@ def test_a_step_has_the_gradient_of_all_that_is_asked_for():
     objective = Tuning(prompts=2, samples=4, denoising_steps=3, kl=0.3, anchor=0.0, repetition=0.5)
     material = frozen(other, repetition=0.5)
     start, reference = copy.deepcopy(model.denoiser), material.reference
-    chance = generator(5)
+    chance = seeded(5)
     board = line_prompt(model.lengths, 2, 12, chance).repeat_interleave(4, dim=0)
     path = denoise(start, board, steps=3, reveal="independent", generator=chance)
     rewards = Reward(WORDS, repetition=0.5)(path.cells[-1].clone(), board != -1)
@@ -158,7 +154,7 @@ def test_a_step_has_the_gradient_of_all_that_is_asked_for():
             if after[b, i, j] != noise.blank:
                 gain = gain + better[b] * p[b, i, j, after[b, i, j]].log() / 8
     (0.3 * kl - gain).backward()
-    loss = objective.loss(model, next(batches()), Step(rng=generator(5), material=material))
+    loss = objective.loss(model, next(batches()), Step(rng=seeded(5), material=material))
     loss.nats.backward()
     for name, p in start.named_parameters():
         found = model.denoiser.get_parameter(name).grad / loss.count
@@ -193,7 +189,7 @@ def test_a_few_steps_raise_the_hit_rate_and_move_away_from_the_frozen_model():
 
 def test_dropout_stays_off_so_that_the_policy_is_the_one_that_wrote():
     model = world(dropout=0.5).train()
-    step = Step(rng=generator(), material=frozen(model))
+    step = Step(rng=seeded(), material=frozen(model))
     assert Tuning(prompts=2, samples=2).loss(model, next(batches()), step).metrics["kl"] == 0
 
 
@@ -203,7 +199,7 @@ class Pairs(nn.Module):
     def __init__(self, vocab_size=6, context=4):
         super().__init__()
         self.config = SimpleNamespace(context=context)
-        self.table = nn.Parameter(torch.randn(vocab_size, vocab_size, generator=generator(3)))
+        self.table = nn.Parameter(torch.randn(vocab_size, vocab_size, generator=seeded(3)))
 
     def forward(self, ids):
         assert ids.shape[1] <= self.config.context
@@ -262,7 +258,7 @@ def test_repeated_share_counts_what_came_before(ids, n):
 
 
 def test_a_prompt_is_a_line_with_both_ends_and_places_between():
-    chance = generator()
+    chance = seeded()
     boards = [line_prompt(LineLengths((5, 1, 7, 0, 9)), 3, 5, chance) for _ in range(40)]
     assert {board.shape for board in boards} == {(3, 3), (3, 4), (3, 5)}
     for board in boards:
@@ -308,12 +304,12 @@ def test_ways_of_writing_with_the_same_model():
 
     def written(boards, way, **more):
         asked = {"model": model, "prompts": boards, "way": way, "steps": 2, "reward": reward} | more
-        return write(**asked, generator=generator())
+        return write(**asked, generator=seeded())
 
     apart, joint, mended, best = (
         written(boards, way) for way in ("independent", "joint", "projected", "best of 8")
     )
-    path = denoise(model, boards[0], steps=2, reveal="independent", generator=generator())
+    path = denoise(model, boards[0], steps=2, reveal="independent", generator=seeded())
     assert apart.lines[:60] == [[i for i in row if i >= 0] for row in path.ids.tolist()]
     assert mended.lines[:60] == WORDS.decode(path.cells[-1].clone()).tolist()
     assert mended.hit_rate == joint.hit_rate == 1 > apart.hit_rate
@@ -321,7 +317,7 @@ def test_ways_of_writing_with_the_same_model():
     assert all(line[0] == 2 and line[-1] == 3 for way in (apart, joint, mended, best) for line in way.lines)
     assert {len(line) for line in joint.lines} == {4, 5}
     many = boards[0][:1].repeat_interleave(8, dim=0)
-    path = denoise(model, many, steps=2, reveal="independent", generator=generator())
+    path = denoise(model, many, steps=2, reveal="independent", generator=seeded())
     most = reward(path.cells[-1].clone(), many != -1).total.max()
     assert written([boards[0][:1]], "best of 8").reward == pytest.approx(float(most))
     whole = tiny(0, WORDS, head="codebook")
