@@ -25,7 +25,7 @@ from lab.diffusion.losses import diffusion_loss
 from lab.diffusion.writing import write_line
 from lab.nn import TransformerConfig
 from lab.runs import Data, Experiment
-from lab.train import Step, TrainConfig, TrainingState
+from lab.train import Step, TrainConfig
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "tree", "and", "then", "slept"]
 SIZES = {"context": 8, "width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 8, "grid": (2, 3)}
@@ -122,20 +122,6 @@ def test_a_checkpoint_holds_all_of_it(ask, tmp_path, kind):
     line = write_line(run.model, run.tokenizer, prompt="the", steps=3, generator=seeded(5))
     generate = again.experiment.objective.generate
     assert generate(again.model, again.tokenizer, "the", generator=seeded(5), steps=3) == line.text
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_every_number_format_comes_back(ask, tmp_path, dtype):
-    run = quiet(ask(**KINDS["uniform"]), tmp_path)
-    run.model.to(dtype)
-    run = replace(run, state=TrainingState(run.model, run.experiment.training))
-    runs.save(tmp_path / "other", run)
-    again = runs.load(tmp_path / "other").model
-    assert {t.dtype for t in again.denoiser.state_dict().values()} == {dtype}
-    assert again.denoiser.one_hot.dtype == run.model.denoiser.one_hot.dtype == dtype
-    cells = again.codebook().encode(torch.tensor([[7, 9, 3]]))
-    alpha = torch.tensor([0.5], dtype=dtype)
-    assert torch.equal(run.model(cells, alpha=alpha), again(cells, alpha=alpha))
 
 
 def test_weights_that_are_not_those_of_the_config_are_refused():

@@ -29,21 +29,17 @@ CONFIG = SpeechConfig(DECODER, features=SPEC, channels=3, kernel=5)
 TWO_LAYERS = {"decoder": replace(DECODER, num_layers=2)}
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def random_model(seed: int = 0, **changes) -> SpeechTransformer:
     """A model that is not at rest, in float64."""
     model = SpeechTransformer(replace(CONFIG, **changes)).double().eval()
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3, generator=seeded(seed))
-    model.mean.normal_(generator=seeded(1))
+        torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(seed))
+    model.mean.normal_(generator=torch.Generator().manual_seed(1))
     return model
 
 
 def noise(*shape: int, seed: int = 3) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def utterances(*texts: str) -> list[Utterance]:
@@ -67,7 +63,10 @@ def test_the_lengths_are_exact_and_padding_changes_nothing(embedding, reduction)
 @pytest.mark.parametrize("changes", [{}, {"kernel": 0}, {"normalize": "utterance"}, {"reduction": 3}])
 def test_what_stands_behind_an_utterance_changes_nothing(embedding, changes):
     model = random_model(embedding=embedding, **changes)
-    lengths, ids = torch.tensor([30, 17, 5]), torch.randint(5, 33, (3, 4), generator=seeded(2))
+    lengths, ids = (
+        torch.tensor([30, 17, 5]),
+        torch.randint(5, 33, (3, 4), generator=torch.Generator().manual_seed(2)),
+    )
     features = noise(3, 30, SPEC.bands)
     for b, n in enumerate(lengths):
         features[b, n:] = torch.tensor([0.0, 1e3, torch.nan])[b]
@@ -103,7 +102,7 @@ def test_the_cross_attention_maps_are_those_that_forward_uses():
     model = random_model(**TWO_LAYERS)
     lengths = torch.tensor([30, 17])
     heard = model.encode(noise(2, 30, SPEC.bands), lengths)
-    ids = torch.randint(5, 33, (2, 4), generator=seeded(2))
+    ids = torch.randint(5, 33, (2, 4), generator=torch.Generator().manual_seed(2))
     maps = model.cross_attention_maps(ids, heard)
     assert len(maps) == 2 and not maps[0][1, :, :, int(heard.lengths[1]) :].any()
     block, found = model.decoder.blocks[1], []

@@ -47,8 +47,7 @@ def test_an_alignment_holds_both_sides_and_costs_the_distance(a, b):
 def test_the_interval_holds_the_rate_and_narrows_with_more_utterances():
     references = ["one two three four five six seven eight nine ten"] * 20
     hypotheses = [*["one two three"] * 5, *references[5:]]
-    few = wer(references, hypotheses)
-    many = wer(references * 20, hypotheses * 20)
+    few, many = wer(references, hypotheses), wer(references * 20, hypotheses * 20)
     assert few.rate == many.rate == 0.175 and few.deletions == 35 and few.length == 200
     assert few.low < few.rate < few.high and many.low < many.rate < many.high
     assert (few.high - few.low) / (many.high - many.low) == pytest.approx(20**0.5, rel=0.2)
@@ -61,7 +60,6 @@ def test_the_interval_holds_the_rate_and_narrows_with_more_utterances():
     [
         (wer, (["a", "  "], ["a", "b"]), "utterance 1"),
         (wer, (["a"], []), "1 references and 0"),
-        (wer, ([], []), "0 references"),
         (show_alignment, ("a", "b", "line"), "unit"),
     ],
 )
