@@ -17,6 +17,7 @@ from lab.chars.config import CharEncoderConfig
 from lab.data import masks
 from lab.nn.cache import KeyValueCache
 from lab.nn.config import TransformerConfig
+from lab.nn.model import Model
 from lab.nn.stack import Stack, TokenEmbedding, settle_positions
 from lab.nn.transformer import make_output
 
@@ -57,7 +58,7 @@ class Head(nn.Module):
         return self.output(self.map(states))
 
 
-class CharEncoder(nn.Module):
+class CharEncoder(Model):
     """Reads characters; see the top of this file and `CharEncoderConfig`.
 
     >>> stack = TransformerConfig(vocab_size=30, width=8, num_heads=2, feed_forward=16)
@@ -203,10 +204,6 @@ class CharEncoder(nn.Module):
     def new_writer_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows of the writer."""
         return self.writer.new_cache(batch, device)
-
-    @property
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
 
     def _causally(
         self, stack: Stack, ids: Tensor, mask, cache, given: Tensor | None = None, **read

@@ -29,6 +29,9 @@ class SettledMask(NamedTuple):
     added: Tensor | None = None
 
 
+Mask = Tensor | SettledMask | None
+
+
 def settle_mask(mask: Tensor, B: int, T: int, S: int, bias: Tensor | None = None) -> SettledMask:
     """Check a mask (bool, broadcastable to `(B, 1, T, S)`, `True` = may attend) and find its empty rows.
 
@@ -39,9 +42,7 @@ def settle_mask(mask: Tensor, B: int, T: int, S: int, bias: Tensor | None = None
     Raises ValueError for a mask that is not bool or does not broadcast.
     """
     if mask.dtype != torch.bool:
-        raise ValueError(
-            f"a mask must be bool, True = may attend; got {mask.dtype} (lab.data.masks converts other conventions)"
-        )
+        raise ValueError(f"a mask must be bool, True = may attend (see lab.data.masks), got {mask.dtype}")
     shape = (1,) * (4 - mask.dim()) + tuple(mask.shape)
     if len(shape) > 4 or any(m not in (1, w) for m, w in zip(shape, (B, 1, T, S), strict=True)):
         raise ValueError(
@@ -54,9 +55,7 @@ def settle_mask(mask: Tensor, B: int, T: int, S: int, bias: Tensor | None = None
     return SettledMask(mask, empty, None if bias is None else bias.masked_fill(~mask, -torch.inf))
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | SettledMask | None = None, *, causal: bool = False
-) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask = None, *, causal: bool = False) -> Tensor:
     """softmax(q k' / sqrt(E)) v, the weighted average of the values (Vaswani et al. 2017, eq. 1), fused.
 
     q `(B, H, T, E)`, k and v `(B, G, S, E)` -> `(B, H, T, E)`. G divides H: H / G heads of queries share one
@@ -81,9 +80,7 @@ def attend(
     return mixed if empty is None else mixed.masked_fill(empty, 0.0)
 
 
-def attention_weights(
-    q: Tensor, k: Tensor, mask: Tensor | SettledMask | None = None, *, causal: bool = False
-) -> Tensor:
+def attention_weights(q: Tensor, k: Tensor, mask: Mask = None, *, causal: bool = False) -> Tensor:
     """softmax(q k' / sqrt(E)) `(B, H, T, S)`: how much each query takes of each value; rows sum to 1.
 
     The averages that the fused `attend` never writes down: `attention_weights(q, k, mask) @ v` equals
@@ -111,9 +108,7 @@ def last_queries(T: int, S: int, device: torch.device) -> Tensor:
 
 
 def _settled(mask: Tensor | SettledMask, q: Tensor, k: Tensor) -> SettledMask:
-    if isinstance(mask, SettledMask):
-        return mask
-    return settle_mask(mask, q.shape[0], q.shape[2], k.shape[2])
+    return mask if isinstance(mask, SettledMask) else settle_mask(mask, len(q), q.shape[2], k.shape[2])
 
 
 def _checked_shapes(q: Tensor, k: Tensor, v: Tensor) -> tuple[torch.Size, torch.Size]:

@@ -37,9 +37,8 @@ class LayerCache:
 
     def select(self, rows: Tensor) -> "LayerCache":
         """A cache of these rows, int64 `(N,)`, of which any may occur more than once."""
-        keys, values, *memory = (
-            x.index_select(0, rows) for x in (self.keys, self.values, *(self.memory or ()))
-        )
+        kept = (self.keys, self.values, *(self.memory or ()))
+        keys, values, *memory = (room.index_select(0, rows) for room in kept)
         return LayerCache(keys, values, self.length, tuple(memory) or None)
 
     def copy_rows(self, sources: Tensor, targets: Tensor, start: int) -> None:
@@ -94,8 +93,5 @@ class KeyValueCache:
     @property
     def bytes_per_token(self) -> int:
         """What one more token costs, in all layers, for one row."""
-        return sum(
-            room[0, :, 0].numel() * room.element_size()
-            for layer in self.layers
-            for room in (layer.keys, layer.values)
-        )
+        rooms = [room for layer in self.layers for room in (layer.keys, layer.values)]
+        return sum(room[0, :, 0].numel() * room.element_size() for room in rooms)

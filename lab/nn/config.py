@@ -52,17 +52,13 @@ class TransformerConfig:
         if self.width % self.num_heads:
             raise ValueError(f"width {self.width} does not split into {self.num_heads} heads (num_heads)")
         if self.num_heads % self.key_value_heads:
-            raise ValueError(
-                f"num_key_value_heads {self.key_value_heads} must divide num_heads {self.num_heads}"
-            )
+            raise ValueError(f"num_key_value_heads {self.key_value_heads} must divide {self.num_heads} heads")
         if self.latent_width is not None and self.num_key_value_heads is not None:
             raise ValueError("choose one of latent_width and num_key_value_heads: both shrink the same cache")
         parts = 4 if self.latent_width else 2  # pairs of channels; with a latent, those of half of a head
         if self.positions == "rotary" and self.head_width % parts:
-            raise ValueError(
-                f"rotary positions turn pairs of channels: a head of width {self.head_width} "
-                f"(width / num_heads) must be a multiple of {parts}"
-            )
+            need = f"width / num_heads must be a multiple of {parts}"
+            raise ValueError(f"rotary positions turn pairs of channels: {need}, got {self.head_width}")
 
     @property
     def head_width(self) -> int:

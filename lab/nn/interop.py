@@ -31,14 +31,16 @@ MODULES = {
 }
 BLOCKS = ("transformer.h", "model.layers")
 GPT2, LLAMA = 0, 1
-# Our sizes, and what theirs are called in both.
+# Our sizes, and what theirs are called in GPT-2 and in Llama.
 SIZES = {
-    "vocab_size": "vocab_size",
-    "context": "max_position_embeddings",
-    "width": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "tied": "tie_word_embeddings",
+    "vocab_size": ("vocab_size", "vocab_size"),
+    "context": ("max_position_embeddings", "max_position_embeddings"),
+    "width": ("hidden_size", "hidden_size"),
+    "num_layers": ("num_hidden_layers", "num_hidden_layers"),
+    "num_heads": ("num_attention_heads", "num_attention_heads"),
+    "feed_forward": ("n_inner", "intermediate_size"),
+    "norm_epsilon": ("layer_norm_epsilon", "rms_norm_eps"),
+    "tied": ("tie_word_embeddings", "tie_word_embeddings"),
 }
 # GPT-2's names of curves -> ours; the last is how we write a curve there.
 GPT2_CURVES = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "gelu": "gelu"}
@@ -51,14 +53,15 @@ def from_transformers(model: nn.Module) -> DecoderOnlyTransformer:
     our parts do not have; the message names the setting.
     """
     kind = type(model).__name__
-    sizes = {ours: getattr(model.config, name, None) for ours, name in SIZES.items()}
     if kind == "GPT2LMHeadModel":
-        which, config = GPT2, TransformerConfig(**sizes, **_read_gpt2(model.config))
+        which, parts = GPT2, _read_gpt2(model.config)
     elif kind == "LlamaForCausalLM":
-        which, config = LLAMA, TransformerConfig(**sizes, **_read_llama(model.config))
+        which, parts = LLAMA, _read_llama(model.config)
     else:
         raise ValueError(f"expected a GPT2LMHeadModel or a LlamaForCausalLM of transformers, got a {kind}")
-    ours = DecoderOnlyTransformer(config).to(model.device, model.dtype).train(model.training)
+    sizes = {ours: getattr(model.config, names[which]) for ours, names in SIZES.items()}
+    ours = DecoderOnlyTransformer(TransformerConfig(**sizes | parts))
+    ours.to(model.device, model.dtype).train(model.training)
     theirs, state = model.state_dict(), {}
     for name, places in _places(which, ours).items():
         shares = _turn(name, theirs[name]).chunk(len(places), dim=0)
@@ -89,14 +92,14 @@ def to_transformers(model: DecoderOnlyTransformer) -> nn.Module:
         which, kind, parts = LLAMA, "llama", _write_llama(c)
     else:
         raise ValueError(f"positions must be 'learned' (GPT-2) or 'rotary' (Llama), got {c.positions!r}")
-    sizes = {name: c.places if ours == "context" else getattr(c, ours) for ours, name in SIZES.items()}
-    config = AutoConfig.for_model(kind, **sizes, **parts, bos_token_id=None, eos_token_id=None)
-    weight, ours = model.output.weight, model.state_dict()
-    theirs = AutoModelForCausalLM.from_config(config, dtype=weight.dtype).to(weight.device)
-    state = {
-        name: _turn(name, torch.cat([ours[place] for place in places]))
-        for name, places in _places(which, model).items()
+    sizes = {
+        names[which]: getattr(c, "places" if ours == "context" else ours) for ours, names in SIZES.items()
     }
+    config = AutoConfig.for_model(kind, **sizes, **parts, bos_token_id=None, eos_token_id=None)
+    weight, ours, state = model.output.weight, model.state_dict(), {}
+    for name, places in _places(which, model).items():
+        state[name] = _turn(name, torch.cat([ours[place] for place in places]))
+    theirs = AutoModelForCausalLM.from_config(config, dtype=weight.dtype).to(weight.device)
     theirs.load_state_dict(state)
     return theirs.train(model.training)
 
@@ -121,15 +124,13 @@ def _turn(name: str, weight: Tensor) -> Tensor:
 
 def _read_gpt2(config) -> dict:
     """What our config has besides the sizes."""
-    plain = dict(
-        scale_attn_weights=[True], scale_attn_by_inverse_layer_idx=[False], add_cross_attention=[False]
-    )
-    _demand("a GPT2LMHeadModel", config, activation_function=list(GPT2_CURVES), **plain)
+    parts = dict(activation_function=list(GPT2_CURVES), add_cross_attention=[False])
+    scales = dict(scale_attn_weights=[True], scale_attn_by_inverse_layer_idx=[False])
+    _demand("a GPT2LMHeadModel", config, **parts, **scales)
     return dict(
         feed_forward=config.n_inner or 4 * config.n_embd,
         positions="learned",
         norm="layer",
-        norm_epsilon=config.layer_norm_epsilon,
         activation=GPT2_CURVES[config.activation_function],
         bias=True,
     )
@@ -140,14 +141,9 @@ def _write_gpt2(config: TransformerConfig) -> dict:
     parts = dict(norm=["layer"], norm_place=["pre"], activation=["gelu_tanh", "gelu"], bias=[True])
     keys = dict(latent_width=[None], num_key_value_heads=[None, config.num_heads])
     _demand("for a GPT2LMHeadModel (positions='learned'), ours", config, **parts, **keys)
-    return dict(
-        n_inner=config.feed_forward,
-        layer_norm_epsilon=config.norm_epsilon,
-        activation_function={ours: theirs for theirs, ours in GPT2_CURVES.items()}[config.activation],
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-    )
+    curves = {ours: theirs for theirs, ours in GPT2_CURVES.items()}
+    no_dropout = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    return dict(activation_function=curves[config.activation], **no_dropout)
 
 
 def _read_llama(config) -> dict:
@@ -160,9 +156,7 @@ def _read_llama(config) -> dict:
     grouped = config.num_key_value_heads != config.num_attention_heads
     return dict(
         num_key_value_heads=config.num_key_value_heads if grouped else None,
-        feed_forward=config.intermediate_size,
         rotary_base=float(rope["rope_theta"]),
-        norm_epsilon=config.rms_norm_eps,
         activation="gated_silu",
         bias=config.attention_bias,
     )
@@ -173,9 +167,7 @@ def _write_llama(config: TransformerConfig) -> dict:
     _demand("for a LlamaForCausalLM (positions='rotary'), ours", config, **parts)
     return dict(
         num_key_value_heads=config.key_value_heads,
-        intermediate_size=config.feed_forward,
         rope_parameters={"rope_type": "default", "rope_theta": config.rotary_base},
-        rms_norm_eps=config.norm_epsilon,
         attention_bias=config.bias,
         mlp_bias=config.bias,
     )

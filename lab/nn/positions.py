@@ -130,7 +130,5 @@ def sinusoids(positions: Tensor, width: int, base: float = 10_000.0) -> Tensor:
 
 def _frequencies(width: int, base: float) -> Tensor:
     if width < 2 or width % 2:
-        raise ValueError(
-            f"a sine and a cosine need two channels each: width {width} is not an even number above 0"
-        )
+        raise ValueError(f"a sine and a cosine need a channel each: width must be even, got {width}")
     return base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)  # (width / 2,)

@@ -5,6 +5,7 @@ Letters: B rows, T tokens, S tokens with those read before, C channels, L layers
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -91,15 +92,11 @@ class RecurrentLM(Model):
         """
         check_ids(ids, positions)
         if mask is not None:
-            raise ValueError(
-                "a recurrent model takes no mask: give document_ids (B, T), which keep documents apart; -1 is padding"
-            )
+            raise ValueError("a recurrent model takes no mask: keep documents apart with document_ids (B, T)")
         B, T = ids.shape
         state = self.new_cache(B, ids.device) if cache is None else cache
         if (rows := state.tensors[0].shape[1]) != B:
-            raise ValueError(
-                f"a cache of {rows} rows cannot go on with ids {(B, T)}: make one with new_cache({B})"
-            )
+            raise ValueError(f"a cache of {rows} rows cannot go on with {B}: make one with new_cache({B})")
         x = self.embedding(ids, positions)
         anew = torch.zeros_like(ids, dtype=torch.bool) if positions is None else (positions == 0).expand(B, T)
         if document_ids is None and not anew.any():
@@ -129,10 +126,8 @@ class RecurrentLM(Model):
         from_zeros = anew[real] | (document.diff(prepend=document[:1]) != 0) & ~new_row
         starts = new_row | from_zeros  # where one of D documents starts
         which = starts.cumsum(0) - 1
-        lengths, place = (
-            which.bincount(),
-            torch.arange(len(row), device=x.device) - starts.nonzero()[which, 0],
-        )
+        lengths = which.bincount()
+        place = torch.arange(len(row), device=x.device) - starts.nonzero()[which, 0]
         alone = x.new_zeros(len(lengths), int(lengths.max()), x.shape[2])
         alone[which, place] = x[real]
         row, goes_on = row[starts], ~from_zeros[starts, None]  # (D,), (D, 1)
@@ -147,10 +142,8 @@ class RecurrentLM(Model):
         """The state of `batch` rows that have read nothing: zeros."""
         c = self.config
         layers = [c.num_layers] * (2 if c.cell == "lstm" else 1) + [1] * (c.feed_forward > 0)
-        dtype = self.output.weight.dtype
-        return RecurrentState(
-            tuple(torch.zeros(n, batch, c.width, device=device, dtype=dtype) for n in layers)
-        )
+        zeros = partial(torch.zeros, device=device, dtype=self.output.weight.dtype)
+        return RecurrentState(tuple(zeros(n, batch, c.width) for n in layers))
 
 
 def _stacked_cells(c: RecurrentConfig) -> nn.RNNBase:

@@ -24,10 +24,8 @@ def check_ids(ids: Tensor, positions: Tensor | None) -> None:
         return
     B, T = ids.shape
     if positions.shape not in ((T,), (B, T), (1, T)) or positions.is_floating_point():
-        raise ValueError(
-            f"positions must be whole numbers (T,) or (B, T) for ids {(B, T)}, got {positions.dtype} "
-            f"{tuple(positions.shape)}"
-        )
+        given = f"{positions.dtype} {tuple(positions.shape)}"
+        raise ValueError(f"positions must be whole numbers (T,) or (B, T) for ids {(B, T)}, got {given}")
 
 
 def settle_positions(ids: Tensor, positions: Tensor | None, past: int, config: TransformerConfig) -> Tensor:
@@ -38,15 +36,12 @@ def settle_positions(ids: Tensor, positions: Tensor | None, past: int, config: T
     check_ids(ids, positions)
     T = ids.shape[1]
     if past + T > config.context:
-        raise ValueError(
-            f"{past + T} tokens do not fit in a context of {config.context}: cut the text, or read it in windows"
-        )
+        needed = f"{past + T} tokens do not fit in a context of {config.context}"
+        raise ValueError(f"{needed}: cut the text, or read it in windows")
     if positions is None:
         return torch.arange(past, past + T, device=ids.device)
     if T and not 0 <= int(positions.min()) <= int(positions.max()) < config.places:
-        raise ValueError(
-            f"positions must be below {config.places} (num_positions, else context), got {positions.tolist()}"
-        )
+        raise ValueError(f"positions must be below {config.places} (num_positions), got {positions.tolist()}")
     return positions
 
 

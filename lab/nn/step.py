@@ -55,13 +55,10 @@ class Step:
         self.token, self.output = model.embedding.token.weight.detach(), model.output.weight.detach()
         self.place = {"learned": "weight", "sinusoidal": "table"}.get(model.config.positions)
         self.place = self.place and getattr(place, self.place).detach()
-        self.cos = self.sin = None
-        if isinstance(place, RotaryPositions):
+        self.tables: tuple[Tensor, ...] = ()
+        if isinstance(place, RotaryPositions):  # the sines are those of channels that changed halves
             first, second = place.sin.chunk(2, dim=-1)
-            self.cos, self.sin = (
-                place.cos,
-                torch.cat((-first, second), dim=-1),
-            )  # of channels that changed halves
+            self.tables = (place.cos, torch.cat((-first, second), dim=-1))
         self.layers = [Layer(block, model.config) for block in model.decoder.blocks]
         self.norm = _norm(model.decoder.norm)
 
@@ -71,7 +68,7 @@ class Step:
         x = F.embedding(tokens, self.token)  # (B, C)
         if self.place is not None:
             x = x + self.place[place]
-        tables = None if self.cos is None else (self.cos[place], self.sin[place])
+        tables = tuple(table[place] for table in self.tables)
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
             x = layer.feed_forward(layer.attend(x, layer_cache, tables))
         x = self.norm(x)
@@ -85,11 +82,7 @@ class Layer:
 
     def __init__(self, block: Block, config: TransformerConfig):
         attention, feed_forward = block.self_attention.attention, block.feed_forward
-        self.heads, self.key_value_heads, self.head_width = (
-            config.num_heads,
-            config.key_value_heads,
-            config.head_width,
-        )
+        self.heads = config.num_heads, config.key_value_heads, config.head_width  # H, G, E
         self.norm_first, self.activation = feed_forward.norm_first, feed_forward.activation
         self.norm, self.feed_forward_norm = _norm(block.self_attention.norm), _norm(feed_forward.norm)
         self.query_key_value = _side_by_side(attention.query, attention.key, attention.value)
@@ -98,13 +91,12 @@ class Layer:
         self.expand = _side_by_side(*gate, feed_forward.expand)
         self.output, self.contract = _side_by_side(attention.output), _side_by_side(feed_forward.contract)
 
-    def attend(self, x: Tensor, cache: LayerCache, tables: tuple[Tensor, Tensor] | None) -> Tensor:
-        B, C = x.shape
-        H, G, E = self.heads, self.key_value_heads, self.head_width
+    def attend(self, x: Tensor, cache: LayerCache, tables: tuple[Tensor, ...]) -> Tensor:
+        (B, C), (H, G, E) = x.shape, self.heads
         read = self.norm(x) if self.norm_first else x
         heads = F.linear(read, *self.query_key_value).view(B, H + 2 * G, 1, E)
         values, heads = heads.narrow(1, H + G, G), heads.narrow(1, 0, H + G)
-        if tables is not None:
+        if tables:
             heads = torch.addcmul(heads * tables[0], heads.roll(E // 2, -1), tables[1])
         q = heads.narrow(1, 0, H)
         keys, values = cache.append(heads.narrow(1, H, G), values)  # (B, G, S, E)

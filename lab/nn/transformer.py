@@ -87,9 +87,7 @@ class EncoderDecoderTransformer(Model):
     def __init__(self, source: TransformerConfig, config: TransformerConfig):
         super().__init__()
         if source.width != config.width:
-            raise ValueError(
-                f"encoder and decoder must be of equal width, got {source.width} and {config.width}"
-            )
+            raise ValueError(f"encoder and decoder must have one width, got {source.width}, {config.width}")
         self.source_config, self.config = source, config
         self.source_embedding = TokenEmbedding(source)
         self.encoder = Stack(source, causal=False, positions=self.source_embedding.place)
