@@ -11,7 +11,7 @@ from nn_toys import randomised, same
 from torch import nn
 
 from lab.nn.attention import MultiHeadAttention, attend, attention_weights
-from lab.nn.cache import KeyValueCache, LayerCache
+from lab.nn.cache import KeyValueCache
 from lab.nn.config import TransformerConfig
 from lab.nn.latent import LatentAttention
 
@@ -78,16 +78,6 @@ def test_heads_are_those_of_torch_with_the_same_weights(bias):
         mixed, weights = theirs(x, source, source, average_attn_weights=False, **given_there)
         same(ours(x, **given_here), mixed)
         same(ours.weights(x, **given_here), weights)
-
-
-def test_a_memory_is_projected_once_and_kept():
-    module = randomised(MultiHeadAttention(CONFIG), 0.5)
-    x, memory = torch.randn(2, 3, 24).double(), torch.randn(2, 5, 24).double()
-    cache = LayerCache(torch.zeros(2, 4, 8, 6).double(), torch.zeros(2, 4, 8, 6).double())
-    first = module(x, memory=memory, cache=cache)
-    assert torch.equal(first, module(x, memory=memory))
-    assert torch.equal(module(x, memory=memory * 0, cache=cache), first), "the memory was read again"
-    assert cache.length == 0, "a memory takes no room of the tokens"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,11 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
-from lm_toys import transformer
+from nn_toys import CONFIG, ids, randomised, same
 
 from lab.nn.step import make_step
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-
-
-def of(**variant) -> DecoderOnlyTransformer:
-    return transformer(12, **(dict(num_heads=4, feed_forward=24, num_layers=3) | variant))
-
 
 VARIANTS = {
     "the default": {},
@@ -25,21 +20,21 @@ VARIANTS = {
 }
 
 
-def ids(B: int, T: int) -> torch.Tensor:
-    return torch.randint(12, (B, T), generator=torch.Generator().manual_seed(1))
+def decoder(**changes) -> DecoderOnlyTransformer:
+    return randomised(DecoderOnlyTransformer(replace(CONFIG, **changes)), 0.5)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_a_step_gives_the_models_logits(variant, batch):
-    model = of(**variant)
-    step, cache, text = make_step(model), model.new_cache(batch), ids(batch, 16)
+    model, text = decoder(**variant), ids(batch, 24)
+    step, cache = make_step(model), model.new_cache(batch)
     with torch.inference_mode():
         model(text[:, :5], cache=cache)
-        found = torch.stack([step(text[:, t], cache) for t in range(5, 16)], dim=1)
-        torch.testing.assert_close(found, model(text)[:, 5:], rtol=0, atol=1e-10)
-        assert cache.length == 16
-        with pytest.raises(ValueError, match="cannot take keys"):
+        found = torch.stack([step(text[:, t], cache) for t in range(5, 24)], dim=1)
+        same(found, model(text)[:, 5:])
+        assert cache.length == 24
+        with pytest.raises(ValueError, match="cache"):
             step(text[:, 0], model.new_cache(7))
 
 
@@ -52,36 +47,38 @@ def test_every_field_of_the_config_is_known_to_the_step():
     )
 
 
-def test_what_it_does_not_know_is_read_by_the_model_itself():
-    assert make_step(of(latent_width=8)) is None
+class Louder(torch.nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: setattr(m.decoder.blocks[1].feed_forward, "expand", Louder(32, 48)),
+        lambda m: setattr(m.decoder.norm, "forward", lambda x: 2 * x),
+        lambda m: m.decoder.blocks[0].self_attention.attention.value.register_forward_hook(lambda *_: None),
+        lambda m: m.decoder.blocks[0].feed_forward.register_forward_pre_hook(lambda *_: None),
+    ],
+)
+def test_what_it_does_not_know_is_read_by_the_model_itself(change):
+    model = decoder()
+    assert make_step(model) is not None
+    change(model)
+    assert make_step(model) is None
+    assert make_step(decoder(latent_width=8)) is None
     assert make_step(torch.nn.Linear(2, 2)) is None
 
-    class Louder(torch.nn.Linear):
-        def forward(self, x):
-            return 2 * super().forward(x)
 
-    model = of()
-    model.decoder.blocks[1].feed_forward.expand = Louder(16, 24)
-    assert make_step(model) is None
-    for hook in ("register_forward_hook", "register_forward_pre_hook"):
-        model = of()
-        handle = getattr(model.decoder.blocks[0].self_attention.attention.value, hook)(lambda *_: None)
-        assert make_step(model) is None
-        handle.remove()
-        assert make_step(model) is not None
-
-
-def test_rows_of_a_cache_can_be_selected_or_copied_from_where_they_differ():
-    model, text, new = of(), ids(4, 9), torch.tensor([[1], [2], [3], [4]])
+@torch.inference_mode()
+def test_rows_of_a_cache_can_be_selected_and_copied_from_where_they_differ():
+    model, text, new = decoder(), ids(4, 9), ids(4, 1)
     text[3, :6] = text[1, :6]
     cache, rows = model.new_cache(4), torch.tensor([2, 0, 0, 1])
-    with torch.inference_mode():
-        model(text, cache=cache)
-        chosen = cache.select(rows)
-        expected = model(torch.cat([text[rows], new], dim=1))[:, -1:]
-        torch.testing.assert_close(model(new, cache=chosen), expected, rtol=0, atol=1e-10)
-        assert (chosen.length, cache.length) == (10, 9), "the cache they come from is left alone"
-        cache.copy_rows(torch.tensor([1]), torch.tensor([3]), start=6)
-        text[3] = text[1]
-        expected = model(torch.cat([text, new], dim=1))[:, -1:]
-        torch.testing.assert_close(model(new, cache=cache), expected, rtol=0, atol=1e-10)
+    model(text, cache=cache)
+    chosen = cache.select(rows)
+    same(model(new, cache=chosen), model(torch.cat([text[rows], new], dim=1))[:, -1:])
+    assert (chosen.length, cache.length) == (10, 9), "the cache they come from is left alone"
+    cache.copy_rows(torch.tensor([1]), torch.tensor([3]), start=6)
+    text[3] = text[1]
+    same(model(new, cache=cache), model(torch.cat([text, new], dim=1))[:, -1:])

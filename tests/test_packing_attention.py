@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from nn_toys import randomised
 from torch import nn
 
 from lab.data.batch import IGNORE
@@ -34,17 +35,12 @@ class TorchsOwn(nn.Module):
 
 
 def ours() -> nn.Module:
-    model = DecoderOnlyTransformer(
-        TransformerConfig(V, CONTEXT, width=16, num_layers=2, num_heads=HEADS, feed_forward=32)
-    )
-    for parameter in model.parameters():  # a fresh model's blocks and logits are all zero
-        nn.init.normal_(parameter, std=0.3)
-    return model
+    sizes = dict(width=16, num_layers=2, num_heads=HEADS, feed_forward=32)
+    return randomised(DecoderOnlyTransformer(TransformerConfig(V, CONTEXT, **sizes)), dtype=torch.float32)
 
 
 @pytest.fixture(params=[ours, TorchsOwn], ids=["ours", "torch"])
 def model(request):
-    torch.manual_seed(0)
     return request.param()
 
 
@@ -59,21 +55,21 @@ def logits_and_gradients(model, rows):
     logits = []
     for ids, targets, document_ids, positions in rows:
         logits.append(model(ids, document_ids=document_ids, positions=positions))
-        F.cross_entropy(
-            logits[-1].flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum"
-        ).backward()
+        nats = F.cross_entropy(logits[-1].mT, targets, ignore_index=IGNORE, reduction="sum")
+        nats.backward()
     return logits, [parameter.grad.clone() for parameter in model.parameters()]
 
 
 def test_packed_logits_and_gradients_are_those_of_the_documents_one_by_one(model, packed):
     singles = []
     for line in LINES:
-        ids = torch.tensor([line])
         targets = torch.tensor([[*line[1:], IGNORE]])
-        singles.append((ids, targets, torch.zeros_like(ids), torch.arange(len(line))[None]))
+        singles.append(
+            (torch.tensor([line]), targets, torch.zeros_like(targets), torch.arange(len(line))[None])
+        )
     expected, expected_gradients = logits_and_gradients(model, singles)
-    rows = [(packed.ids, packed.targets, packed.document_ids, packed.positions)]
-    [logits], gradients = logits_and_gradients(model, rows)
+    packed_row = (packed.ids, packed.targets, packed.document_ids, packed.positions)
+    [logits], gradients = logits_and_gradients(model, [packed_row])
     assert all(gradient.abs().max() > 1e-3 for gradient in expected_gradients), "the test sees something"
     for document, alone in enumerate(expected):
         torch.testing.assert_close(logits[packed.document_ids == document], alone[0], rtol=1e-5, atol=1e-5)

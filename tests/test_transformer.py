@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from lab.data import masks
 from lab.nn.blocks import Block
+from lab.nn.recurrence import RecurrentConfig
 from lab.nn.transformer import DecoderOnlyTransformer, EncoderDecoderTransformer, EncoderOnlyTransformer
 
 KINDS = {
@@ -72,7 +73,11 @@ def test_reading_in_parts_with_a_cache_gives_the_same_logits(changes):
 def test_a_translation_in_parts_is_the_same(changes):
     model, source, x, real = encoder_decoder(**changes), ids(2, 7), ids(2, 9), masks.padding([7, 4], 7)
     decode = partial(model.decode, memory=model.encode(source, mask=real), memory_mask=real)
-    same(in_parts(decode, x, [3, 1, 5], model.new_cache(2)), model(source, x, source_mask=real))
+    cache = model.new_cache(2)
+    same(in_parts(decode, x, [3, 1, 5], cache), model(source, x, source_mask=real))
+    assert all(layer.memory is not None for layer in cache.layers), (
+        "keys and values of the source are made once"
+    )
 
 
 @every_kind
@@ -210,6 +215,11 @@ def test_a_mask_says_who_may_attend_and_may_count_what_is_in_the_cache():
         (lambda m: m(ids(2, 3), cache=m.new_cache(3)), "cache"),
         (lambda m: m(ids(length=25)), "context"),
         (lambda m: in_parts(m, ids(2, 25), [20, 5], m.new_cache(2)), "context"),
+        (lambda m: replace(CONFIG, num_heads=5), "num_heads"),
+        (lambda m: replace(CONFIG, num_heads=32), "positions"),  # odd heads: fine where nothing turns
+        (lambda m: replace(CONFIG, num_key_value_heads=3), "num_key_value_heads"),
+        (lambda m: replace(CONFIG, num_key_value_heads=2, latent_width=8), "num_key_value_heads"),
+        (lambda m: replace(CONFIG, width=24, latent_width=8), "positions"),
         (lambda m: EncoderDecoderTransformer(replace(CONFIG, width=16), CONFIG), "width"),
         (lambda m: encoder_decoder().decode(ids(2, 5), torch.zeros(3, 7, 32).double()), "k"),
     ],
@@ -217,3 +227,11 @@ def test_a_mask_says_who_may_attend_and_may_count_what_is_in_the_cache():
 def test_bad_input_is_named(call, named):
     with pytest.raises(ValueError, match=rf"\b{named}\b"):
         call(decoder())
+
+
+@pytest.mark.parametrize("config", [CONFIG, RecurrentConfig(vocab_size=30)], ids=lambda c: type(c).__name__)
+def test_every_field_of_a_config_refuses_nonsense(config):
+    for field in vars(config):
+        for value in ("nonsense", -1, float("nan")):
+            with pytest.raises(ValueError, match=field):
+                replace(config, **{field: value})
