@@ -19,7 +19,7 @@ from lab.train.optim import make_optimizers
 
 CONFIG = RecurrentConfig(vocab_size=30, context=16, width=12, num_layers=2)
 CELLS = ("elman", "gru", "lstm")
-BLOCKS = " in blocks"  # after the name of a cell: with feed-forward layers, residual
+BLOCKS = "_in_blocks"  # after the name of a cell: with feed-forward layers, residual
 every_cell = pytest.mark.parametrize("cell", [*CELLS, "gru" + BLOCKS, "lstm" + BLOCKS])
 every_depth = pytest.mark.parametrize("num_layers", [1, 3])
 
