@@ -111,23 +111,13 @@ def test_no_answer_is_a_failed_property_and_never_a_crash(check, fn):
     "check, answer, said",
     [
         (checks.causal_mask, lambda T: torch.ones(T, T), "float32"),
-        (checks.causal_mask, lambda T: masks.causal(T)[None], "(1, 1, 1)"),
-        (checks.causal_mask, lambda T: masks.to_additive(masks.causal(T)), "expected booleans"),
-        (checks.padding_mask, lambda lengths, T: lengths > 0, "(1,)"),
         (CHECKS["windows"], lambda lines, c: [(line, line) for line in lines], "x of pair 0"),
         (checks.packing, lambda lines, n: [next_fit(lines, n)[0], [[0]], [[0]], [[0]]], "targets"),
-        (checks.attention, lambda q, k, v, mask: torch.cat([q, q], -1), "(1, 1, 1, 2)"),
-        (checks.softmax, lambda x, dim: x > 0, "bool"),
         (checks.attention_backward, lambda q, k, v, mask, g: (q, k[..., None], v), "dk has shape"),
         (CHECKS["decoder"], lambda ids: (ids, None), "a tuple of 2"),
-        (CHECKS["decoder"], lambda ids: ids, "(1, 1, 9)"),
-        (CHECKS["recurrent"], lambda x, state, w: state[0], "expected (h, c)"),
         (CHECKS["recurrent"], lambda x, state, w: (state[0], None), "does the function return"),
-        (checks.codebook, lambda V, n, K: (lambda ids: torch.zeros(len(ids), n), len), "float32"),
         (checks.codebook, lambda V, n, K: (lambda ids: torch.zeros(len(ids), n + 1).long(), len), "(2, 3)"),
         (checks.codebook, lambda V, n, K: (len, 3), "tuple"),
-        (checks.mlm_masking, lambda ids, *_: (ids, ids, ids), "expected (ids, targets)"),
-        (checks.mlm_masking, lambda ids, *_: (ids, ids[:, :1]), "targets has shape (2, 1)"),
         (checks.mlm_masking, lambda ids, *_: (ids, ids.double()), "targets holds float64"),
         (checks.resume, lambda steps, start=None: ([1.0] * steps, None), "None as the checkpoint"),
     ],
@@ -209,20 +199,6 @@ def test_a_report_is_true_where_it_passed():
     with pytest.raises(checks.CheckFailed, match="1 of 4") as error:
         bad.raise_if_failed()
     assert isinstance(error.value, AssertionError)
-    with pytest.raises(AttributeError):
-        good.name = "another"
-
-
-def test_html_is_escaped_and_has_no_colours_of_paper():
-    page = (
-        checks.bpe_train(lambda lines, n: [(n, n)])._repr_html_()
-        + checks.causal_mask(lambda T: masks.sliding(T, 2))._repr_html_()
-    )
-    assert page.count("<table") == page.count("</table>") and "<script" not in page
-    assert "color:inherit" in page and "background:transparent" in page
-    assert "white" not in page and "black" not in page
-    report = checks.CheckReport("a<b", (checks.Property("x & y", True),))
-    assert "a&lt;b" in report._repr_html_() and "x &amp; y" in report._repr_html_()
 
 
 def test_long_answers_are_shown_around_the_difference():

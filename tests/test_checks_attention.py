@@ -28,20 +28,14 @@ test_right_softmax_passes = passing(
     torch.softmax,
     softmax_in_loops,
     lambda x, dim: x.float().softmax(dim),
-    lambda x, dim: x.requires_grad_().softmax(dim),
     lambda x, dim: list(x.requires_grad_().softmax(dim)) if x.dim() == 1 else x.softmax(dim),
     numpy=[softmax_in_loops, lambda x, dim: softmax_in_loops(x, dim).tolist()],
 )
 test_wrong_softmax_is_caught = failing(
     checks.softmax,
     (lambda x, dim: x.exp() / x.exp().sum(dim, keepdim=True), [LARGE]),
-    (lambda x, dim: (x - x.max()).exp() / (x - x.max()).exp().sum(dim, keepdim=True), [LARGE]),
     (lambda x, dim: x.softmax(-1), [AXES]), (lambda x, dim: x.softmax(0), [AXES, LARGE]),
-    (lambda x, dim: x.flatten().softmax(0).view(x.shape), [AXES, LARGE, INFINITE]),
-    (lambda x, dim: (x - x.amax(dim, True)).exp() / (x - x.amax(dim, True)).exp().sum(dim), [AXES]),
     (lambda x, dim: (x * np.log(2)).softmax(dim), [VALUES]),
-    (lambda x, dim: (-x).softmax(dim), [VALUES, AXES, LARGE, INFINITE]),
-    (lambda x, dim: x.log_softmax(dim), [SUMS, VALUES, AXES, LARGE, INFINITE]),
     (lambda x, dim: (x - x.amax(dim, keepdim=True)).exp(), [SUMS, VALUES, AXES, LARGE, INFINITE]),
     (lambda x, dim: x.clamp(min=-9).softmax(dim), [INFINITE]),
     (lambda x, dim: x.sum(dim), [SOFTMAX_ANSWER, SUMS, VALUES, AXES, LARGE, CONSTANT, INFINITE]),
@@ -79,19 +73,7 @@ def blocked(fn):
 
 @pytest.mark.parametrize(
     "fn, given",
-    [
-        (ours, "torch"),
-        (torchs, "torch"),
-        (
-            lambda *args: torchs(
-                *(a.float() if a is not None and a.is_floating_point() else a for a in args)
-            ),
-            "torch",
-        ),
-        (attention_in_loops, "torch"),
-        (attention_in_loops, "numpy"),
-        (lambda *args: attention_in_loops(*args).tolist(), "numpy"),
-    ],
+    [(ours, "torch"), (torchs, "torch"), (attention_in_loops, "torch"), (attention_in_loops, "numpy")],
 )
 def test_right_attention_passes_in_either_convention(fn, given):
     checks.attention(fn, given=given).raise_if_failed()
@@ -112,33 +94,24 @@ def broken(**parts):
 
 
 WRONG = [
-    (broken(scale=lambda q, v: 1), [SCALE]), (broken(scale=lambda q, v: 1 / q.shape[-1]), [SCALE]),
     (broken(scale=lambda q, v: v.shape[-1] ** -0.5), [SCALE]), (broken(dim=-2), [OVER_KEYS, LENGTHS]),
     (broken(normalise=lambda scores: scores.exp()), [EQUAL, OVER_KEYS, BY_HAND, SCALE, LENGTHS]),
-    (lambda q, k, v, mask: attention(k, q, v, mask) if q.shape == k.shape else attention(q, k, v, mask), None),
     (broken(hide=lambda scores, mask: scores.masked_fill(mask, -torch.inf)), [BLOCKED, OTHERS, NOTHING]),
     (broken(hide=lambda scores, mask: scores + mask.double()), [BLOCKED, NOTHING]),
-    (broken(hide=lambda scores, mask: scores * mask), [BLOCKED, NOTHING]),
-    (broken(hide=lambda scores, mask: scores), [BLOCKED, NOTHING]),
     (broken(hide=lambda scores, mask: scores.masked_fill(~mask.roll(1, -1), -torch.inf)), [BLOCKED, OTHERS]),
     (broken(hide=lambda scores, mask: scores.masked_fill(~mask[:1], -torch.inf)), [ROWS]),
     (lambda q, k, v, mask: attention(q, k[:, :1], v[:, :1], mask), [HEADS]),
-    (lambda q, k, v, mask: attention(q, k[:1], v[:1], mask), [ROWS]),
     (lambda q, k, v, mask: attention(q, k, v, mask) if q.shape[2] == k.shape[2] else 1 / 0, [LENGTHS]),
-    (lambda q, k, v, mask: attention(q, k, v, mask).transpose(1, 2), None),
 ]  # fmt: skip
 BOTH = [row for row in WRONG if row[1] and BLOCKED in row[1]]
 test_wrong_attention_is_caught = failing(checks.attention, *WRONG, also=[TOGETHER])
 test_and_with_the_other_convention = failing(
     lambda fn: checks.attention(blocked(fn), convention="blocked"), *BOTH, also=[TOGETHER]
 )
-test_where_nothing_may_be_attended = failing(
+test_wrong_attention_is_explained = failing(
     checks.attention,
     (broken(hide=lambda scores, mask: scores.masked_fill(~mask, -1e9)), [NOTHING]),
     (broken(normalise=lambda scores: scores.softmax(-1)), [NOTHING], "[nan]"),
-)
-test_the_wrong_scale_is_named = failing(
-    checks.attention,
     (broken(scale=lambda q, v: 1), [SCALE, TOGETHER], "as with no scale"),
     (broken(scale=lambda q, v: 1 / q.shape[-1]), [SCALE, TOGETHER], "as with a division by E"),
     (broken(scale=lambda q, v: q.shape[-1] ** 0.5), [SCALE, TOGETHER], "as with a multiplication by sqrt(E)"),

@@ -21,9 +21,7 @@ def by_autograd(q, k, v, mask, grad_output):
     return torch.autograd.grad(attend(*inputs, mask), inputs, torch.as_tensor(grad_output))
 
 
-def backward(
-    q, k, v, mask, g, *, scale=None, weights_scale=None, centre=True, see=None, order="qkv", share=None
-):
+def backward(q, k, v, mask, g, *, scale=None, weights_scale=None, centre=True, see=None, order="qkv"):
     """The chain rule in parts that a test may break; NumPy or torch."""
     q, k, v, g = (torch.as_tensor(x) for x in (q, k, v, g))
     usual = q.shape[-1] ** -0.5
@@ -33,14 +31,7 @@ def backward(
         scores = scores.masked_fill(mask if see == "inverted" else ~mask, -torch.inf)
     weights = scores.softmax(-1) if see == "nan" else scores.softmax(-1).nan_to_num()
     dweights = g @ v.mT
-    if share is not None:  # a gradient that is shared out evenly
-        dscores = weights * (dweights - dweights.mean(-1, keepdim=True))
-    else:
-        dscores = (
-            weights * (dweights - (weights * dweights).sum(-1, keepdim=True))
-            if centre
-            else weights * dweights
-        )
+    dscores = weights * (dweights - centre * (weights * dweights).sum(-1, keepdim=True))
     scale = usual if scale is None else scale
     grads = {"q": dscores @ k * scale, "k": dscores.mT @ q * scale, "v": weights.mT @ g}
     return tuple(grads[name] for name in order)
@@ -54,18 +45,12 @@ def test_right_gradients_pass_in_either_convention(fn, given):
     assert not checks.attention_backward(fn, convention="blocked", given=given)
 
 
-def test_float32_passes():
-    single = lambda *args: backward(*(a if a is None or a.dtype == torch.bool else a.float() for a in args))  # noqa: E731
-    checks.attention_backward(single).raise_if_failed()
-
-
 def broken(**parts):
     return lambda *args: backward(*args, **parts)
 
 
 WRONG = [
-    (broken(scale=1), [SCALE]), (broken(weights_scale=1), [SCALE]), (broken(scale=1, weights_scale=1), [SCALE]),
-    (broken(centre=False), [SUM_ZERO]), (broken(share=True), [SUM_ZERO]),
+    (broken(scale=1), [SCALE]), (broken(weights_scale=1), [SCALE]),
     (broken(see="inverted"), [UNSEEN, NOTHING]), (broken(see="all"), [UNSEEN, NOTHING]),
     (lambda *args: [g * sign for g, sign in zip(backward(*args), (-1, 1, 1), strict=True)], [DQ, SCALE]),
     (lambda *args: [g * sign for g, sign in zip(backward(*args), (1, 0, 1), strict=True)], [DK, SCALE]),
@@ -73,7 +58,6 @@ WRONG = [
     (broken(order="kqv"), [ANSWER, DQ, DK, SCALE, SUM_ZERO, UNSEEN, NOTHING]),
     (lambda q, k, v, m, g: [x.sum(1, True).expand(x.shape) for x in backward(q, k, v, m, g)], [APART]),
     (lambda q, k, v, m, g: [x.mean(0, True).expand(x.shape) for x in backward(q, k, v, m, g)], [APART]),
-    (lambda *args: backward(*args)[:2], None),
 ]  # fmt: skip
 BOTH = [row for row in WRONG if UNSEEN in (row[1] or ())]
 test_wrong_gradients_are_caught = failing(checks.attention_backward, *WRONG, also=[TOGETHER])
@@ -87,44 +71,19 @@ test_wrong_gradients_are_explained = failing(
 )
 
 
-@pytest.fixture
-def question():
+def test_the_formula_of_the_check_agrees_with_autograd():
     generator = torch.Generator().manual_seed(0)
     shapes = ((2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 3), (2, 2, 3, 3))
     q, k, v, g = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
     mask = torch.rand(2, 1, 3, 5, generator=generator) < 0.5
     mask[1, 0, 0] = False
-    return q, k, v, mask, g
-
-
-def test_the_formula_of_the_check_agrees_with_finite_differences(question):
-    *inputs, mask, g = question
-    for x, gradient in zip(inputs, plain_backward(*question), strict=True):
-        measured = np.zeros_like(gradient)
-        for place in np.ndindex(*x.shape):
-            before = x[place].item()
-            sides = []
-            for step in (1e-5, -1e-5):
-                x[place] = before + step
-                sides.append((plain_attention(*inputs, mask) * g.numpy()).sum())
-            x[place] = before
-            measured[place] = (sides[0] - sides[1]) / 2e-5
-        np.testing.assert_allclose(gradient, measured, atol=1e-8)
-
-
-def test_the_formula_of_the_check_agrees_with_autograd(question):
-    *inputs, mask, _ = question
-    for x, formula, gradient in zip(inputs, plain_backward(*question), by_autograd(*question), strict=True):
-        assert gradient.shape == x.shape
+    np.testing.assert_allclose(plain_attention(q, k, v, mask), torchs(q, k, v, mask), atol=1e-12)
+    question = q, k, v, mask, g
+    for formula, gradient in zip(plain_backward(*question), by_autograd(*question), strict=True):
         np.testing.assert_allclose(formula, gradient, atol=1e-12)
-    with torch.no_grad():
-        np.testing.assert_allclose(
-            plain_attention(*(x.detach() for x in inputs), mask), torchs(*inputs, mask), atol=1e-12
-        )
 
 
 def test_the_numpy_layers_of_the_lab_pass():
-
     def layers(q, k, v, mask, grad_output):
         layer = scratch.ScaledDotProductAttention()
         layer.forward(q, k, v, mask=mask)

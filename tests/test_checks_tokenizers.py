@@ -55,20 +55,15 @@ test_right_trainers_pass = passing(
 )
 
 
-def whole(text):
-    return [text] if text else []
-
-
 FREQUENT, TIES, RUNS, WORDS = "most frequent pair", "equally frequent", "a run such as", "one pre-token"
 LINES, STOP, ASKED, BYTES = "one line", "it stops", "no more merges", "UTF-8"
 
 
 test_wrong_trainers_are_caught = failing(
     lambda bug: checks.bpe_train(lambda lines, n: reader_bpe(lines, n, **bug)),
-    ({"tie": lambda pair: (-ord(pair[0]), -ord(pair[1]))}, [TIES]),
     ({"tie": lambda pair: 0}, [TIES]),  # the pair met first
-    ({"tie": lambda pair: pair[::-1]}, [TIES]),
-    ({"overlap": False}, [RUNS]), ({"from_left": False}, [RUNS]), ({"pattern": whole}, [WORDS]),
+    ({"overlap": False}, [RUNS]), ({"from_left": False}, [RUNS]),
+    ({"pattern": lambda text: [text] if text else []}, [WORDS]),
     ({"pattern": str.split}, [WORDS]), ({"joined": True}, [LINES]), ({"least": 1}, [STOP]),
     ({"least": 3}, [FREQUENT]), ({"first_byte": 0}, [BYTES]),
     only=False,
@@ -77,7 +72,6 @@ test_trainers_that_do_not_stop_or_never_merge_are_caught = failing(
     checks.bpe_train,
     (lambda lines, n: reader_bpe(lines, n + 1), [ASKED]),
     (lambda lines, n: [], [FREQUENT]),
-    (lambda lines, n: [(a, b) for b, a in reader_bpe(lines, n)], [FREQUENT]),
     (lambda lines, n: reader_bpe(lines, n)[:1], [], "'日本'"),  # merges are spelled
     only=False,
 )
@@ -109,11 +103,6 @@ def changing(change, **attributes):
     return type("Changing", (Bytes,), {"encode": encode, **attributes})
 
 
-class DropsUnknown(Bytes):
-    def encode(self, text):
-        return [byte for byte in text.encode() if byte < 128]
-
-
 class AddsASpace(Bytes):
     """As SentencePiece does; it takes the first space away again, so each text alone comes back."""
 
@@ -132,31 +121,16 @@ class Forgets(Bytes):
         return super().encode(text) + [32] * (self.seen > len(NASTY_TEXTS) + 3)
 
 
-class FailsOnEmoji(Bytes):
-    def encode(self, text):
-        return list(text.encode("utf-8" if max(text, default="") < "\U00010000" else "ascii"))
-
-
-class DecodeRaises(Bytes):
-    def decode(self, ids):
-        return bytes(ids).decode("ascii")
-
-
 BACK = "decode gives back"
 
 
 test_wrong_tokenizers_are_caught = failing(
     lambda broken: checks.tokenizer(broken()),
-    (changing(str.strip), [BACK]),
-    (changing(lambda text: text.replace("  ", " ")), [BACK]),
+    (changing(str.strip), [BACK], "the end came"),
     (changing(lambda text: unicodedata.normalize("NFC", text)), [BACK], "U+0065 expected, U+00E9 came"),
-    (changing(str.lower), [BACK]),
     (changing(lambda text: text.replace("<s>", "")), [BACK]),
-    (DropsUnknown, [BACK]),
-    (DecodeRaises, [BACK], "raised UnicodeDecodeError"),
     (AddsASpace, ["the ids of two texts"]),
     (changing(str, vocab_size=128), ["in range(vocab_size)"]),
     (Forgets, ["the same text"]),
-    (FailsOnEmoji, ["the answer is"]),
     only=False,
 )

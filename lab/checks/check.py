@@ -68,16 +68,7 @@ class Check:
     """
 
     def __init__(
-        self,
-        name: str,
-        fn: Callable,
-        wanted: str,
-        read,
-        cases,
-        *,
-        right=None,
-        compare=differing,
-        given="torch",
+        self, name: str, fn: Callable, wanted, read, cases, *, right=None, compare=differing, given="torch"
     ):
         self.name, self.fn, self.read, self.right, self.compare = name, fn, read, right, compare
         self.convert = one_of("given", given, GIVEN) == "numpy"
