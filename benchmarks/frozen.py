@@ -41,6 +41,7 @@ from lab.diffusion import (
 from lab.diffusion.codes import linear_patterns, random_patterns
 from lab.diffusion.lines import line_batches
 from lab.diffusion.writing import write_line
+from lab.files import write_atomic
 from lab.nn import RecurrentConfig, TransformerConfig
 from lab.nn.positions import sinusoids
 from lab.runs import Data, Experiment
@@ -531,14 +532,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description="Record the package's numbers, or compare them with a record."
     )
-    parser.add_argument("out", type=Path)
+    build = Path(__file__).resolve().parents[1] / "build" / "frozen.json"
+    parser.add_argument("out", type=Path, nargs="?", default=build)
     parser.add_argument("--against", type=Path, help="a record to compare with")
     parser.add_argument(
         "--only", nargs="*", choices=SECTIONS, default=[], metavar="SECTION", help=", ".join(SECTIONS)
     )
     asked = parser.parse_args()
     found = recorded(asked.only)
-    asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_atomic(asked.out, json.dumps(found, indent=1) + "\n")
     if asked.against is None:
         return 0
     known = json.loads(asked.against.read_text("utf-8"))
