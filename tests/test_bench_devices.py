@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lab.bench import device_name, free_memory, is_out_of_memory, resolve_device, supports_bfloat16, sweep
+from lab.bench import is_out_of_memory, resolve_device, sweep
 
 
 @pytest.fixture
@@ -16,17 +16,13 @@ def with_devices(monkeypatch):
     return have
 
 
-@pytest.mark.parametrize(
-    ("gpus", "mps", "asked", "found"),
-    [
-        (0, False, "auto", "cpu"),
-        (0, False, "cpu", "cpu"),
-        (2, False, "auto", "cuda"),
-        (2, False, "cuda:1", "cuda:1"),
-        (2, False, torch.device("cpu"), "cpu"),
-        (0, True, "auto", "mps"),
-    ],
-)
+FOUND = [
+    (0, False, "auto", "cpu"), (0, False, "cpu", "cpu"), (2, False, "auto", "cuda"), (0, True, "auto", "mps"),
+    (2, False, "cuda:1", "cuda:1"), (2, False, torch.device("cpu"), "cpu"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gpus", "mps", "asked", "found"), FOUND)
 def test_a_device_is_found(with_devices, gpus, mps, asked, found):
     with_devices(gpus, mps)
     assert resolve_device(asked) == torch.device(found)
@@ -44,10 +40,6 @@ def test_what_is_no_device_or_not_here_is_refused(with_devices, gpus, asked, nam
     with_devices(gpus, False)
     with pytest.raises(ValueError, match=named):
         resolve_device(asked)
-
-
-def test_the_cpu_tells_of_itself():
-    assert device_name("cpu") and supports_bfloat16("cpu") and free_memory("cpu") > 2**20
 
 
 OUT_OF_MEMORY = [
@@ -70,17 +62,11 @@ def test_a_sweep_goes_on_without_what_does_not_fit(error):
     assert "2 does not fit in the memory of cpu" in points[1].problem
 
 
-def test_what_needs_more_than_is_free_is_not_tried(monkeypatch):
+def test_what_needs_more_than_is_free_is_not_tried_and_other_errors_are_not_hidden(monkeypatch):
     monkeypatch.setattr("lab.bench.sweeps.free_memory", lambda device: 100)
     tried = []
     points = list(sweep([1, 7, 2], tried.append, needs=lambda n: 30 * n))
-    assert tried == [1, 2]
-    assert "7 needs about" in points[1].problem and "free on cpu" in points[1].problem
-
-
-def test_a_real_allocation_that_is_too_large_has_no_result_and_other_errors_are_not_hidden():
-    points = list(sweep([1, 2**60], lambda n: torch.empty(n, dtype=torch.uint8)))
-    assert [p.fitted for p in points] == [True, False]
+    assert tried == [1, 2] and "7 needs about" in points[1].problem
     with pytest.raises(ZeroDivisionError):
         list(sweep([1], lambda n: n / 0))
     assert not is_out_of_memory(RuntimeError("shapes do not match"))

@@ -75,31 +75,17 @@ def test_what_does_not_fit_or_takes_too_long_has_the_reason(script, monkeypatch)
     monkeypatch.setattr(script, "memory_needed", lambda config, B, T: 2**60 if B == 2 else 0)
     rows = list(script.eager_sweep(bench, "float32"))
     assert [bool(row.seconds) for row in rows] == [True, False, True] and "2 needs about" in rows[1].problem
-    bench = replace(bench, plan=replace(bench.plan, longest_step=0.0))
-    for row in [*script.eager_sweep(bench, "float32"), *script.grid(bench), *script.step_parts(bench)]:
-        assert row.problem and not row.seconds
 
-
-def test_a_compiler_that_gives_up_is_a_reason_not_a_crash(script, monkeypatch):
     def gives_up(fn, **_):
         raise RuntimeError("no compiler found\nlong story")
 
     monkeypatch.setattr(torch, "compile", gives_up)
-    bench = script.Bench(torch.device("cpu"), script.Plan())
-    compiled = [row for row in script.measured_sweep(bench) if row.case["mode"] == "compiled"]
+    compiled = [
+        row
+        for row in script.measured_sweep(bench)
+        if row.case["mode"] == "compiled" and row.case["batch"] != 2
+    ]
     assert compiled and all(row.problem == "RuntimeError: no compiler found" for row in compiled)
-
-
-def test_the_large_model_reports_its_utilisation(script):
-    sizes = dict(vocab_size=50, context=8, width=16, num_layers=1, num_heads=2, feed_forward=32)
-    tiny = replace(script.GPT2, **sizes)
-    bench = script.Bench(torch.device("cpu"), script.Plan())
-    rows = list(script.gpt2(bench, {"float32": 1e9, "bfloat16": 2e9}, tiny))
-    assert len(rows) == 4
-    for row in rows:
-        tokens = row.case["batch"] * 8 / row.timing.median
-        assert row.notes["tokens_per_second"] == pytest.approx(tokens)
-        flops = script.model_flops_per_token(tiny, 8)
-        peak = {"float32": 1e9, "bfloat16": 2e9}[row.case["precision"]]
-        assert row.notes["model_flops_utilisation"] == pytest.approx(tokens * flops / peak)
-    assert script.num_parameters(script.GPT2) == 124_475_904
+    bench = replace(bench, plan=replace(bench.plan, longest_step=0.0))
+    for row in [*script.eager_sweep(bench, "float32"), *script.grid(bench), *script.step_parts(bench)]:
+        assert row.problem and not row.seconds

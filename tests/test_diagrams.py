@@ -7,11 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
-import matplotlib
 import pytest
-from matplotlib.ft2font import FT2Font
+from diagram_toys import laid_out, taken
 
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.show.beams import LOOKS
+from lab.show.colours import TINTS, surprise_colour
 from lab.show.diagrams import SKY, bpe, count_parameters, figures, text_to_verse, write_figures
 from lab.show.diagrams.bpe import merge_tree
 from lab.show.diagrams.palette import INK, NOTE, PALETTE, PAPER, SHEET, contrast
@@ -26,28 +27,12 @@ TWO_NODES = (
 )
 
 
-def verse(**changes) -> tuple[str, DecoderOnlyTransformer]:
-    config = TransformerConfig(**{**vars(CONFIG), **changes})
-    model = DecoderOnlyTransformer(config)
-    return text_to_verse(config, count_parameters(model)), model
-
-
 @pytest.fixture(scope="module")
 def tokenizer() -> BPETokenizer:
     return BPETokenizer.train([*SKY, "banana bananas", "a café, cafés: é"], vocab_size=290)
 
 
 # Rendering
-
-
-def test_same_dot_gives_the_same_bytes_without_a_version():
-    assert to_svg(TWO_NODES) == to_svg(TWO_NODES)
-    assert to_svg(TWO_NODES).startswith("<svg") and "<!--" not in to_svg(TWO_NODES)
-
-
-def test_text_that_is_not_dot():
-    with pytest.raises(ValueError, match="digraph"):
-        to_svg("digraph { a -> ")
 
 
 def test_first_drawing_writes_nothing_to_stderr():
@@ -64,14 +49,11 @@ def test_quoted_text_is_shown_as_it_is():
 # Sketching
 
 
-def test_sketch_is_the_same_for_the_same_seed():
+def test_a_sketch_is_the_same_for_the_same_seed_and_can_be_read_aloud():
     svg = to_svg(TWO_NODES)
+    assert svg == to_svg(TWO_NODES) and "<!--" not in svg, "the same bytes, without a version"
     assert sketch(svg, "two", seed=1) == sketch(svg, "two", seed=1) != sketch(svg, "two", seed=2)
-    assert labels(sketch(svg, "two", seed=1)) == labels(sketch(svg, "two", seed=2))
-
-
-def test_sketch_can_be_read_aloud_and_on_any_page():
-    drawn = ElementTree.fromstring(sketch(to_svg(TWO_NODES), "a leads to b <again>"))
+    drawn = ElementTree.fromstring(sketch(svg, "a leads to b <again>"))
     title, desc, paper = list(drawn)[:3]
     assert (title.text, desc.text) == ("a title", "a leads to b <again>")
     assert drawn.get("role") == "img"
@@ -83,48 +65,33 @@ def test_sketch_can_be_read_aloud_and_on_any_page():
 
 
 def test_text_stands_out_on_every_fill():
-    for look in PALETTE.values():
-        for ground in filter(None, (PAPER, SHEET, look.fill, look.hatch)):
-            assert min(contrast(INK, ground), contrast(NOTE, ground)) >= 4.5
-        assert contrast(look.line, PAPER) >= 3  # WCAG 1.4.11, for what is not text
+    grounds = [fill for look in PALETTE.values() for fill in (PAPER, SHEET, look.fill, look.hatch) if fill]
+    assert min(contrast(ink, ground) for ink in (INK, NOTE) for ground in grounds) >= 4.5
+    assert min(contrast(look.line, PAPER) for look in PALETTE.values()) >= 3  # WCAG 1.4.11: what is not text
+    assert (
+        min(contrast(INK, colour) for colour in (*TINTS, *map(surprise_colour, (0, 1e-9, 0.01, 0.3, 1))))
+        > 4.5
+    )
+    assert min(contrast(ink, fill) for fill, _, _, _, ink in LOOKS.values()) > 4.5
     assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)  # WebAIM's well-known grey
 
 
-def wide(text: str, size: float, bold: bool) -> float:
-    """In DejaVu Sans, which comes with matplotlib and is among the widest fonts that a browser falls back to."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    font = FT2Font(f"{matplotlib.get_data_path()}/fonts/ttf/{name}")
-    font.set_size(size, 72)
-    font.set_text(text)
-    return font.get_width_height()[0] / 64
-
-
-def box_width(node: ElementTree.Element) -> float:
-    ellipse = node.find(f"{SVG}ellipse")
-    if ellipse is not None:
-        return 2 * float(ellipse.get("rx"))
-    shape = next(e for e in node if e.get("points") or e.get("d"))
-    xs = [float(x) for x in re.findall(r"(-?[\d.]+),", shape.get("points") or shape.get("d"))]
-    return max(xs) - min(xs)
+@pytest.mark.parametrize("name", ["text_to_verse", "bpe", "run", "speech"])
+def test_text_fits_its_box_in_a_wide_font(name):
+    taken(laid_out(figures()[name])[0])
 
 
 # From text to verse
 
 
 def test_parameters_shown_are_those_of_the_model():
-    svg, model = verse()
-    said = labels(svg)
+    model = DecoderOnlyTransformer(CONFIG)
+    said = labels(text_to_verse(CONFIG, count_parameters(model)))
     shown = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) parameters", "\n".join(said))]
     total, output, last_norm, *block, embedding = shown
     assert total == model.num_parameters == sum(count_parameters(model).values())
     assert output + last_norm + CONFIG.num_layers * sum(block) + embedding == total
     assert len(block) == 4 and "blocks, × 3" in said
-
-
-def test_a_part_that_the_picture_lacks_is_refused():
-    _, model = verse()
-    with pytest.raises(ValueError, match="gate"):
-        text_to_verse(CONFIG, count_parameters(model) | {"gate": 3})
 
 
 # Byte-pair encoding
@@ -144,9 +111,17 @@ def test_picture_of_a_word_ends_in_its_ids(tokenizer, word):
         assert f"{byte:02x}" in said
 
 
-def test_a_word_that_the_text_does_not_hold(tokenizer):
-    with pytest.raises(ValueError, match="heaven"):
-        bpe(tokenizer, " heaven", text="hell")
+def test_what_cannot_be_drawn_is_refused(tokenizer):
+    for call, named in [
+        (lambda: to_svg("digraph { a -> "), "digraph"),
+        (
+            lambda: text_to_verse(CONFIG, count_parameters(DecoderOnlyTransformer(CONFIG)) | {"gate": 3}),
+            "gate",
+        ),
+        (lambda: bpe(tokenizer, " heaven", text="hell"), "heaven"),
+    ]:
+        with pytest.raises(ValueError, match=named):
+            call()
 
 
 # The figures

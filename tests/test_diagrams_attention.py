@@ -1,24 +1,20 @@
 """Diagrams of attention: every shape that they draw is one that the running model has."""
 
-import importlib
-import re
 from collections.abc import Callable
 from functools import cache, partial
 from xml.etree import ElementTree
 
 import pytest
 import torch
+from diagram_toys import PAST, B, S, T, assert_readable, laid_out, numbers
 
 from lab.nn.attention import attend, attention_weights
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.show.diagrams import attention_layer, decoder, decoder_block
-from lab.show.diagrams.render import to_svg
+from lab.show.diagrams import attention_backward, attention_layer, decoder, decoder_block
 from lab.show.diagrams.shapes import Shapes, report_shapes, written
-from lab.show.diagrams.sketch import SVG, labels
+from lab.show.diagrams.sketch import labels
 
 DIAGRAMS = {"attention": attention_layer, "block": decoder_block, "model": decoder}
-B, T, PAST = 3, 7, 4
-S = PAST + T
 CONFIGS = {
     "first model": TransformerConfig(vocab_size=1000),
     "grouped keys": TransformerConfig(
@@ -30,14 +26,14 @@ CONFIGS = {
     "sinusoids": TransformerConfig(101, width=40, num_layers=1, num_heads=1, positions="sinusoidal"),
     "no positions": TransformerConfig(101, width=40, positions="none", activation="gelu_tanh"),
 }  # fmt: skip
-OTHER_PARTS = {
-    "a gate": ("block", {"activation": "gated_silu"}),
-    "dropout": ("block", {"dropout": 0.1}),
-    "post-norm": ("block", {"norm_place": "post"}),
-    "no last norm": ("model", {"norm_place": "post"}),
-    "latent keys": ("attention", {"latent_width": 16}),
-    "a latent cache": ("model", {"latent_width": 16}),
-}
+OTHER_PARTS = [
+    ("block", {"activation": "gated_silu"}),
+    ("block", {"dropout": 0.1}),
+    ("block", {"norm_place": "post"}),
+    ("model", {"norm_place": "post"}),
+    ("attention", {"latent_width": 16}),
+    ("model", {"latent_width": 16}),
+]
 
 
 def report(config: TransformerConfig) -> tuple[DecoderOnlyTransformer, Shapes]:
@@ -51,38 +47,10 @@ def case(request) -> tuple[TransformerConfig, DecoderOnlyTransformer, Shapes]:
     return config, *report(config)
 
 
-def numbers(line: str) -> list[tuple[int, ...]]:
-    """The shapes in a line that are written with numbers: `numbers("(B, H, T) = (B, 4, T)") == [(3, 4, 7)]`."""
-    known, found = {"B": B, "T": T, "S": S}, []
-    for inside in re.findall(r"\(([^()]+)\)", line):
-        parts = re.split(r", |,$", inside)
-        parts = [part.replace(",", "") for part in parts if part]
-        if all(part in known or part.isdigit() for part in parts):
-            found.append(tuple(known.get(part) or int(part) for part in parts))
-    return found
-
-
 @cache
 def draw(diagram: Callable[..., str], config: TransformerConfig | None) -> tuple[ElementTree.Element, str]:
     """A diagram (of a config) as Graphviz lays it out, and the finished drawing; each is made once."""
     return laid_out(diagram) if config is None else laid_out(lambda: diagram(config, report(config)[1]))
-
-
-def laid_out(drawing: Callable[[], str]) -> tuple[ElementTree.Element, str]:
-    """What is drawn, before and after the sketch."""
-    plain = []
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("sketch", "visual_tokens"):
-            module = importlib.import_module(f"lab.show.diagrams.{module}")
-            patch.setattr(module, "to_svg", lambda dot: plain.append(to_svg(dot)) or plain[0])
-        svg = drawing()
-    return ElementTree.fromstring(plain[0]), svg
-
-
-def arrows(root: ElementTree.Element) -> dict[str, str]:
-    """What each arrow says: {"x->key": "(B, T, C) = (B, T, 192)"}."""
-    edges = [g for g in root.iter(f"{SVG}g") if g.get("class").startswith("edge")]
-    return {g.findtext(f"{SVG}title"): (g.findtext(f"{SVG}text") or "").strip() for g in edges}
 
 
 # The report
@@ -124,6 +92,7 @@ def test_shapes_drawn_are_those_of_the_running_model(case, name):
     given = {"attention": {(B, 1, T, S)}, "block": set(), "model": {(T,)}}[name]  # the mask, the positions
     assert drawn - given == reported - given
     assert ("rotate" in said) == (name == "attention" and config.positions == "rotary")
+    assert_readable(*draw(DIAGRAMS[name], config))
 
 
 def test_mask_drawn_is_one_that_the_layer_takes(case):
@@ -135,12 +104,15 @@ def test_mask_drawn_is_one_that_the_layer_takes(case):
     model(torch.zeros(B, T, dtype=torch.long), mask=torch.ones(mask, dtype=torch.bool), cache=cache)
 
 
+def test_the_backward_pass_can_be_read():
+    assert_readable(*draw(attention_backward, None))
+
+
 # What is refused
 
 
-@pytest.mark.parametrize("part", OTHER_PARTS)
-def test_a_model_with_other_parts_is_refused(part):
-    name, change = OTHER_PARTS[part]
+@pytest.mark.parametrize(("name", "change"), OTHER_PARTS)
+def test_a_model_with_other_parts_is_refused(name, change):
     config = TransformerConfig(101, width=40, num_heads=2, **change)
     with pytest.raises(ValueError, match=r"the picture draws|is drawn as"):
         DIAGRAMS[name](config, report(config)[1])
@@ -149,12 +121,8 @@ def test_a_model_with_other_parts_is_refused(part):
 def test_the_check_of_every_picture_refuses_other_parts_other_orders_and_other_shapes():
     drawn, shapes, numbers = {"x": "B T", "y": "T C"}, {"x": (2, 3), "y": (3, 5)}, {"B": 2, "T": 3, "C": 5}
     assert written(drawn, shapes, numbers) == {"x": "(B, T)", "y": "(T, C) = (T, 5)"}
-    for other in (
-        {"x": (2, 3)},
-        shapes | {"z": (1,)},
-        dict(reversed(shapes.items())),
-        shapes | {"y": (3, 4)},
-    ):
+    less, more, turned = {"x": (2, 3)}, shapes | {"z": (1,)}, dict(reversed(shapes.items()))
+    for other in (less, more, turned, shapes | {"y": (3, 4)}):
         with pytest.raises(ValueError, match=r"\by\b"):
             written(drawn, other, numbers)
     config = TransformerConfig(101, width=40, num_heads=2)

@@ -1,10 +1,12 @@
 """What the tests of widgets share: a few lines, tokenizers trained on them, a tiny model, and how a widget is read."""
 
 import re
+from itertools import product
 
 import ipywidgets
 import torch
 
+from lab.bench import Operation, Row, operations, step_total
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.text import BPETokenizer, CharTokenizer
 
@@ -50,3 +52,22 @@ def names_of(widget) -> set[str]:
 
 def drawn_in(figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].texts]
+
+
+A, FLOP, BYTE = 2e-3, 1e-10, 1e-9  # seconds an iteration, an operation and a byte
+
+
+def counted(batch: int, width: int, context: int) -> Operation:
+    config = TransformerConfig(1000, width=width, context=context, feed_forward=4 * width)
+    return step_total(operations(config, batch, context))
+
+
+def planted(iteration: float = A, flop: float = FLOP, byte: float = BYTE) -> list[Row]:
+    """Rows of a device that follows the law; a repeat a little below, one a little above."""
+    rows = []
+    for batch, width, context in product((1, 8, 64), (64, 192), (16, 64)):
+        total = counted(batch, width, context)
+        seconds = iteration + flop * total.flops + byte * total.bytes
+        case = {"batch": batch, "width": width, "context": context}
+        rows.append(Row(case, (0.98 * seconds, seconds, 1.02 * seconds)))
+    return rows
