@@ -1,4 +1,4 @@
-"""The picture of notebook 05: what the next step of a run depends on, which file of a bundle holds it, and why."""
+"""The picture of notebook 05: what the next step of a run depends on, which file of a checkpoint holds it, and why."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ DESCRIPTION = (
     "Left, downwards: the corpus and the tokenizer make ids, and ids make batches. Right: the model's weights, the "
     "optimizer's memories, the step of the schedule and the random states. The next step, in the middle, needs them "
     "all, and changes what is joined to it by an arrow with two heads; what it measured goes to the metrics. Each "
-    "box says which file of a bundle holds it, and what would happen without."
+    "box says which file of a checkpoint holds it, and what would happen without."
 )
 
 
@@ -53,7 +53,7 @@ PIECES = {
 
 
 def run() -> str:
-    """What a bundle must hold so that a run goes on as if it had never stopped: a sketched SVG.
+    """What a checkpoint must hold so that a run goes on as if it had never stopped: a sketched SVG.
 
     `PIECES` says the same as a table. The files are those that `lab.runs.save` writes.
     """
