@@ -82,8 +82,8 @@ def test_gpt2_has_124_million_weights():
 def test_bytes_of_simple_operations_are_what_one_can_count_by_hand():
     config = TransformerConfig(vocab_size=10, width=8, num_heads=2, num_layers=3, feed_forward=16)
     few = dict(element_bytes=2, weight_bytes=2)
-    counted = operations(config, 2, 5), operations(config, 2, 5, **few), operations(config, 4, 5)
-    found, half, twice = ({(o.name, o.phase): o for o in each} for each in counted)
+    counted = operations(config, 2, 5), operations(config, 2, 5, **few)
+    found, half = ({(o.name, o.phase): o for o in each} for each in counted)
     N = 2 * 5
     assert found["output", "forward"].bytes == 4 * (N * 8 + N * 10 + 8 * 10)
     # Two products: (N, V) x (V, C) and (C, N) x (N, V).
@@ -92,8 +92,7 @@ def test_bytes_of_simple_operations_are_what_one_can_count_by_hand():
     assert found["attention", "forward"].bytes == 4 * 3 * 4 * N * 8
     assert found["AdamW", "optimizer"].bytes == 28 * num_parameters(config)
     assert half["output", "forward"].bytes * 2 == found["output", "forward"].bytes
-    assert half["AdamW", "optimizer"] == twice["AdamW", "optimizer"] == found["AdamW", "optimizer"]
-    assert twice["output", "forward"].flops == 2 * found["output", "forward"].flops
+    assert half["AdamW", "optimizer"] == found["AdamW", "optimizer"]
 
 
 GPT2, GATED = {"positions": "learned", "norm": "layer", "bias": True}, {"activation": "gated_silu"}

@@ -10,7 +10,7 @@ from diagram_toys import PAST, B, S, T, assert_readable, laid_out, numbers
 
 from lab.nn.attention import attend, attention_weights
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.show.diagrams import attention_backward, attention_layer, decoder, decoder_block
+from lab.show.diagrams import attention_layer, decoder, decoder_block
 from lab.show.diagrams.shapes import Shapes, report_shapes, written
 from lab.show.diagrams.sketch import labels
 
@@ -48,12 +48,9 @@ def case(request) -> tuple[TransformerConfig, DecoderOnlyTransformer, Shapes]:
 
 
 @cache
-def draw(diagram: Callable[..., str], config: TransformerConfig | None) -> tuple[ElementTree.Element, str]:
-    """A diagram (of a config) as Graphviz lays it out, and the finished drawing; each is made once."""
-    return laid_out(diagram) if config is None else laid_out(lambda: diagram(config, report(config)[1]))
-
-
-# The report
+def draw(diagram: Callable[..., str], config: TransformerConfig) -> tuple[ElementTree.Element, str]:
+    """A diagram of a config as Graphviz lays it out, and the finished drawing; each is made once."""
+    return laid_out(lambda: diagram(config, report(config)[1]))
 
 
 def test_report_is_what_the_model_does(case):
@@ -80,9 +77,6 @@ def test_report_is_what_the_model_does(case):
     assert ("attention.turned_q" in shapes) == ("model.decoder.rotary" in shapes) == (c.positions == "rotary")
 
 
-# What is drawn
-
-
 @pytest.mark.parametrize("name", DIAGRAMS)
 def test_shapes_drawn_are_those_of_the_running_model(case, name):
     config, _, shapes = case
@@ -102,13 +96,6 @@ def test_mask_drawn_is_one_that_the_layer_takes(case):
     cache = model.new_cache(B)
     model(torch.zeros(B, PAST, dtype=torch.long), cache=cache)
     model(torch.zeros(B, T, dtype=torch.long), mask=torch.ones(mask, dtype=torch.bool), cache=cache)
-
-
-def test_the_backward_pass_can_be_read():
-    assert_readable(*draw(attention_backward, None))
-
-
-# What is refused
 
 
 @pytest.mark.parametrize(("name", "change"), OTHER_PARTS)

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import torch
+from diagram_toys import assert_readable, laid_out
 
 from lab.scratch import ScaledDotProductAttention
 from lab.show.diagrams import attention_backward
@@ -25,7 +26,9 @@ def test_formulas_of_the_backward_pass_are_right():
         "dZ K / √E": lambda t: t["dZ"] @ t["K"] / math.sqrt(E),
         "dZ' Q / √E": lambda t: t["dZ"].mT @ t["Q"] / math.sqrt(E),
     }
-    said = labels(attention_backward())
+    plain, svg = laid_out(attention_backward)
+    assert_readable(plain, svg)
+    said = labels(svg)
     drawn = {said[i]: said[i + 1 : i + 3] for i in range(len(said)) if re.fullmatch("d?[QKVZAO]", said[i])}
     generator = torch.Generator().manual_seed(0)
     t = {

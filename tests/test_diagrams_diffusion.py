@@ -23,7 +23,6 @@ CONFIGS = {
     "factorised": replace(SMALL, stack=replace(STACK, num_layers=3), head="factorised"),
     "factorised, uniform": replace(SMALL, head="factorised", noise="uniform", grid=(3, 4), num_colours=5),
 }  # fmt: skip
-every = pytest.mark.parametrize("name", CONFIGS)
 
 
 def build(config: DenoiserConfig) -> Denoiser:
@@ -54,11 +53,8 @@ def pipeline_of(name: str) -> tuple:
     return build(replace(SMALL, noise=NOISES[name])), IDS
 
 
-# The denoiser
-
-
-@every
-def test_shapes_drawn_are_those_of_the_running_model(name):
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shapes_and_parts_drawn_are_those_of_the_running_model(name):
     """Each shape against the same tensor got without hooks."""
     c, model, (root, svg) = CONFIGS[name], build(CONFIGS[name]), draw(name)
     cells, alpha, said = cells_of(c), torch.full((B,), 0.5), arrows(root)
@@ -72,23 +68,14 @@ def test_shapes_drawn_are_those_of_the_running_model(name):
     }
     assert {edge: numbers(said[edge]) for edge in expected} == {e: [shape] for e, shape in expected.items()}
     text = " ".join(labels(svg))
-    assert (
-        f"n = {c.num_cells} cells a token, C = 20 channels" in text and f"K = {c.num_colours} colours" in text
-    )
-
-
-@every
-def test_parts_drawn_are_those_that_the_model_has(name):
-    c, model, said = CONFIGS[name], build(CONFIGS[name]), " ".join(labels(draw(name)[1]))
-    assert ("their mean embedding" in said) == (model.from_word is not None)
-    assert ("how much is left" in said) == (model.from_time is not None)
-    assert ("neighbours" in said) == (model.beside is not None)
-    assert ("and blank" in said) == (c.noise == "absorbing")
-    assert ("a score for every word" in said) == (c.head == "codebook")
-    assert f"{c.stack.num_layers} block" in said and f"{c.stack.num_heads} heads" in said
-
-
-# From text to grids to text
+    assert f"n = {c.num_cells} cells a token" in text and f"K = {c.num_colours} colours" in text
+    assert ("their mean embedding" in text) == (model.from_word is not None)
+    assert ("how much is left" in text) == (model.from_time is not None)
+    assert ("neighbours" in text) == (model.beside is not None)
+    assert ("and blank" in text) == (c.noise == "absorbing")
+    assert ("a score for every word" in text) == (c.head == "codebook")
+    assert f"{c.stack.num_layers} block" in text and f"{c.stack.num_heads} heads" in text
+    assert_readable(root, svg)
 
 
 @pytest.mark.parametrize("name", NOISES)
@@ -105,6 +92,7 @@ def test_the_pipeline_is_run_and_its_shapes_are_drawn(name):
     for edge, tensor in expected.items():
         assert numbers(said[edge]) == [tuple(tensor.shape)], edge
     assert f"{model.num_parameters:,} parameters" in labels(draw(name)[1])
+    assert_readable(*draw(name))
     again = run_pipeline(model, ids)
     assert all(torch.equal(a, b) for a, b in zip(made, again, strict=True)), "seeded"
 
@@ -114,11 +102,3 @@ def test_a_model_that_is_not_the_one_in_the_picture_is_refused():
         denoiser(build(replace(SMALL, attends=False)), cells_of(SMALL))
     with pytest.raises(ValueError, match="head"):
         visual_tokens(build(replace(SMALL, head="factorised")), IDS)
-
-
-# As a reader sees them
-
-
-@pytest.mark.parametrize("name", [*CONFIGS, *NOISES])
-def test_nothing_overlaps_nor_leaves_the_page(name):
-    assert_readable(*draw(name))

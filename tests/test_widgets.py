@@ -33,7 +33,6 @@ from lab.show.widgets import (
 from lab.show.widgets.mask_explorer import MaskState, build, document_ids
 from lab.show.widgets.mask_explorer import render as render_mask
 from lab.show.widgets.parts import Debounced, class_name
-from lab.show.widgets.stream import Stream
 
 
 def attention_explorer() -> AttentionExplorer:
@@ -192,33 +191,3 @@ def test_a_slider_that_is_dragged_asks_once():
         return calls
 
     assert asyncio.run(session()) == [1]
-
-
-def test_work_in_a_stream_goes_on_beside_other_work_and_can_be_stopped():
-    async def session():
-        seen, closed = [], []
-
-        def work():
-            try:
-                for n in range(1000):
-                    seen.append(n)
-                    yield
-            finally:
-                closed.append(True)
-
-        shown = []
-        stream = Stream(shown.append, seconds=0.01)
-        stream.start(work())
-        assert seen == [], "the click itself returns at once"
-        await asyncio.sleep(0.1)
-        assert stream.running and True in shown and False not in shown
-        stream.stop()
-        count = len(seen)
-        assert closed == [True] and shown[-1] is False and not stream.running
-        await asyncio.sleep(0.03)
-        assert 1 < len(seen) == count < 1000
-        stream.start(iter([1, 2]))
-        await asyncio.sleep(0.1)
-        return stream.running, shown[-1]
-
-    assert asyncio.run(session()) == (False, False)

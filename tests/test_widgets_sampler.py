@@ -38,14 +38,16 @@ def problem(sampler: Sampler) -> str:
     return html.unescape(text_of(sampler.notice.value))
 
 
-def test_generate_writes_what_the_settings_say(sampler):
-    sampler.button.click()
+def test_generate_writes_what_the_settings_say_and_keeps_it_where_nothing_can_be_written(sampler):
     drawn = list(draw(model, tokenizer, sampler.settings))
-    assert sampler.drafts[GIVEN].drawn == drawn and len(seen(sampler)) == len(drawn)
-    assert sampler.drafts[GIVEN].text == "the" + tokenizer.decode([step.token for step in drawn])
-    first = seen(sampler)
     sampler.button.click()
-    assert seen(sampler) == first, "the same seed gives the same text"
+    for prompt, said in [("the", ""), ("\ud800", "surrogate"), ("the", "")]:
+        sampler.controls.prompt.value = prompt
+        sampler.button.click()
+        assert said in problem(sampler) and bool(said) == bool(problem(sampler))
+        assert bool(said) == ("surrogate" in sampler.next_token.value)
+        assert sampler.drafts[GIVEN].drawn == drawn and len(seen(sampler)) == len(drawn), "the same seed"
+        assert sampler.drafts[GIVEN].text == "the" + tokenizer.decode([step.token for step in drawn])
 
 
 @pytest.mark.parametrize(
@@ -127,24 +129,15 @@ def test_another_token_is_chosen_and_the_text_goes_on_from_it(sampler):
     assert after[:3] == before[:3] and after[3] == likeliest[1] and len(after) > 4
     chance = dict(draft.alternatives(3))[after[3]]
     assert draft.by_hand == {3} and draft.drawn[3].probability == pytest.approx(chance)
-    assert "underline" in sampler.strips[GIVEN].above.value
+    strip = sampler.strips[GIVEN].buttons
+    assert strip.options[0] == ("the", 0), "the prompt stands first, and is no choice"
+    for index, chosen in [(1 + 6, 7), (0, 7), (1 + 2, 3)]:
+        strip.index = index
+        assert sampler.choice.token.value == chosen, "a click on a token chooses it"
     sampler.choose(GIVEN, 3, before[3])
     again = list(tokens(sampler))
     sampler.choose(GIVEN, 3, before[3])
     assert tokens(sampler) == again, "what follows a choice depends on the seed alone"
-
-
-def test_a_click_on_a_token_chooses_it(sampler):
-    sampler.button.click()
-    strip = sampler.strips[GIVEN]
-    assert strip.buttons.options[0] == ("the", 0), "the prompt stands first"
-    strip.buttons.index = 1 + 6
-    assert sampler.choice.token.value == 7 and "Token 7:" in text_of(sampler.next_token.value)
-    strip.buttons.index = 0
-    assert sampler.choice.token.value == 7, "the prompt is no choice"
-    sampler.choice.token.value = 0
-    assert strip.buttons.index is None and "after the prompt" in text_of(sampler.next_token.value)
-    assert sampler.choice.take.disabled and sampler.choice.instead.options == ()
 
 
 def test_filters_from_outside_are_chosen_by_name(tmp_path):
@@ -166,18 +159,6 @@ def test_filters_from_outside_are_chosen_by_name(tmp_path):
     assert other.settings.filters == ("elevens",)
     with pytest.raises(ValueError, match="elevens"):
         Sampler(model, tokenizer).load(path)
-
-
-def test_what_cannot_be_encoded_is_said_and_the_old_text_stays(sampler):
-    sampler.button.click()
-    before = list(tokens(sampler))
-    sampler.controls.prompt.value = "\ud800"
-    sampler.button.click()
-    assert "surrogate" in problem(sampler) and "surrogate" in sampler.next_token.value
-    assert tokens(sampler) == before
-    sampler.controls.prompt.value = "the"
-    sampler.button.click()
-    assert problem(sampler) == "" and "surrogate" not in sampler.next_token.value
 
 
 def test_the_bars_show_what_is_kept_at_the_chosen_place(sampler):

@@ -114,12 +114,9 @@ def test_runs_that_cannot_write_are_told_in_place(folder, tmp_path):
     sampler = Sampler(runs=copied)
     sampler.models.value = ("gru",)
     assert "role='alert'" in sampler.notice.value and "gru" in problem(sampler)
-    sampler.button.click()
-    assert "gru" in problem(sampler)
     sampler.models.value = ("decoder",)
     sampler.button.click()
     assert problem(sampler) == "" and tokens(sampler, "decoder")
-    empty = Sampler(runs=tmp_path / "none")
-    assert "no runs in" in problem(empty) and "none" in problem(empty)
+    assert "no runs in" in problem(Sampler(runs=tmp_path / "none"))
     with pytest.raises(ValueError, match="there is no model 'x' here; there are: decoder, gru"):
         Voices(None, None, folder).draft("x")
