@@ -28,14 +28,11 @@ def test_a_device_is_found(with_devices, gpus, mps, asked, found):
     assert resolve_device(asked) == torch.device(found)
 
 
-@pytest.mark.parametrize(
-    ("gpus", "asked", "named"),
-    [
-        *[(0, name, "not present") for name in ("cuda", "cuda:1", "mps", torch.device("cuda"))],
-        *[(0, name, "auto") for name in ("gpu", "", "cuda:x", None)],
-        (2, "cuda:2", "cuda:1"),
-    ],
-)
+ABSENT = [(0, name, "not present") for name in ("cuda", "cuda:1", "mps", torch.device("cuda"))]
+UNKNOWN = [(0, name, "auto") for name in ("gpu", "", "cuda:x", None)]
+
+
+@pytest.mark.parametrize(("gpus", "asked", "named"), [*ABSENT, *UNKNOWN, (2, "cuda:2", "cuda:1")])
 def test_what_is_no_device_or_not_here_is_refused(with_devices, gpus, asked, named):
     with_devices(gpus, False)
     with pytest.raises(ValueError, match=named):

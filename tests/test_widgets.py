@@ -128,29 +128,19 @@ def test_what_makes_no_sense_is_said_in_place_and_can_be_mended(make, control, b
     assert widget.view.value == good
 
 
-def test_the_stepper_goes_from_bytes_to_tokens():
-    stepper = merge_stepper()
-    assert "10 tokens" in stepper.view.value
-    stepper.slider.value = stepper.slider.max
-    assert f"{len(tokenizer.encode('the heaven'))} tokens" in stepper.view.value
-    assert text_of(stepper.view.value).startswith("the heaven")
-    stepper.text.value = "form"
-    assert text_of(stepper.view.value).startswith("form") and stepper.slider.value <= stepper.slider.max
-    stepper.text.value = ""
-    assert "0 tokens" in stepper.view.value
-
-
-def test_the_playground_shows_every_tokenizer():
+def test_the_stepper_and_the_playground_show_what_the_tokenizer_makes():
+    stepper, final = merge_stepper(), tokenizer.encode("the heaven")
     playground = TokenizerPlayground({"characters": characters, "<BPE>": tokenizer}, "the heaven")
-    first = str(tokenizer.encode("the heaven")[0])
-    assert "10 tokens" in playground.view.value and "&lt;BPE&gt;" in playground.view.value
-    assert first not in text_of(playground.view.value).split()
-    playground.ids.value = True
-    assert first in playground.view.value
+    assert "10 tokens" in stepper.view.value and "10 tokens" in playground.view.value
+    assert "&lt;BPE&gt;" in playground.view.value
+    assert str(final[0]) not in text_of(playground.view.value).split()
+    stepper.slider.value, playground.ids.value = stepper.slider.max, True
+    assert f"{len(final)} tokens" in stepper.view.value and str(final[0]) in playground.view.value
+    for text, said in [("form", "form"), ("", "0 tokens")]:
+        stepper.text.value = playground.text.value = text
+        assert said in text_of(stepper.view.value) and said in text_of(playground.view.value)
     playground.text.value = "Q"
     assert "1 unknown" in playground.view.value
-    playground.text.value = ""
-    assert "0 tokens" in playground.view.value
 
 
 def test_the_window_explorer_shows_the_window_that_is_asked_for():

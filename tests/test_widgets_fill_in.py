@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from widget_toys import loud
 
 from lab.chars import CharEncoder, CharEncoderConfig, guess, put_back
 from lab.nn import TransformerConfig
@@ -17,10 +18,7 @@ def model() -> CharEncoder:
     stack = TransformerConfig(TOKENIZER.vocab_size, context=64, width=16, num_heads=2, feed_forward=32)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = CharEncoder(CharEncoderConfig(stack))
-        for weight in model.parameters():
-            torch.nn.init.normal_(weight, std=0.3)
-    return model.eval()
+        return loud(CharEncoder(CharEncoderConfig(stack))).eval()
 
 
 def test_guesses_are_the_models_with_all_holes_hidden_at_once(model):

@@ -1,10 +1,9 @@
-"""The step-time explorer and the pictures of measured times, without a browser."""
+"""The step-time explorer without a browser."""
 
 import pytest
 from widget_toys import BYTE, FLOP, A, counted, planted
 
-from lab.bench import Operation, Row, StepTimes, Timing
-from lab.show.bench import roofline
+from lab.bench import Row, StepTimes
 from lab.show.widgets import StepTimeExplorer
 from lab.show.widgets.step_time import StepState, told
 
@@ -46,13 +45,3 @@ def test_rows_that_were_not_measured_are_left_out_and_too_few_are_refused():
         StepTimes.fit([Row({"batch": 1, "width": 8}, (1.0,))])
     with pytest.raises(ValueError, match="nothing to predict from"):
         StepTimeExplorer({})
-
-
-def test_the_roofline_says_what_share_of_its_limit_each_operation_attains():
-    # 0.1 operations a byte, so 10 a second of 100 bytes a second
-    waits = Operation("add", "forward", 10, 0, 100)
-    works = Operation("product", "forward", 5000, 5000, 100)
-    points = {"add": (waits, Timing((2.0,))), "product": (works, Timing((10.0,)))}
-    made = roofline(points, flops_per_second=1000, bytes_per_second=100)
-    _, *said = (text.get_text() for text in (made.legends or [made.axes[0].get_legend()])[0].get_texts())
-    assert said == ["ridge: 10.0 a byte", "add: 50% of its limit", "product: 50% of its limit"]
