@@ -59,9 +59,6 @@ def test_variants_change_one_flag():
         RECORDED.without("leek")
 
 
-# The levels.
-
-
 def test_the_frequency_reader_is_as_good_as_a_count_of_what_the_masking_shows():
     rng, V = np.random.default_rng(0), 9
     p = np.r_[np.zeros(5), 0.4, 0.3, 0.2, 0.1]
@@ -71,9 +68,8 @@ def test_the_frequency_reader_is_as_good_as_a_count_of_what_the_masking_shows():
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     chosen = shown.targets != IGNORE
-    counts = torch.zeros(2, V, V).index_put(
-        (chosen.long(), shown.ids, ids), torch.tensor(1.0), accumulate=True
-    )
+    cells = chosen.long(), shown.ids, ids
+    counts = torch.zeros(2, V, V).index_put(cells, torch.tensor(1.0), accumulate=True)
     weighted = counts[1] / counts[1].sum() + 0.2 * counts.sum(0) / counts.sum()
     nats = -(weighted / weighted.sum(1, keepdim=True)).log()
     reader = frequency_reader(p, np.r_[np.full(5, 0.2), 0.05, 0.2, 0.2, 0.2], specials=5)
@@ -109,9 +105,6 @@ def test_the_first_loss_with_unit_embeddings_is_the_estimate(places):
     share = (corrupted.targets != IGNORE).sum() / (rows != 0).sum()
     assert reconstruction == pytest.approx(share.item() * mlm, rel=0.1)
     assert clm == pytest.approx(math.log(TOKENIZER.vocab_size) + 1 / 6, abs=0.15)
-
-
-# The faults, one by one.
 
 
 class Recorder:
@@ -195,9 +188,6 @@ def test_learning_rates_and_optimizer_steps():
         assert rehearse(faults, TINY, LINES, TOKENIZER, held_out=LINES).optimizer_steps == expected
 
 
-# The rehearsal.
-
-
 def test_a_rehearsal_is_decided_by_its_seed_and_leaves_the_global_state_alone():
     def rehearsed(seed, every=3):
         return rehearse(RECORDED, TINY, LINES, TOKENIZER, 6, seed, held_out=LINES, every=every)
@@ -209,6 +199,5 @@ def test_a_rehearsal_is_decided_by_its_seed_and_leaves_the_global_state_alone():
     assert replace(again, seconds=0) == replace(curve, seconds=0) != replace(other, seconds=0)
     assert curve.micro_batches == (0, 3, 6) and curve.parameters == model.num_parameters
     assert from_json(Curve, to_json(curve)) == curve
-    assert (
-        np.mean(fine.mlm[1:4]) == pytest.approx(curve.mlm[1]) and fine.mlm[0] == fine.mlm[1] == curve.mlm[0]
-    )
+    assert np.mean(fine.mlm[1:4]) == pytest.approx(curve.mlm[1])
+    assert fine.mlm[0] == fine.mlm[1] == curve.mlm[0]

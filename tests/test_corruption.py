@@ -64,9 +64,6 @@ def test_specials_need_not_stand_at_the_beginning_and_mask_is_one_of_them():
     assert set(masked.ids[changed].tolist()) == {0, 1, 2, 3, 4, 6, 8}
 
 
-# Taking characters out
-
-
 def removed_one_by_one(row, removed_ids):
     """The definition: walk along the row and remember what was taken out last."""
     left, labels, waiting = [], [], PAD
@@ -112,19 +109,11 @@ def test_only_what_is_lost_does_not_come_back(rows, removed_ids):
     assert torch.equal(restore_characters(*again, pad_id=PAD), back)
 
 
-@pytest.mark.parametrize(
-    ("ids", "removed", "pad", "left", "labels"),
-    [
-        ([[0, 3, 1, 9, 9]], [3], 9, [[0, 1]], [[9, 3]]),  # padding may have any id
-        ([[9, 9], [9, 5]], [9], PAD, [[0], [5]], [[IGNORE], [9]]),
-        ([[9, 0], [0, 0]], [9], PAD, [[], []], [[], []]),  # nothing is left
-    ],
-)
-def test_rows_by_hand(ids, removed, pad, left, labels):
-    taken = remove_characters(torch.tensor(ids), removed, pad_id=pad)
-    assert (taken.ids.tolist(), taken.labels.tolist()) == (left, labels)
-    guesses = torch.where(taken.labels == IGNORE, 8, taken.labels)  # a guess at padding says nothing
-    back = restore_characters(taken.ids, guesses, pad_id=pad), restore_characters(*taken, pad_id=pad)
+def test_padding_may_have_any_id_and_a_guess_at_it_says_nothing():
+    taken = remove_characters(torch.tensor([[0, 3, 1, 9, 9], [3, 3, 0, 9, 9]]), [3], pad_id=9)
+    assert taken.ids.tolist() == [[0, 1], [0, 9]] and taken.labels.tolist() == [[9, 3], [3, IGNORE]]
+    guesses = torch.where(taken.labels == IGNORE, 8, taken.labels)
+    back = restore_characters(taken.ids, guesses, pad_id=9), restore_characters(*taken, pad_id=9)
     assert torch.equal(*back)
 
 
@@ -139,20 +128,13 @@ def masking(**given):
 
 
 REFUSED = [
-    (masking(ids=torch.tensor([[5, 45]])), "ids"),
-    (masking(ids=torch.tensor([[5, IGNORE]])), "ids"),
-    (masking(rate=1.2), "rate"),
-    (masking(rate=math.nan), "rate"),
+    *[(masking(ids=torch.tensor([[5, wrong]])), "ids") for wrong in (V, IGNORE)],
+    *[(masking(rate=wrong), "rate") for wrong in (1.2, math.nan)],
     (masking(space_id=5, space_rate=-0.1), "space_rate"),
-    (masking(space_rate=0.1), "space_id"),
-    (masking(space_rate=0.1, space_id=EOS), "space_id"),
-    (masking(space_rate=0.1, space_id=V), "space_id"),
-    (masking(split=(0.8, 0.1)), "split"),
-    (masking(split=(0.8, 0.1, 0.2)), "split"),
-    (masking(split=(1.1, -0.1, 0.0)), "split"),
+    *[(masking(space_rate=0.1, **at), "space_id") for at in ({}, {"space_id": EOS}, {"space_id": V})],
+    *[(masking(split=wrong), "split") for wrong in ((0.8, 0.1), (0.8, 0.1, 0.2), (1.1, -0.1, 0.0))],
     (masking(mask_id=V), "mask_id"),
-    (masking(specials=[0, -1]), "specials"),
-    (masking(specials=range(V)), "specials"),
+    *[(masking(specials=wrong), "specials") for wrong in ([0, -1], range(V))],
     (lambda: remove_characters(torch.tensor([[5]]), [5, 0], pad_id=0), "removed_ids"),
     (lambda: restore_characters(torch.tensor([[5]]), torch.tensor([[5, 5]]), pad_id=0), "labels"),
 ]
@@ -166,6 +148,5 @@ def test_what_cannot_be_is_refused(call, named):
 
 def padded(rows, fill=PAD):
     T = max(map(len, rows))
-    return torch.tensor([[*row, *[fill] * (T - len(row))] for row in rows], dtype=torch.int64).view(
-        len(rows), T
-    )
+    filled = [[*row, *[fill] * (T - len(row))] for row in rows]
+    return torch.tensor(filled, dtype=torch.int64).view(len(rows), T)

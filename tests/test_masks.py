@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab import checks
 from lab.data import masks
 from lab.nn.attention import MultiHeadAttention, attend
 from lab.nn.transformer import TransformerConfig
@@ -18,12 +17,6 @@ quick = settings(max_examples=60, deadline=None, derandomize=True)
 
 def cell_by_cell(T: int, may_attend) -> torch.Tensor:
     return torch.tensor([[bool(may_attend(query, key)) for key in range(T)] for query in range(T)])
-
-
-def test_the_masks_that_checks_know():
-    checks.causal_mask(masks.causal).raise_if_failed()
-    checks.padding_mask(masks.padding).raise_if_failed()
-    checks.document_mask(masks.documents).raise_if_failed()
 
 
 @given(T=lengths_of_rows, width=st.integers(1, 10), data=st.data())

@@ -34,17 +34,11 @@ def expected_of(name: str) -> dict:
 def fingerprint(weights: dict[str, Tensor]) -> str:
     """Of the tensors alone, whatever they are called."""
     short = lambda data: hashlib.sha256(data).hexdigest()[:24]  # noqa: E731
-    each = (
-        f"{t.dtype} {tuple(t.shape)} ".encode() + t.contiguous().numpy().tobytes() for t in weights.values()
-    )
-    return short("\n".join(sorted(map(short, each))).encode())
+    bytes_of = lambda t: f"{t.dtype} {tuple(t.shape)} ".encode() + t.contiguous().numpy().tobytes()  # noqa: E731
+    return short("\n".join(sorted(short(bytes_of(t)) for t in weights.values())).encode())
 
 
-@pytest.fixture(params=NAMES)
-def name(request) -> str:
-    return request.param
-
-
+@pytest.mark.parametrize("name", NAMES)
 def test_it_has_the_weights_and_the_history_that_were_saved(name):
     run, expected = runs.load(FIXTURES / name), expected_of(name)
     assert fingerprint(run.model.state_dict()) == expected["weights"]
@@ -66,9 +60,8 @@ def test_what_it_came_to_is_read():
     scores = asdict(CharacterScores.from_outcome(outcomes["char-encoder"]))
     for name in ("mlm", "clm", "reconstruction", "bottleneck"):
         assert scores[name].items() <= expected["char-encoder"][name].items()
-    assert [one["there"] for one in scores["restoration"]] == [
-        one["there"] for one in expected["char-encoder"]["restoration"]
-    ]
+    there = [[one["there"] for one in each["restoration"]] for each in (scores, expected["char-encoder"])]
+    assert there[0] == there[1]
 
 
 def test_the_table_lists_them_all():
@@ -96,13 +89,8 @@ def test_visual_diffusion_scores_and_writes(name):
     asked, text = expected["score"], expected["text"]
     bound = line_bound(run.model, run.tokenizer, asked["lines"], draws=asked["draws"], seed=asked["seed"])
     assert bound.nats == pytest.approx(asked["nats"], rel=1e-5)
-    line = write_line(
-        run.model,
-        run.tokenizer,
-        prompt=text["prompt"],
-        length=16,
-        generator=torch.Generator().manual_seed(14),
-    )
+    rng = torch.Generator().manual_seed(14)
+    line = write_line(run.model, run.tokenizer, prompt=text["prompt"], length=16, generator=rng)
     assert line.text == text["written"]
 
 
@@ -157,7 +145,3 @@ def test_a_byte_changed_is_found(tmp_path):
     place.write_bytes(damaged)
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         runs.load(tmp_path / "recurrent")
-
-
-def test_the_fixtures_are_small():
-    assert all(sum(p.stat().st_size for p in (FIXTURES / n).rglob("*")) < 80_000 for n in NAMES)

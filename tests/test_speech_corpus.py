@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -103,13 +104,17 @@ def test_near_duplicates_are_at_most_one_word_away(held_out, train):
     assert found == [(text, other) for text, other in first if other is not None]
 
 
+def assert_disjoint(parts):
+    for what in ("text", "voice"):
+        for one, other in combinations(({getattr(each, what) for each in part} for part in parts), 2):
+            assert not one & other
+
+
 def test_parts_share_neither_text_nor_voice():
     config = SyntheticConfig("digits", train=500, validation=100, test=80, accents=voices.ACCENTS, seed=2)
     asked = synthesis.requests(config)
     assert {part: len(said) for part, said in asked.items()} == {"train": 500, "validation": 100, "test": 80}
-    for what in ("text", "voice"):
-        train, validation, test = ({getattr(r, what) for r in said} for said in asked.values())
-        assert not train & validation and not train & test and not validation & test
+    assert_disjoint(asked.values())
     train = asked["train"]
     assert ({r.voice for r in train}, {r.accent for r in train}) == ({*voices.TRAIN}, {*voices.ACCENTS})
     assert {r.voice for r in asked["test"]} == {*voices.TEST}
@@ -120,12 +125,9 @@ def test_parts_share_neither_text_nor_voice():
 
 def test_whistlers_share_neither_text_nor_voice_and_repeat_themselves():
     corpus = whistled(replace(SMALL, train=20, validation=5, test=5))
-    for what in ("text", "voice"):
-        train, validation, test = ({getattr(u, what) for u in part} for part in corpus.parts.values())
-        assert not train & validation and not train & test and not validation & test
-    one, same, *others = (
-        whistle("seven", v, 8000, seed).samples for v, seed in ((3, 1), (3, 1), (4, 1), (3, 2))
-    )
+    assert_disjoint(corpus.parts.values())
+    chosen = ((3, 1), (3, 1), (4, 1), (3, 2))
+    one, same, *others = (whistle("seven", voice, 8000, seed).samples for voice, seed in chosen)
     assert torch.equal(one, same) and not any(torch.equal(one, other) for other in others)
     spectra = torch.stack([log_mel(whistle(x * 3, 0, 22_050), FeatureSpec()).mean(0) for x in LETTERS])
     assert torch.pdist(spectra).min() > 1, "letters have spectra of their own"
@@ -205,9 +207,6 @@ def test_a_corpus_is_kept_with_all_it_knows(tmp_path):
 def test_what_cannot_be_spoken_is_refused(call, named):
     with pytest.raises(ValueError, match=named):
         call()
-
-
-# Recorded
 
 
 def fbank_folder(folder, shapes, text="MISTER QUILTER'S"):

@@ -137,21 +137,15 @@ def test_training_ends_when_the_patience_is_used_up_also_across_a_resume():
     assert list(more) == [], "a run that had stopped stays stopped"
 
 
-def nan_at(step: int):
-    def loss(model, batch, _):
-        nats, count, _ = next_token_loss(model, batch)
-        loss.calls += 1
-        return Loss(nats * math.nan if loss.calls == step + 1 else nats, count)
-
-    loss.calls = 0
-    return loss
-
-
 @pytest.mark.parametrize("accumulate, call", [(1, 3), (2, 6), (2, 7)])
 def test_a_loss_that_is_not_finite_names_step_batch_rates_and_checkpoint(accumulate, call):
+    def loss(model, batch, step):
+        nats, count, _ = next_token_loss(model, batch)
+        return Loss(nats * math.nan if step.number * accumulate + step.micro == call else nats, count)
+
     model, config = new_model(), TrainConfig(steps=9, warmup=6, accumulate=accumulate)
     state, batches = TrainingState(model, config), list(zip(range(20), windows(), strict=False))
-    steps = train(model, (b for _, b in batches), nan_at(call), config, state=state)
+    steps = train(model, (b for _, b in batches), loss, config, state=state)
     for _ in range(3):
         next(steps)
     before, kept = weights(model), state.values()
@@ -302,10 +296,8 @@ def test_bfloat16_computes_coarsely_and_keeps_the_weights_as_they_are():
 
 @pytest.mark.slow
 def test_a_compiled_model_gives_the_same_losses(monkeypatch):
-    traced = partial(
-        torch.compile, backend="aot_eager"
-    )  # all but the machine code, which takes most of the time
-    monkeypatch.setattr(torch, "compile", traced)
+    # All but the machine code, which takes most of the time.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     losses = []
     for compiled in (False, True):
         model = new_model(dropout=0.0, num_layers=1)
