@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -21,15 +22,27 @@ def class_name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def find_outside(named: Mapping, outside: Sequence[type]) -> type:
-    """The class of `outside` that goes by the name `named["class"]`, wherever it stands now.
+class OutsideNeeded(ValueError):
+    """A run was made with a class that is not part of lab, and that was not handed over."""
 
-    Raises ValueError where it is not among them.
+
+def find_outside(named: Mapping, outside: Sequence[type]) -> type:
+    """The class of `outside` that `named` names, or that has the same source under another module's name.
+
+    Warns where its source has changed since. Raises OutsideNeeded where it is not among them.
     """
-    for cls in outside:
-        if cls.__qualname__ == named["class"].partition(":")[2]:
+    name = named["class"]
+    alike = [cls for cls in outside if cls.__qualname__ == name.partition(":")[2]]
+    for cls in alike:
+        if source_hash(cls) == named["source"]:
             return cls
-    raise ValueError(f"{named['class']} is not part of lab: hand over that class to load this, outside=[...]")
+    for cls in alike:
+        if class_name(cls) == name:
+            warnings.warn(f"{name} has changed since this was saved", stacklevel=2)
+            return cls
+    raise OutsideNeeded(
+        f"{name} is not part of lab: hand over that class, outside=[...] or --own FILE.py:CLASS"
+    )
 
 
 def named_class(name: str) -> type:

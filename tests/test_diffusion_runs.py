@@ -266,7 +266,7 @@ def test_a_start_or_a_judge_that_does_not_fit_is_refused(ask, tmp_path):
     refused("granularity", ask(Tuning(), start=quiet(ask(**whole), tmp_path).state.saved_to, **whole))
     refused("learned code", ask(**LEARNED))
     start = learned(ask, tmp_path).state.saved_to
-    refused("must be equal", ask(start=start, **LEARNED | {"grid": (4, 3)}))
+    refused("grid", ask(start=start, **LEARNED | {"grid": (4, 3)}))
     other = replace(ask(start=start, **LEARNED).data, tokenizer="char", split_seed=4)
     refused("tokenizer", replace(ask(start=start, **LEARNED), data=other))
 

@@ -28,9 +28,10 @@ def run(
     """
     from lab.notebooks.report import run_and_report
 
-    given = {name: value for name, value in (("corpus", corpus), ("seed", seed)) if value is not None}
+    if corpus and Path(corpus).exists():
+        corpus = str(Path(corpus).resolve())  # the kernels work elsewhere
     with errors_told():
-        runs = run_and_report(notebooks, profile, ROOT / "build", given)
+        runs = run_and_report(notebooks, profile, ROOT / "build", {"corpus": corpus, "seed": seed})
     sys.exit(any(not run.passed for run in runs))
 
 

@@ -163,7 +163,7 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
         if rows.empty:
             print(f"no runs in {folder or default_folder()}: `lab train` makes one")
             return
-        problems = rows["state"][rows["state"].str.startswith("damaged")]
+        problems = rows["state"][rows["state"].str.startswith(("damaged", "needs"))]
         rows["state"] = rows["state"].str.split(":").str[0]
         formats = {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}", "seconds": "{:,.0f}"}
         formats |= {"tokens_per_second": "{:,.0f}", "parameters": "{:,}"}

@@ -45,9 +45,10 @@ class Stage:
 
     @classmethod
     def usual(cls, recipe: str | None = None) -> dict:
-        """What is trained where nothing else is asked for."""
+        """What is trained where nothing else is asked for; with "cells" a model whose tuning can follow."""
         stack = TransformerConfig(1024, context=192)
-        sizes = VisualDiffusionConfig(stack, reads="words", neighbours=2, **cls.usual_model)
+        parts = Tuning.usual_model if recipe == "cells" else cls.usual_model
+        sizes = VisualDiffusionConfig(stack, reads="words", neighbours=2, **parts)
         return {
             "model": sizes, "objective": cls(), "training": TrainConfig(**cls.usual_training),
             "data": {"batch_size": 8},
@@ -158,6 +159,7 @@ class Diffusion(Writing):
     draws: Annotated[int, AtLeast(16)] = 16
 
     name: ClassVar[str] = "diffusion"
+    recipes: ClassVar = ("cells",)
     usual_training: ClassVar[dict] = {"steps": 500}
 
     def check(self, experiment, material: TextMaterial) -> None:
@@ -223,7 +225,9 @@ class Tuning(Writing):
 
     def check(self, experiment, material: "TuningMaterial") -> None:
         if experiment.start is None:
-            raise ValueError("tuning begins with a trained denoiser: start from a run of the second stage")
+            raise ValueError(
+                "tuning needs a start, a run such as `lab train --objective diffusion --recipe cells`"
+            )
         if isinstance(material.first.experiment.objective, Reconstruction):
             raise ValueError(f"{experiment.start.run} is of the first stage: its denoiser knows nothing")
         check_policy(experiment.model)

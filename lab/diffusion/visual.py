@@ -5,7 +5,7 @@ Letters: B lines, T tokens, V words, n cells a token, K colours, C channels.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 import torch
@@ -19,6 +19,8 @@ from lab.diffusion.denoiser import Denoiser, DenoiserConfig
 from lab.diffusion.learned_codes import Autoencoder, Code, FixedEncoder
 from lab.diffusion.lines import LineLengths
 from lab.nn.model import Model
+
+CODE = ("vocab_size", "grid", "num_colours", "code", "code_seed")  # what stages of one code share
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,9 @@ class VisualDiffusion(Model):
 
         Raises ValueError for a code or a denoiser of another config, and for a code in which words share a pattern.
         """
-        code = lambda c: (c.vocab_size, c.grid, c.num_colours, c.code, c.code_seed)  # noqa: E731
-        theirs, mine = (c if denoiser else code(c) for c in (earlier.config, self.config))
-        if theirs != mine:
-            raise ValueError(f"the earlier stage has {theirs}, this one {mine}: they must be equal")
+        names = [field.name for field in fields(self.config)] if denoiser else CODE
+        if differ := [name for name in names if getattr(earlier.config, name) != getattr(self.config, name)]:
+            raise ValueError(f"the model to start from differs from this one in {', '.join(differ)}")
         earlier.codebook()
         self.autoencoder.load_state_dict(earlier.autoencoder.state_dict())
         if denoiser:

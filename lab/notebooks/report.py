@@ -15,9 +15,12 @@ from lab.notebooks.runner import NotebookRun, find_notebooks, run_notebook
 def run_and_report(
     names: tuple[str, ...], profile: str, build: Path, parameters: dict[str, object]
 ) -> list[NotebookRun]:
-    """Run the notebooks whose names begin so, print what they measured, and write `build/index.html`."""
-    paths = find_notebooks(names)
-    runs = [run_notebook(path, build / "notebooks", parameters | {"profile": profile}) for path in paths]
+    """Run the notebooks whose names begin so, print what they measured, and write `build/index.html`.
+
+    A parameter that is None is left to the notebook.
+    """
+    given = {name: value for name, value in parameters.items() if value is not None} | {"profile": profile}
+    runs = [run_notebook(path, build / "notebooks", given) for path in find_notebooks(names)]
     index = write_report(runs, build, profile)
     print(f"\n{closing_table(runs)}\n\nreport: {index}")
     return runs

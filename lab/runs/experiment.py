@@ -90,9 +90,9 @@ class Experiment:
         objective = objective_class(objective) if isinstance(objective, str) else objective
         recipes = getattr(objective, "recipes", ())
         if recipe is not None and recipe not in recipes:
-            known = f"is one of {', '.join(recipes)}" if recipes else "is not asked for"
-            raise ValueError(f"the recipe of {objective.name} {known}; got {recipe!r}")
-        usual = objective.usual(recipe)
+            raise ValueError(f"recipe must be one of {', '.join(recipes) or 'no names'}; got {recipe!r}")
+        own = hasattr(objective, "usual")
+        usual = objective.usual(recipe) if own else NextToken.usual() | {"objective": objective()}
         return cls(**usual | {"data": Data(**usual.get("data", {}))})
 
     def resolved(self, folder: str | os.PathLike | None = None) -> Self:

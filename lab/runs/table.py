@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lab.outside import OutsideNeeded
 from lab.runs.checkpoint import Run, load
 from lab.runs.experiment import flat
 from lab.runs.folder import ABOUT, CheckpointError, about, checkpoints, newest, read_manifest, run_folders
@@ -124,5 +125,7 @@ def _results(run: Run, path: Path) -> dict:
 
 
 def _why(error: Exception, path: Path) -> str:
+    if isinstance(getattr(error.__cause__, "__cause__", None), OutsideNeeded):
+        return f"needs what is not here: {error.__cause__.__cause__}"
     begun = (path / ABOUT).is_file() and not checkpoints(path)
     return "begun, nothing saved yet" if begun else f"damaged: {error}"

@@ -182,6 +182,7 @@ def usual_speech(recipe: str = "digits", corpus: str | Corpus = "auto", seed: in
     6000
     """
     usual = Recognition.usual(recipe)
+    corpus = "auto" if recipe == "digits" else corpus
     return Experiment(**usual | {"data": Data(corpus, **usual["data"])}, seed=seed)
 
 
@@ -225,6 +226,10 @@ def _speech(script: SyntheticConfig | None, corpus: str | Corpus) -> tuple[Speec
     if script is None:
         return folder_corpus(corpus), str(corpus), "that of the speech"
     if script.material == "digits":
+        if corpus not in ("auto", "digits"):
+            raise ValueError(
+                f"digits are spoken without a text, got the corpus {corpus!r}: choose another recipe"
+            )
         return synthetic(script), "digits", "none"
     text = corpus if isinstance(corpus, Corpus) else load(corpus)
     return synthetic(script, text), text.name, text.licence
