@@ -27,8 +27,6 @@ CORPUS = [
     "'Tis the king's own word, and they'll keep it: 1234 souls, 56 more, naïve café <s> ...",
 ] * 3
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
-
-
 PARTS = [
     " ", "  ", "\n", "\n\n", "\r\n", "\t", "\u00a0", "\u2028", "\x85", "\x1c", "the", " earth", "God", "12345",
     "'s", "'LL", "'ſ", "é", "e\u0301", "\U0001f600", "日本", "<s>", "<mask>", "</s", ".", ",", "...\n", "\0",
@@ -177,13 +175,16 @@ def test_what_is_not_byte_level_bpe_is_named(path, value, message):
         from_huggingface(json.dumps(file))
 
 
+def tiktokens(pattern, ranks, special) -> tiktoken.Encoding:
+    expression = PATTERNS.get(pattern, pattern)
+    return tiktoken.Encoding("x", pat_str=expression, mergeable_ranks=ranks, special_tokens=special)
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_tiktoken_gives_the_same_ids(pattern):
     ours = BPETokenizer.train(CORPUS, 320, pattern=pattern)
     ranks, special = to_tiktoken(ours), ours.layout.special
-    theirs = tiktoken.Encoding(
-        "ours", pat_str=PATTERNS[pattern], mergeable_ranks=ranks, special_tokens=special
-    )
+    theirs = tiktokens(pattern, ranks, special)
     assert from_tiktoken(ranks, special, pattern) == ours
     for text in texts():
         assert ours.encode(text) == theirs.encode_ordinary(text)
@@ -202,9 +203,7 @@ def test_ranks_of_tiktoken_keep_their_ids():
     )
     for pattern in ("gpt2", cl100k):
         ours = from_tiktoken(ranks, special, pattern)
-        theirs = tiktoken.Encoding(
-            "x", pat_str=PATTERNS.get(pattern, pattern), mergeable_ranks=ranks, special_tokens=special
-        )
+        theirs = tiktokens(pattern, ranks, special)
         assert ours.vocab_size == theirs.n_vocab == 401 and ours.eos_id == 400
         for text in [*texts(), "a\n ", "a \n"]:
             assert ours.encode(text) == theirs.encode_ordinary(text)

@@ -154,14 +154,13 @@ test_wrong_greedy_decoding_is_caught = failing(
     only=False,
 )  # fmt: skip
 
-ONE_BEAM, TWO, NO_MORE, NO_FEWER, WIDE = (
-    "one beam",
-    "two beams",
-    "no more beams",
-    "no fewer",
+ONE_BEAM, TWO, NO_MORE, NO_FEWER = "one beam", "two beams", "no more beams", "no fewer"
+WIDE, WHOLE, ENDED, PENALTY = (
     "for every text",
+    "whole prompt",
+    "has ended is kept",
+    "length ** length_penalty",
 )
-WHOLE, ENDED, PENALTY = "whole prompt", "has ended is kept", "length ** length_penalty"
 
 
 def our_beams(score_fn, ids, width, length_penalty, max_new_tokens, stop_id):

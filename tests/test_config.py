@@ -35,8 +35,6 @@ class Drawing:
 
 
 DRAWING = Drawing(Square(0.1, "a"), Circle(3), Square(1e-300), (5, 6), (1.5, 2, 1 / 3))
-
-
 CONFIGS = [
     DRAWING,
     Drawing(Circle(1.0), Circle(2.0)),

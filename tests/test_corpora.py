@@ -129,20 +129,14 @@ def test_what_is_no_text_is_named(tmp_path, files, about):
         load(written(tmp_path, files))
 
 
+NO_SHARES = (0.9, 0.1), (0.9, 0.05, 0.06), (1.0, 0.0, 0.0), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)
+
+
 @pytest.mark.parametrize(
     "call, about",
     [(lambda: load("kjv-boked"), name) for name in ("kjv-boked", *NAMES)]
     + [(lambda: load(""), "named")]
-    + [
-        (lambda shares=shares: corpus_of("a", "b", "c").splits(fractions=shares), "fractions")
-        for shares in (
-            (0.9, 0.1),
-            (0.9, 0.05, 0.06),
-            (1.0, 0.0, 0.0),
-            (1.2, -0.1, -0.1),
-            (float("nan"), 0.5, 0.5),
-        )
-    ],
+    + [(lambda s=s: corpus_of("a", "b", "c").splits(fractions=s), "fractions") for s in NO_SHARES],
 )
 def test_refusals(call, about):
     with pytest.raises(ValueError, match=about):

@@ -11,8 +11,6 @@ from lab.text.download import RemoteFile, UnreachableError, fetch
 
 TEXT = b"In the beginning\n" * 20_000
 BAD = b"<html>Please log in</html>"
-
-
 PAGES = {"/good/a.txt": TEXT, "/wrong/a.txt": BAD, "/broken/a.txt": TEXT[:100_000]}
 
 

@@ -24,10 +24,7 @@ ROWS = [
 KEPT = ("The game began development in 2010 .", "Why not ?", ROWS[2].strip(), ROWS[8].strip())
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["It was.", f"T{'o' * 254}!", "Is it so?", "A tab\tmay be."],
-)
+@pytest.mark.parametrize("line", ["It was.", f"T{'o' * 254}!", "Is it so?", "A tab\tmay be."])
 def test_what_the_filter_keeps(line):
     assert wikitext.is_kept(line)
 

@@ -84,9 +84,8 @@ def test_the_text_may_outgrow_the_context_and_a_prompt_only_if_it_may_be_cut(mod
     recurrent = every_kind()["recurrent"]
     greedy = Sampling(temperature=0)
     whole = next(generate(recurrent, long, greedy, max_new_tokens=1))
-    assert whole.log_probability == pytest.approx(
-        recurrent(torch.tensor([long]))[0, -1].log_softmax(-1).max().item()
-    )
+    log_p = recurrent(torch.tensor([long]))[0, -1].log_softmax(-1)
+    assert whole.log_probability == pytest.approx(log_p.max().item())
 
 
 def test_past_the_context_the_model_reads_the_last_half_of_it(model):
@@ -137,10 +136,8 @@ def test_a_row_of_a_batch_gives_what_it_gives_alone(kind, strategy):
 @pytest.mark.parametrize("kind", ["transformer", "recurrent"])
 def test_the_same_seed_gives_the_same_text_with_a_cache_or_without(kind, strategy):
     asked = dict(model=every_kind()[kind], ids=[2], strategy=strategy, max_new_tokens=40)
-    one, other = (
-        [drawn.token for drawn in generate(**asked, generator=seeded(4), cached=cached)]
-        for cached in (True, False)
-    )
+    texts = (generate(**asked, generator=seeded(4), cached=cached) for cached in (True, False))
+    one, other = ([drawn.token for drawn in text] for text in texts)
     assert one == other and len(one) == 40  # beyond the transformer's context of 16
 
 

@@ -41,9 +41,7 @@ def all_texts(V: int, longest: int, stop: int | None) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("early_stopping", [False, "never"])
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0, 2.0, -0.5])
 @pytest.mark.parametrize("stop", [None, 1])
-def test_with_a_beam_for_every_text_it_finds_what_trying_all_of_them_finds(
-    stop, length_penalty, early_stopping
-):
+def test_a_beam_for_every_text_finds_what_trying_all_finds(stop, length_penalty, early_stopping):
     V, longest, prompt = 3, 4, [0, 2]
     score_fn = table(V, seed=5)
     texts = all_texts(V, longest, stop)
@@ -86,9 +84,8 @@ def test_the_cache_follows_its_beam(model, early_stopping):
 def test_every_step_tells_what_became_of_its_candidates():
     model, W = transformer(8, seed=2), 3
     alive, steps = {None}, []
-    for (step,) in beam_search(
-        model, [[2, 5]], BeamSearch(W), max_new_tokens=12, stop_id=STOP, num_alternatives=2
-    ):
+    asked = {"max_new_tokens": 12, "stop_id": STOP, "num_alternatives": 2}
+    for (step,) in beam_search(model, [[2, 5]], BeamSearch(W), **asked):
         assert len(step.candidates) == 2 * W
         assert [c.total for c in step.candidates] == sorted((c.total for c in step.candidates), reverse=True)
         for candidate in step.candidates:
@@ -117,9 +114,8 @@ def test_generating_with_beams_yields_the_best_text():
 
 def test_a_vocabulary_smaller_than_the_beam_and_tokens_that_cannot_come():
     only_two = torch.tensor([[-torch.inf, 0.5, -torch.inf, 0.0]], dtype=torch.float64)
-    (found,) = n_best(
-        lambda ids: only_two.expand(len(ids), 4), [[0]], BeamSearch(8, num_best=8), max_new_tokens=2
-    )
+    search, two = BeamSearch(8, num_best=8), lambda ids: only_two.expand(len(ids), 4)
+    (found,) = n_best(two, [[0]], search, max_new_tokens=2)
     assert len(found) == 4 and all(0 not in h.tokens and 2 not in h.tokens for h in found)
     sure = torch.tensor([[-torch.inf, 0.0]])
     (found,) = n_best(lambda ids: sure.expand(len(ids), 2), [[0]], BeamSearch(2), max_new_tokens=5, stop_id=1)

@@ -25,8 +25,6 @@ from lab.train import Step, TrainConfig, train
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 BOOK = Codebook(torch.tensor([[0, 0], [0, 1], [1, 0]]), 2)  # three words of the four patterns
 NOISE, BLANK = Absorbing(2, schedule="cosine"), 2
-
-
 SIZES = {
     "width": 8, "num_heads": 2, "feed_forward": 16, "num_layers": 1, "context": 12, "head": "factorised",
     "granularity": "cell",
@@ -265,9 +263,6 @@ def test_a_prompt_is_a_line_with_both_ends_and_places_between():
         assert (board[:, 0] == 2).all() and (board[:, -1] == 3).all() and (board[:, 1:-1] == -1).all()
 
 
-# The report
-
-
 def test_a_text_report_equals_plain_loops():
     judge = Judge(Pairs(), -9.0, 0.0)
     report, texts = text_report(LINES, judge), [ids[1:-1] for ids in LINES]
@@ -306,9 +301,8 @@ def test_ways_of_writing_with_the_same_model():
         asked = {"model": model, "prompts": boards, "way": way, "steps": 2, "reward": reward} | more
         return write(**asked, generator=seeded())
 
-    apart, joint, mended, best = (
-        written(boards, way) for way in ("independent", "joint", "projected", "best of 8")
-    )
+    ways = ("independent", "joint", "projected", "best of 8")
+    apart, joint, mended, best = (written(boards, way) for way in ways)
     path = denoise(model, boards[0], steps=2, reveal="independent", generator=seeded())
     assert apart.lines[:60] == [[i for i in row if i >= 0] for row in path.ids.tolist()]
     assert mended.lines[:60] == WORDS.decode(path.cells[-1].clone()).tolist()
@@ -328,10 +322,8 @@ def test_ways_of_writing_with_the_same_model():
 
 def test_a_comparison_has_a_row_for_each_and_one_for_the_data():
     models = {"before": tiny(0, WORDS), "after": tiny(1, WORDS)}
-    reward = Reward(WORDS, Judge.of(Pairs(), LINES))
-    data, *rows = compare(
-        models, [torch.tensor([[2, -1, -1, 3]] * 10)], reward, steps=(1, 4), data=[LINES[2]] * 30
-    )
+    boards, reward = [torch.tensor([[2, -1, -1, 3]] * 10)], Reward(WORDS, Judge.of(Pairs(), LINES))
+    data, *rows = compare(models, boards, reward, steps=(1, 4), data=[LINES[2]] * 30)
     assert (data["model"], data["tokens"]) == ("data", 21), "of lines of three tokens, as many as make up 20"
     every = list(product(models, WAYS, (1, 4)))
     assert [(row["model"], row["way"], row["steps"]) for row in rows] == every

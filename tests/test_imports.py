@@ -9,8 +9,6 @@ import pytest
 from rooms import BUDGETS, PACKAGE, room_of
 
 ROOMS = [room for room in BUDGETS if "/" not in room]
-
-
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

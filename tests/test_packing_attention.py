@@ -64,9 +64,8 @@ def test_packed_logits_and_gradients_are_those_of_the_documents_one_by_one(model
     singles = []
     for line in LINES:
         targets = torch.tensor([[*line[1:], IGNORE]])
-        singles.append(
-            (torch.tensor([line]), targets, torch.zeros_like(targets), torch.arange(len(line))[None])
-        )
+        facts = torch.zeros_like(targets), torch.arange(len(line))[None]
+        singles.append((torch.tensor([line]), targets, *facts))
     expected, expected_gradients = logits_and_gradients(model, singles)
     packed_row = (packed.ids, packed.targets, packed.document_ids, packed.positions)
     [logits], gradients = logits_and_gradients(model, [packed_row])

@@ -37,9 +37,6 @@ def test_pairs_turn_by_the_angles_of_the_paper_and_distance_alone_matters():
     same(products, products[:1].expand(3), 1e-5)
 
 
-# From outside
-
-
 @dataclass(frozen=True)
 class Alibi:
     """Press et al. 2022: the score falls with the distance, in each head at a rate of its own."""

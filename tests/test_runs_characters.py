@@ -16,9 +16,8 @@ from lab.runs import Data, Experiment
 from lab.score import score_lines
 from lab.train import TrainConfig
 
-STACK = TransformerConfig(
-    40, context=32, width=8, num_layers=1, num_heads=2, feed_forward=8, tied=True, dropout=0.1
-)
+SIZES = dict(context=32, width=8, num_layers=1, num_heads=2, feed_forward=8)
+STACK = TransformerConfig(40, **SIZES, tied=True, dropout=0.1)
 MODEL = CharEncoderConfig(STACK, decoder_layers=1, latents=4, latent_width=2)
 OBJECTIVE = CharacterObjectives(chunk=8, removed=(".,;!", " "))
 REMEMBERING = CharacterObjectives(chunk=8, memory=1, last_weights=Weights(mlm=2.0), last_mask_rate=0.4)
@@ -80,15 +79,12 @@ def test_a_checkpoint_holds_all_of_it_and_the_outcome(experiment, tmp_path):
         NextCharacter(again.model), start, max_new_tokens=9, strategy=sampling,
         generator=torch.Generator().manual_seed(3), stop_id=again.tokenizer.eos_id,
     )  # fmt: skip
-    written = runs.generate(
-        again, "the", sampling, generator=torch.Generator().manual_seed(3), max_new_tokens=9
-    )
+    rng = torch.Generator().manual_seed(3)
+    written = runs.generate(again, "the", sampling, generator=rng, max_new_tokens=9)
     assert "".join(written) == "the" + again.tokenizer.decode(step.token for step in drawn)
 
 
-def test_each_step_tells_of_every_objective_and_validation_is_the_loss_of_held_out_lines(
-    experiment, tmp_path
-):
+def test_each_step_tells_of_every_objective_and_of_held_out_lines(experiment, tmp_path):
     steps = runs.steps(quiet(experiment, tmp_path))
     for step in steps:
         assert all(math.isfinite(step[name]) for name in asdict(Weights()))

@@ -28,17 +28,15 @@ CORPUS = Corpus("psalm", LINES, licence="none")
 def tiny_run(steps: int = 6, kind: str = "decoder", tokenizer=None, dropout: float = 0.2, **training) -> Run:
     """A run not yet trained, at settings that are mostly not the defaults."""
     tokenizer = tokenizer or CharTokenizer.train(LINES)
-    sizes = dict(context=12, width=8, num_layers=1, num_heads=2, feed_forward=12, num_key_value_heads=1)
-    parts = dict(norm="layer", activation="gated_silu", bias=True, tied=True, positions="learned")
+    both = dict(vocab_size=tokenizer.vocab_size, context=12, width=8, tied=True)
+    sizes = dict(num_layers=1, num_heads=2, feed_forward=12, num_key_value_heads=1, dropout=dropout)
+    parts = dict(norm="layer", activation="gated_silu", bias=True, positions="learned")
     if kind == "recurrent":
-        config = RecurrentConfig(
-            tokenizer.vocab_size, context=12, cell="gru", width=8, num_layers=2, tied=True
-        )
+        config = RecurrentConfig(**both, cell="gru", num_layers=2)
     else:
-        config = TransformerConfig(tokenizer.vocab_size, **sizes, **parts, dropout=dropout)
-    defaults = dict(
-        matrix_lr=0.02, other_lr=0.01, warmup=2, schedule="cosine", weight_decay=0.1, accumulate=2
-    )
+        config = TransformerConfig(**both, **sizes, **parts)
+    rates = dict(matrix_lr=0.02, other_lr=0.01, warmup=2, schedule="cosine")
+    defaults = rates | dict(weight_decay=0.1, accumulate=2)
     data = Data("psalm", "char", batch_size=4, split_seed=3, sha256=CORPUS.sha256)
     experiment = Experiment(config, training=TrainConfig(steps, **defaults | training), data=data, seed=7)
     torch.manual_seed(7)
@@ -53,14 +51,12 @@ def batches_of(run: Run):
 
 def train_on(run: Run, *, stop=None, save_to=None, save_every=1, change=iter, evaluate=None, **saving) -> Run:
     """Train until the end, or until `stop` steps are taken."""
-    config, state = run.experiment.training, run.state
-    for report in train(
-        run.model, change(batches_of(run)), next_token_loss, config, state=state, evaluate=evaluate
-    ):
+    config, batches, asked = run.experiment.training, change(batches_of(run)), {"evaluate": evaluate}
+    for report in train(run.model, batches, next_token_loss, config, state=run.state, **asked):
         run.metrics.append(asdict(report))
-        if save_to and state.step % save_every == 0:
+        if save_to and run.state.step % save_every == 0:
             save(save_to, run, **saving)
-        if state.step == stop:
+        if run.state.step == stop:
             break
     return run
 
@@ -97,10 +93,9 @@ def test_a_fresh_process_elsewhere_has_the_same_run(tmp_path):
     (tmp_path / "here").rename(moved)
     elsewhere.mkdir()
     script = ELSEWHERE.format(root=str(ROOT), tests=str(ROOT / "tests"), path=str(moved))
-    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(elsewhere)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=elsewhere, env=environment, capture_output=True, text=True
-    )
+    asked = {"env": {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(elsewhere)}}
+    asked |= {"cwd": elsewhere, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", script], **asked)
     assert done.returncode == 0, done.stderr
     text, weights, experiment, metrics, tied, cwd = json.loads(done.stdout)
     assert (text, weights) == (sampled_text(run), weights_of(run)) and len(text) > 20

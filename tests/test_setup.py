@@ -74,9 +74,7 @@ def test_only_torch_asks_the_extra_index_and_only_if_it_answers(setup, monkeypat
 
 
 def test_a_second_time_only_what_changed_or_was_interrupted_is_done(setup, monkeypatch):
-    assert bootstrap.answers("http://127.0.0.1:9/whl") is False, (
-        "an index that is not there is given up at once"
-    )
+    assert bootstrap.answers("http://127.0.0.1:9/whl") is False, "nothing is there"
     monkeypatch.setattr(bootstrap, "answers", lambda address: False)
     constraints = bootstrap.ROOT / "constraints.txt"
     changes = [

@@ -43,10 +43,8 @@ def noise(*shape: int, seed: int = 3) -> torch.Tensor:
 
 
 def utterances(*texts: str) -> list[Utterance]:
-    return [
-        Utterance(f"u{n}", noise(20 + 9 * n, SPEC.bands, seed=n).float(), text)
-        for n, text in enumerate(texts)
-    ]
+    said = lambda n: noise(20 + 9 * n, SPEC.bands, seed=n).float()  # noqa: E731
+    return [Utterance(f"u{n}", said(n), text) for n, text in enumerate(texts)]
 
 
 every_front = pytest.mark.parametrize("embedding", ["conv", "blstm", "both"])
@@ -63,10 +61,8 @@ def test_the_lengths_are_exact_and_padding_changes_nothing(embedding, reduction)
 @pytest.mark.parametrize("changes", [{}, {"kernel": 0}, {"normalize": "utterance"}, {"reduction": 3}])
 def test_what_stands_behind_an_utterance_changes_nothing(embedding, changes):
     model = random_model(embedding=embedding, **changes)
-    lengths, ids = (
-        torch.tensor([30, 17, 5]),
-        torch.randint(5, 33, (3, 4), generator=torch.Generator().manual_seed(2)),
-    )
+    lengths = torch.tensor([30, 17, 5])
+    ids = torch.randint(5, 33, (3, 4), generator=torch.Generator().manual_seed(2))
     features = noise(3, 30, SPEC.bands)
     for b, n in enumerate(lengths):
         features[b, n:] = torch.tensor([0.0, 1e3, torch.nan])[b]
@@ -84,11 +80,9 @@ def test_nothing_leaks_from_the_future_of_the_transcript():
     model = random_model(**TWO_LAYERS)
     features, lengths = noise(1, 24, SPEC.bands), torch.tensor([24])
     heard = model.encode(features, lengths)
-    checks.decoder(
-        lambda ids: model.decode(ids, type(heard)(*(x.expand(len(ids), *x.shape[1:]) for x in heard))),
-        TOKENIZER.vocab_size,
-        context=12,
-    ).raise_if_failed()
+    rows = lambda count: type(heard)(*(x.expand(count, *x.shape[1:]) for x in heard))  # noqa: E731
+    logits = lambda ids: model.decode(ids, rows(len(ids)))  # noqa: E731
+    checks.decoder(logits, TOKENIZER.vocab_size, context=12).raise_if_failed()
 
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
@@ -223,21 +217,21 @@ def test_a_model_that_learned_three_utterances_transcribes_them():
         (lambda: replace(CONFIG, reduction=5), "reduction"),
         (lambda: heard_by_a_model(1, 12, 20), "changed places"),
         (lambda: heard_by_a_model(20, 12), "12 bands"),
-        (lambda: heard_by_a_model(1, 20, 12, lengths=[0]), "lengths"),
-        (lambda: heard_by_a_model(1, 20, 12, lengths=[21]), "lengths"),
+        *[(lambda n=n: heard_by_a_model(1, 20, 12, lengths=[n]), "lengths") for n in (0, 21)],
         (lambda: heard_by_a_model(1, 44, 12), "max_frames"),
         (lambda: heard_by_a_model(1, 20, 12, ids=torch.ones(1, 13).long()), "context"),
         (lambda: listen(random_model(), [noise(20, 12), noise(12, 20)]), "transpose"),
         (lambda: listen(random_model(), [noise(20, 12), noise(20, 12) * torch.nan]), "NaN"),
-        (
-            lambda: Recognition().loss(random_model().float(), collate(utterances("o" * 9), TOKENIZER)),
-            "1 of 1 rows",
-        ),
+        (lambda: loss_of(utterances("o" * 9)), "1 of 1 rows"),
     ],
 )
 def test_what_does_not_fit_is_named(call, named):
     with pytest.raises(ValueError, match=named):
         call()
+
+
+def loss_of(spoken):
+    return Recognition().loss(random_model().float(), collate(spoken, TOKENIZER))
 
 
 def heard_by_a_model(*shape, lengths=(20,), ids=None):

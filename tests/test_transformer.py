@@ -75,9 +75,7 @@ def test_a_translation_in_parts_is_the_same(changes):
     decode = partial(model.decode, memory=model.encode(source, mask=real), memory_mask=real)
     cache = model.new_cache(2)
     same(in_parts(decode, x, [3, 1, 5], cache), model(source, x, source_mask=real))
-    assert all(layer.memory is not None for layer in cache.layers), (
-        "keys and values of the source are made once"
-    )
+    assert all(layer.memory is not None for layer in cache.layers), "made once of the source"
 
 
 @every_kind
