@@ -60,9 +60,8 @@ def test_marginals_and_leaving_one_out_are_counted_out():
         has, apart = BOOK.patterns[:, j] == colour, torch.arange(N) != j
         for found, cells in ((marginals.exp(), each), (without, each[:, apart])):
             weights = prior[row] * cells.prod(-1)
-            assert found[row, j, colour].item() == pytest.approx(
-                (weights[has].sum() / weights.sum()).item(), abs=1e-12
-            )
+            share = (weights[has].sum() / weights.sum()).item()
+            assert found[row, j, colour].item() == pytest.approx(share, abs=1e-12)
 
 
 @pytest.mark.parametrize("head", ["codebook", "factorised"])
@@ -167,13 +166,11 @@ def test_at_first_all_words_are_equally_likely_and_patterns_are_no_weights():
     assert not {"patterns", "one_hot", "keys"} & set(model.state_dict())
 
 
+WRONG = {"grid": (0, 4), "width": 15, "positions": "learned", "tied": True}
 REFUSED = [
     (lambda: DenoiserConfig(TransformerConfig(V), noise="uniform"), "granularity"),
-    (lambda: build(grid=(0, 4)), "grid"),
+    *[(lambda name=name: build(**{name: WRONG[name]}), name) for name in WRONG],
     (lambda: build(neighbours=1, attends=False), "attends"),
-    (lambda: build(width=15), "width"),
-    (lambda: build(positions="learned"), "positions"),
-    (lambda: build(tied=True), "tied"),
     (lambda: build(vocab_size=7), "7 words"),
     (lambda: build(grid=(1, 5)), "5 cells"),
     (lambda: build()(torch.zeros(2, 3, 5).long()), "cells"),

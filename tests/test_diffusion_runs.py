@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 import torch
 from diffusion_toys import OF_STACK, config_of, seeded
+from run_toys import made_text, quiet
 
 from lab import runs
 from lab.data import Batch
@@ -27,7 +28,6 @@ from lab.nn import TransformerConfig
 from lab.runs import Data, Experiment
 from lab.train import Step, TrainConfig
 
-WORDS = ["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "tree", "and", "then", "slept"]
 SIZES = {"context": 8, "width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 8, "grid": (2, 3)}
 KINDS = {
     "token": {"code": "linear"},
@@ -45,12 +45,8 @@ def visual(vocab_size=40, **settings) -> VisualDiffusionConfig:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> str:
-    g = seeded(1)
-    lengths = torch.randint(3, 12, (60,), generator=g).tolist()
-    rows = [torch.randint(len(WORDS), (length,), generator=g) for length in lengths]
-    path = tmp_path_factory.mktemp("text") / "cats.txt"
-    path.write_text("\n".join(" ".join(WORDS[i] for i in row) for row in rows))
-    return str(path)
+    words = "the cat dog sat ran on under a mat tree and then slept"
+    return made_text(tmp_path_factory.mktemp("text"), "cats.txt", words, (3, 11), 60)
 
 
 @pytest.fixture
@@ -62,10 +58,6 @@ def ask(text):
         return Experiment(visual(**model), objective, training, data, seed, start)
 
     return make
-
-
-def quiet(experiment, folder, **more) -> runs.Run:
-    return runs.get_or_train(experiment, folder, progress=False, say=lambda _: None, **more)
 
 
 def weights(model: torch.nn.Module) -> torch.Tensor:

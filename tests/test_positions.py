@@ -1,10 +1,11 @@
 """Positions: the published formulas, what each kind lets a model know, and kinds from outside."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from ideas.alibi import ALiBi
 from nn_toys import ids, in_parts, randomised, same
 from torch import nn
 
@@ -37,29 +38,6 @@ def test_pairs_turn_by_the_angles_of_the_paper_and_distance_alone_matters():
     same(products, products[:1].expand(3), 1e-5)
 
 
-@dataclass(frozen=True)
-class Alibi:
-    """Press et al. 2022: the score falls with the distance, in each head at a rate of its own."""
-
-    start: float = 0.5
-
-    def to_json(self) -> dict:
-        return asdict(self)
-
-    def build(self, config: TransformerConfig) -> Positions:
-        return AlibiPositions(config, self.start)
-
-
-class AlibiPositions(Positions):
-    def __init__(self, config, start):
-        super().__init__(config)
-        self.slopes = start ** torch.arange(1, config.num_heads + 1)  # (H,)
-
-    def bias(self, q_positions, k_positions):
-        distance = (q_positions[..., :, None] - k_positions[..., None, :]).abs()  # (..., T, S)
-        return -self.slopes[:, None, None] * distance.unsqueeze(-3)
-
-
 class Everything(LearnedPositions):
     """All four methods at once, with weights of its own."""
 
@@ -84,7 +62,7 @@ class Own:
         return self.kind(config)
 
 
-OUTSIDE = {"alibi": Alibi(0.3), "everything": Own(Everything), "nothing": Own(Positions)}
+OUTSIDE = {"alibi": ALiBi(steepest=8.0), "everything": Own(Everything), "nothing": Own(Positions)}
 
 
 def built(kind=DecoderOnlyTransformer, **changes) -> nn.Module:
@@ -110,13 +88,13 @@ def test_positions_from_outside_work_like_any_other(positions, changes):
 
 def test_alibi_is_what_the_paper_says():
     """Against scores made by hand, in the first layer."""
-    model, x = built(positions=Alibi()), ids(1, 6)
+    model, x = built(positions=ALiBi(steepest=8.0)), ids(1, 6)
     layer = model.decoder.blocks[0].self_attention
     q, k, _ = layer.attention.project(layer.read(model.embedding(x, None)))
     for h in range(2):
         scores = q[0, h] @ k[0, h].T / 2
         for t in range(6):
-            row = torch.stack([scores[t, s] - 0.5 ** (h + 1) * (t - s) for s in range(t + 1)])
+            row = torch.stack([scores[t, s] - 8 * 2.0 ** (-4 * (h + 1)) * (t - s) for s in range(t + 1)])
             same(model.attention_maps(x)[0][0, h, t, : t + 1], row.exp() / row.exp().sum(), 1e-6)
 
 

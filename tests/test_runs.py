@@ -279,9 +279,8 @@ def test_settings_that_repeat_each_other_are_told_once():
 
 
 def test_a_run_is_found_by_a_part_of_its_name(experiment, tmp_path, monkeypatch):
-    run = quiet(experiment, tmp_path)
+    path = runs.where(quiet(experiment, tmp_path).experiment, tmp_path)
     quiet(experiment, tmp_path, name="other")
-    path = runs.where(run.experiment, tmp_path)
     for name in (path.name, path.name[-8:], "cats", path, path / "step-00000008"):
         assert runs.find(name, tmp_path) in (path, path / "step-00000008")
     monkeypatch.setenv("LAB_RUNS", str(tmp_path))

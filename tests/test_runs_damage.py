@@ -42,9 +42,7 @@ def contents(bundle: Path) -> dict[str, bytes]:
 def consistent(bundle: Path, **changes) -> None:
     """Make the manifest agree with the files as they are now, apart from `changes` of its own."""
     manifest = json.loads((bundle / MANIFEST).read_bytes())
-    for name in FILES:
-        data = (bundle / name).read_bytes()
-        manifest["files"][name] = sha256_bytes(data)
+    manifest["files"] |= {name: sha256_bytes((bundle / name).read_bytes()) for name in FILES}
     manifest |= changes
     manifest["digest"] = manifest_digest(manifest)
     (bundle / MANIFEST).write_text(json.dumps(manifest))
