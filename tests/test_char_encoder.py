@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ideas.alibi import ALiBi
+from nn_toys import same
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -59,10 +60,6 @@ def text(rows: int = 3, length: int = T, seed: int = 1) -> torch.Tensor:
 def memory_of(model: CharEncoder, rows: int = 3, count: int = 2) -> torch.Tensor:
     chunks = [model(text(rows, seed=10 + i), heads=()).chunk_embedding for i in range(count)]
     return torch.stack(chunks, dim=1)  # (B, M, C)
-
-
-def same(a: torch.Tensor, b: torch.Tensor) -> None:
-    torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
 def shifted(ids: torch.Tensor) -> torch.Tensor:

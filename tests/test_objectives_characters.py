@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ from lab.chars import (
     special_ids,
     write_greedily,
 )
-from lab.chars.batches import character_batches, character_rows, passages, running_rows, single_rows
+from lab.chars.batches import character_batches, character_rows, running_rows, single_rows
 from lab.chars.losses import bottleneck_loss, random_chunks
 from lab.chars.memory import _paired
 from lab.chars.objective import CharacterText
@@ -66,9 +67,8 @@ def batch_of(lines=LINES, context=24):
 
 
 def material(objective=OBJECTIVE) -> CharacterText:
-    return CharacterText(
-        None, None, TOKENIZER, tuple(tuple(character_ids(TOKENIZER, one)) for one in objective.removed)
-    )
+    removed = tuple(tuple(character_ids(TOKENIZER, one)) for one in objective.removed)
+    return CharacterText(None, None, TOKENIZER, removed)
 
 
 def loss_of(objective, model, batch, seed=0) -> Loss:
@@ -91,9 +91,6 @@ def test_weights_and_rate_lie_on_a_line_from_the_first_step_to_the_last():
     assert [asked.weights_at(share) for share in (0.0, 0.5, 1.0)] == [first, half, last]
     assert asked.mask_rate_at(0.25) == pytest.approx(0.35)
     assert (alike.weights_at(0.7), alike.mask_rate_at(0.7)) == (first, 0.4)
-
-
-# Batches
 
 
 @given(length=st.integers(2, 60), context=st.integers(2, 24))
@@ -123,8 +120,6 @@ def test_a_pass_has_every_group_once_in_random_order():
 
 
 def test_running_text_comes_in_groups_that_follow_one_another():
-    text = ["a", "b", "c", "d", "e", "f"]
-    assert passages(text, ["f", "c", "b", "a", "e"]) == [["a", "b", "c"], ["e", "f"]]
     encoded = [[[BOS, 5 + n, EOS] for n in range(3)], [[BOS, 9, EOS]]]
     groups = running_rows(encoded, context=8, size=2)
     assert [[ids[1] for ids, _ in rows] for rows in groups] == [[5, 6], [6, 7]], "none crosses a passage"
@@ -148,9 +143,6 @@ def test_chunks_begin_anywhere_in_a_line():
     ids[:, 0], ids[:, -1] = BOS, EOS
     starts = random_chunks(ids, 3, torch.Generator().manual_seed(0), (PAD, BOS, EOS))[:, 0].bincount()[21:]
     assert starts.shape == (6,) and starts.min() > 250
-
-
-# Losses
 
 
 def test_each_objective_is_the_mean_cross_entropy_of_its_targets_and_padding_costs_nothing():
@@ -235,9 +227,6 @@ def test_sets_of_characters_to_remove_take_turns(monkeypatch):
     assert kinds == {(True, False), (False, True)}
 
 
-# Memory
-
-
 def test_the_last_row_of_a_group_remembers_those_before_it():
     model, real_nats, clm_nats = restless(memory_slots=2, cross_attention="memory"), 0.0, 0.0
     batch = batch_of([*LINES, "the last"])  # two groups of three
@@ -287,9 +276,6 @@ def test_the_error_of_a_saving_is_what_drawing_the_rows_anew_gives():
     bootstrap = (saved[drawn].sum(1) / chars[drawn].sum(1)).std().item()
     assert found.saved == pytest.approx((saved.sum() / chars.sum()).item())
     assert found.error == pytest.approx(bootstrap, rel=0.05)
-
-
-# Scores
 
 
 def test_who_always_says_one_character_is_right_as_often_as_it_stands():
@@ -377,16 +363,12 @@ def test_scores_stand_beside_chance_in_one_table_and_make_a_flat_outcome():
 
 
 REFUSED = [
-    (lambda: replace(OBJECTIVE, mask_rate=0.0), "mask_rate"),
+    *[(partial(replace, OBJECTIVE, **{name: 0}), name) for name in ("mask_rate", "chunk", "predicted")],
     (lambda: replace(OBJECTIVE, last_mask_rate=1.5), "last_mask_rate"),
     (lambda: replace(OBJECTIVE, space_rate=True), "space_rate"),
-    (lambda: replace(OBJECTIVE, removed=()), "removed"),
-    (lambda: replace(OBJECTIVE, removed=(".", "")), "removed"),
-    (lambda: replace(OBJECTIVE, chunk=0), "chunk"),
-    (lambda: replace(OBJECTIVE, predicted=0), "predicted"),
+    *[(partial(replace, OBJECTIVE, removed=wrong), "removed") for wrong in ((), (".", ""))],
     (lambda: replace(OBJECTIVE, memory=-1), "memory"),
-    (lambda: Weights(clm=-1), "clm"),
-    (lambda: Weights(clm=math.inf), "clm"),
+    *[(partial(Weights, clm=wrong), "clm") for wrong in (-1, math.inf)],
     (lambda: Weights(0, 0, 0, 0, 0), "weights"),
     (lambda: next(character_batches([], 60, torch.Generator())), "line"),
     (lambda: loss_of(replace(OBJECTIVE, memory=2), restless(memory_slots=2), batch_of()), "groups of 3"),
