@@ -45,7 +45,9 @@ PIECES = {
         "operation", {"experiment.json": "shape", "training.json": "step"}, "without it: a second warm-up"
     ),
     "random states": Piece(
-        "data", {"training.safetensors": "most", "training.json": "the rest"}, "without them: other dropout"
+        "data",
+        {"training.safetensors": "torch's", "training.json": "the rest"},
+        "without them: other dropout",
     ),
     "metrics": Piece("output", {"metrics.jsonl": "a line a step"}, "without them: no curve"),
     "manifest": Piece("data", {"manifest.json": "each file's SHA-256"}, "without it: unseen damage"),
