@@ -198,7 +198,9 @@ def _optimizer(case: Case, answer: tuple[Made, Made]) -> Examples:
             weight.copy_(other)
     step_once(loaded, seed=9)
     step_once(made, seed=9)
-    note = "after one more step along the same gradients: are memories, settings and parameters kept?"
+    note = (
+        "after one more step along the same gradients: are its memories, its settings, its parameters kept?"
+    )
     for example in _weights(case, answer):
         yield replace(example, note=note)
 
