@@ -93,3 +93,8 @@ def test_min_p_keeps_what_is_not_too_far_below_the_likeliest(values, p):
 def test_the_repetition_penalty_takes_rows():
     rows = repetition_penalty(LOGITS.expand(2, 5), torch.tensor([[0, 0], [1, 4]]), 2.0)
     assert rows.tolist() == [[0.15, 2.0, -1.0, 2.0, 0.0], [0.3, 1.0, -1.0, 2.0, 0.0]]
+
+
+def test_min_p_keeps_what_is_just_likely_enough():
+    assert torch.equal(min_p(torch.zeros(3), 1.0), torch.zeros(3))
+    assert min_p(torch.tensor([1.0, 0.0, 1.0]), 1.0).isinf().tolist() == [False, True, False]

@@ -30,6 +30,10 @@ def test_masks_of_one_shape_equal_their_definitions(T, width, data):
     assert torch.equal(masks.prefix(T, torch.tensor([n, 0]))[1, 0], masks.causal(T))
 
 
+def test_padding_shows_just_the_real_keys():
+    assert masks.padding([1, 3], T=3).int().tolist() == [[[[1, 0, 0]]], [[[1, 1, 1]]]]
+
+
 def test_masks_are_built_once_and_combine_gives_a_new_one():
     assert masks.causal(9) is masks.causal(9, "cpu") is masks.causal(9, torch.device("cpu"))
     assert masks.sliding(9, 3) is masks.sliding(9, 3)
