@@ -25,7 +25,7 @@ BUDGETS = {
     "score": 330,
     "train": 450,
     "decode": 520,
-    "runs": 950,
+    "runs": 1005,
     "runs/format1": 90,  # beside the room: reads runs of an older lab, and goes one day
     "chars": 1200,
     "diffusion": 1600,

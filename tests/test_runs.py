@@ -1,7 +1,9 @@
 """Runs: trained once, loaded afterwards, continued where they broke off; and the table of them."""
 
+import errno
 import math
 import multiprocessing
+import os
 import shutil
 import signal
 from dataclasses import replace
@@ -199,7 +201,7 @@ def test_a_step_that_is_torn_in_two_is_not_saved(experiment, tmp_path, monkeypat
     interrupting(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         quiet(experiment, tmp_path)
-    assert list(runs.table(tmp_path)["state"]) == ["begun, nothing saved yet"]
+    assert not list(tmp_path.iterdir()), "a run into which nothing was saved is none"
 
 
 def test_it_is_saved_on_the_way_and_at_each_best_validation(experiment, tmp_path):
@@ -244,6 +246,31 @@ def test_two_processes_do_not_train_the_same_run(experiment, tmp_path):
     runs.get_or_train(experiment, tmp_path, progress=False, say=say)
     other.join()
     assert "waiting" in said[0] and said[1].startswith("trained")
+
+
+def test_a_start_that_fails_leaves_nothing_and_one_that_waited_for_it_still_locks(tmp_path):
+    folder = tmp_path / "runs" / "mine"
+    with pytest.raises(ZeroDivisionError), locked(folder):
+        with pytest.raises(runs.RunBusy, match=str(os.getpid())), locked(folder):
+            pass
+        with locked(folder, wait=True, say=lambda _: (folder / ".lock").unlink()):
+            assert (folder / ".lock").exists(), "the lock is of the file that lies there"
+        folder.mkdir()
+        (folder / "about.json").write_text("{}")
+        raise ZeroDivisionError
+    assert not folder.exists()
+    with locked(folder):
+        (folder / "step-00000001").mkdir()
+    assert folder.exists()
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("lab.runs.lock.lock_descriptor", refuse)
+    with pytest.raises(OSError, match=r"\.lock.*No locks available.*LAB_RUNS"), locked(tmp_path / "mine"):
+        pass
 
 
 def test_the_table_shows_what_differs_and_what_is_damaged(experiment, tmp_path):
