@@ -6,9 +6,9 @@ else
 LAB = .venv/bin/python -m lab
 endif
 
-.PHONY: run test lab check figures publish bench setup chromium
+.PHONY: run test matrix lab check figures publish bench setup chromium
 
-run test lab check figures publish bench: setup
+run test matrix lab check figures publish bench: setup
 	@$(LAB) $@
 
 setup:

@@ -18,7 +18,7 @@ BUDGETS = {
     "outside": 75,
     "config": 115,
     "machine": 50,
-    "text": 1350,
+    "text": 1400,
     "data": 560,
     "nn": 950,
     "scratch": 360,
@@ -33,7 +33,7 @@ BUDGETS = {
     "bench": 698,  # 48 of them came with the law of a step's time from show
     "checks": 2600,
     "show": 4152,
-    "notebooks": 400,
+    "notebooks": 420,
     "cli": 250,
     "__main__": 10,
 }

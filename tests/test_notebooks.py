@@ -8,12 +8,22 @@ from ctypes.util import find_library
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lab.notebooks import ClaimFailed, by_profile, expect
+import lab.text
+from lab.notebooks import ClaimFailed, DoesNotApply, by_profile, expect, needs, record
 from lab.notebooks.publish import complaints, publish, readme_table, stripped, with_table
-from lab.notebooks.report import closing_table, write_report
-from lab.notebooks.runner import NOTEBOOKS, all_notebooks, find_notebooks, metrics_of, run_alone, run_notebook
+from lab.notebooks.report import closing_table, exit_status, run_and_report, write_report
+from lab.notebooks.runner import (
+    NOTEBOOKS,
+    NotebookRun,
+    all_notebooks,
+    find_notebooks,
+    metrics_of,
+    run_alone,
+    run_notebook,
+)
 
 README = NOTEBOOKS.parent / "README.md"
 
@@ -115,6 +125,77 @@ def test_a_run_that_makes_fewer_claims_than_the_committed_one_fails(tmp_path):
     assert not run.passed and "only at three" in run.error
 
 
+SWALLOWED = """
+try:
+    expect("swallowed", 1, above=2)
+except AssertionError:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [(SWALLOWED, "swallowed"), ("raise SystemExit(0)", "SystemExit"), ("1 / 0", "division")],
+)
+def test_what_ends_or_hides_in_a_cell_fails_the_run(code, named, tmp_path):
+    run = run_notebook(make_notebook(tmp_path, code), tmp_path / "build", {}, progress=False)
+    assert run.verdict == "failed" and named in run.error and exit_status([run]) == 1
+
+
+LACKS = """
+import lab.text
+from lab.notebooks import needs
+needs(lab.text.Corpus("haiku", ("an", "old", "pond")), distinct_lines=10, spaces=0.01)
+"""
+ELSEWHERE = 'expect("of one text", 1.5, above=2, claimed=False)'
+NOT_FINITE = 'record("share", float("nan"))\nexpect("loss", float("inf"), below=2)'
+HARMFUL = """
+from lab.notebooks import say
+say("[press](javascript:alert(1)) <script>alert(2)</script>")
+"""
+
+
+def test_a_text_that_lacks_something_is_no_failure_and_nothing_hides_in_the_report(tmp_path):
+    cells = {"00_lacks": [LACKS, "1 / 0"], "01_odd": [ELSEWHERE, HARMFUL, NOT_FINITE]}
+    paths = [make_notebook(tmp_path, *code, name=name) for name, code in cells.items()]
+    lacks, odd = (run_notebook(path, tmp_path / "build", {}, progress=False) for path in paths)
+    assert lacks.verdict == "does not apply" and exit_status([lacks]) == 3
+    assert (
+        "10 different lines (it has 3)" in lacks.lacking and "1.0% of its characters spaces" in lacks.lacking
+    )
+    assert odd.verdict == "failed" and "loss: measured inf" in odd.error and exit_status([lacks, odd]) == 1
+    assert [metric["holds"] for metric in odd.metrics] == [True, True, False]
+    table = closing_table([lacks, odd])
+    assert "share: nan" in table and "failed: 01_odd; does not apply: 00_lacks" in table
+    report = write_report([lacks, odd], tmp_path / "report", "smoke").read_text()
+    assert lacks.lacking in report and "not claimed of this text" in report
+    page = (tmp_path / "report" / "01_odd.html").read_text()
+    assert 'href="javascript' not in page and "<script>alert(2)" not in page and "alert(2)" in page
+
+
+def test_an_interrupted_run_reports_what_is_done(tmp_path, monkeypatch, capsys):
+    done = NotebookRun("00_start_here", tmp_path / "00_start_here.ipynb", 1.0)
+
+    def run(path, *_):
+        if path.stem == done.name:
+            return done
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lab.notebooks.report.run_notebook", run)
+    with pytest.raises(SystemExit) as ended:
+        run_and_report(("00", "01", "02"), "smoke", tmp_path, {})
+    printed = capsys.readouterr().out
+    assert ended.value.code == 130 and "00_start_here" in printed and "01 02" in printed
+    assert "00_start_here" in (tmp_path / "index.html").read_text()
+
+
+def test_needs_goes_on_where_the_text_has_enough():
+    text = lab.text.Corpus("two", ("To be, or not", "to be."))
+    needs(text, distinct_lines=2, words_per_line=3, punctuation=0.1, spaces=0.1, chars=19)
+    with pytest.raises(DoesNotApply, match="two"):
+        needs(text, chars=20)
+
+
 @pytest.mark.slow
 def test_the_report_asks_the_network_for_nothing(smoke_runs, tmp_path):
     runs = [future.result() for future in smoke_runs.values()]
@@ -161,7 +242,22 @@ REFUSED = [
     (lambda path: run_notebook(path, path.parent, {"step": 4}), "step: its parameters are profile, steps"),
     (lambda path: run_notebook(path, path.parent, {"profile": "quick"}), "unknown profile 'quick'"),
     (lambda path: find_notebooks(("77",)), "no notebook begins with '77'"),
+    (lambda path: find_notebooks(("",)), "no notebook begins with ''"),
     (lambda path: expect("the claim", 1.0), "says nothing"),
+    *[
+        (lambda path, bounds=bounds: expect("the claim", 1.5, **bounds), "the claim")
+        for bounds in [
+            {"above": 2, "below": 1},
+            {"above": 1, "below": 1},
+            {"below": float("nan")},
+            {"above": float("-inf")},
+            {"close_to": 1, "rel": float("inf")},
+            {"close_to": 1, "rel": -1},
+        ]
+    ],
+    (lambda path: record("the figure", torch.zeros(2, 3)), r"the figure.*\(2, 3\)"),
+    (lambda path: record("the figure", "many"), "the figure.*str"),
+    (lambda path: needs(lab.text.Corpus("x", ("y",)), words=3), "words_per_line"),
     (lambda path: by_profile("quick", smoke=1, standard=2, full=3), "smoke, standard, full"),
     (lambda path: with_table("# lab", "| |"), "put the marks back"),
 ]

@@ -1,4 +1,4 @@
-"""`lab run / train / sample / transcribe / runs / test / lab / check / publish / figures / bench / corpus`: thin."""
+"""The commands, one function each, in three thin files: of the project, of runs, of speech."""
 
 import sys
 
@@ -16,6 +16,7 @@ def main() -> None:
         speech.transcribe,
         training.runs,
         project.test,
+        project.matrix,
         project.lab,
         project.check,
         project.publish,

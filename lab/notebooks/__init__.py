@@ -1,5 +1,6 @@
-"""What every notebook uses (`by_profile`, `record`, `expect`, `say`); the runner and its report stand beside."""
+"""What every notebook uses (`needs`, `by_profile`, `record`, `expect`, `say`); the runner and report stand beside."""
 
 from lab.notebooks.claims import ClaimFailed, by_profile, expect, record, say
+from lab.notebooks.needs import DoesNotApply, needs
 
-__all__ = ["ClaimFailed", "by_profile", "expect", "record", "say"]
+__all__ = ["ClaimFailed", "DoesNotApply", "by_profile", "expect", "needs", "record", "say"]

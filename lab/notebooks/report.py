@@ -1,15 +1,17 @@
 """What a run of the notebooks leaves to read: a table in the terminal and pages to open in a browser."""
 
 import html
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from lab.files import write_atomic
 from lab.machine import machine
-from lab.notebooks.runner import NotebookRun, find_notebooks, run_notebook
+from lab.notebooks.runner import NotebookRun, find_notebooks, outputs_of, run_notebook
 
 
 def run_and_report(
@@ -17,13 +19,32 @@ def run_and_report(
 ) -> list[NotebookRun]:
     """Run the notebooks whose names begin so, print what they measured, and write `build/index.html`.
 
-    A parameter that is None is left to the notebook.
+    A parameter that is None is left to the notebook. Ctrl-C ends the notebook that runs, reports those that are done,
+    and exits with status 130.
     """
     given = {name: value for name, value in parameters.items() if value is not None} | {"profile": profile}
-    runs = [run_notebook(path, build / "notebooks", given) for path in find_notebooks(names)]
+    paths, runs = find_notebooks(names), []
+    try:
+        for path in paths:
+            runs.append(run_notebook(path, build / "notebooks", given))
+    except KeyboardInterrupt:
+        rest = [path.stem for path in paths[len(runs) :]]
+        _tell(runs, build, profile)
+        print(f"interrupted in {rest[0]}; `lab run {' '.join(name[:2] for name in rest)}` runs what is left")
+        sys.exit(130)
+    _tell(runs, build, profile)
+    return runs
+
+
+def exit_status(runs: list[NotebookRun]) -> int:
+    """0 where all passed, 1 where one failed, 3 where none failed but one does not apply to this text."""
+    verdicts = {run.verdict for run in runs}
+    return 1 if "failed" in verdicts else 3 if "does not apply" in verdicts else 0
+
+
+def _tell(runs: list[NotebookRun], build: Path, profile: str) -> None:
     index = write_report(runs, build, profile)
     print(f"\n{closing_table(runs)}\n\nreport: {index}")
-    return runs
 
 
 def closing_table(runs: list[NotebookRun]) -> str:
@@ -31,15 +52,20 @@ def closing_table(runs: list[NotebookRun]) -> str:
     lines = []
     for run in runs:
         claims = sum(metric["claim"] is not None for metric in run.metrics)
-        verdict = f"{claims} claims hold" if run.passed else "FAILED"
+        verdict = {"passed": f"{claims} claims hold", "failed": "FAILED"}.get(run.verdict, run.verdict)
         lines.append(f"{run.name:<32}{run.seconds:8.1f} s   {verdict}")
+        lines += [f"    {run.lacking}"] if run.lacking else []
         for metric in run.metrics:
             lines.append(f"    {_text(metric)}")
         if run.error:
             lines += [f"    ! {line}" for line in run.error.splitlines()[-12:]]
     total = sum(run.seconds for run in runs)
-    failed = [run.name for run in runs if not run.passed]
-    lines.append(f"{'all':<32}{total:8.1f} s   {'failed: ' + ', '.join(failed) if failed else 'passed'}")
+    of = {
+        verdict: [run.name for run in runs if run.verdict == verdict]
+        for verdict in ("failed", "does not apply")
+    }
+    told = [f"{verdict}: {', '.join(names)}" for verdict, names in of.items() if names]
+    lines.append(f"{'all':<32}{total:8.1f} s   {'; '.join(told) or 'passed'}")
     return "\n".join(lines)
 
 
@@ -53,17 +79,24 @@ def write_report(runs: list[NotebookRun], folder: Path, profile: str) -> Path:
         if run.output.exists():
             notebook = nbformat.read(run.output, as_version=4)
             notebook.metadata.pop("widgets", None)
+            for output in outputs_of(notebook):
+                _defuse(output.get("data", {}))
             page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": run.name}})
             write_atomic(folder / f"{run.name}.html", page)
     return write_atomic(folder / "index.html", _index(runs, profile))
 
 
+def _defuse(data: dict) -> None:
+    """What a notebook says may quote any text: its Markdown is drawn without HTML and without links that run code."""
+    if "text/markdown" in data:
+        renderer = IPythonRenderer(escape=True, allow_harmful_protocols=False)
+        data["text/html"] = MarkdownWithMath(renderer=renderer).render(data.pop("text/markdown"))
+
+
 def _text(metric: dict) -> str:
     value = f"{metric['value']:.4g}" if isinstance(metric["value"], float) else f"{metric['value']}"
     text = f"{metric['name']}: {value} {metric['unit']}".rstrip()
-    if metric["claim"] is None:
-        return text
-    return f"{text}, expected {metric['claim']}: {'holds' if metric['holds'] else 'DOES NOT HOLD'}"
+    return text if metric["claim"] is None else f"{text}, expected {metric['claim']}: {_verdict(metric)}"
 
 
 def _index(runs: list[NotebookRun], profile: str) -> str:
@@ -77,9 +110,11 @@ def _index(runs: list[NotebookRun], profile: str) -> str:
             for metric in run.metrics
         )
         problem = f"<pre class=bad>{html.escape(run.error)}</pre>" if run.error else ""
+        problem += f"<p>{html.escape(run.lacking)}</p>" if run.lacking else ""
+        colour = {"passed": "ok", "failed": "bad"}.get(run.verdict, "")
         sections.append(
             f"<h2><a href='{run.name}.html'>{run.name}</a></h2>"
-            f"<p><b class={'ok' if run.passed else 'bad'}>{'passed' if run.passed else 'failed'}</b>"
+            f"<p><b class='{colour}'>{run.verdict}</b>"
             f" in {run.seconds:.0f} s</p>{problem}"
             "<table><tr><th>figure</th><th>value</th><th>unit</th><th>expected</th><th>claim</th></tr>"
             f"{rows}</table>"
@@ -95,6 +130,8 @@ def _index(runs: list[NotebookRun], profile: str) -> str:
 def _verdict(metric: dict) -> str:
     if metric["claim"] is None:
         return ""
+    if not metric.get("claimed", True):
+        return "not claimed of this text"
     return "holds" if metric["holds"] else "does not hold"
 
 

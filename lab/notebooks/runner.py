@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,17 +21,25 @@ ENCRYPTED = Config(
 
 @dataclass
 class NotebookRun:
-    """One executed notebook: where its output lies, how long it took, its metrics, and what failed."""
+    """One executed notebook: where its output lies, how long it took, its metrics, and what failed.
+
+    `lacking` is the sentence of `needs`, where the text lacks what this notebook is about: no failure.
+    """
 
     name: str
     output: Path
     seconds: float
     metrics: list[dict] = field(default_factory=list)
     error: str | None = None
+    lacking: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        return "failed" if self.error else "does not apply" if self.lacking else "passed"
 
     @property
     def passed(self) -> bool:
-        return self.error is None
+        return self.verdict == "passed"
 
 
 def all_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
@@ -46,7 +55,7 @@ def find_notebooks(names: tuple[str, ...] = ()) -> list[Path]:
     """
     found = all_notebooks()
     for name in names:
-        if not any(path.stem.startswith(name) for path in found):
+        if not name or not any(path.stem.startswith(name) for path in found):
             raise ValueError(
                 f"no notebook begins with {name!r}: there are {', '.join(p.stem for p in found)}"
             )
@@ -55,12 +64,19 @@ def find_notebooks(names: tuple[str, ...] = ()) -> list[Path]:
 
 def metrics_of(notebook: nbformat.NotebookNode) -> list[dict]:
     """Every figure and claim in the notebook's outputs, in order."""
-    return [
-        dict(output["data"][METRIC_MIME])
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if METRIC_MIME in output.get("data", {})
-    ]
+    found = [o["data"][METRIC_MIME] for o in outputs_of(notebook) if METRIC_MIME in o.get("data", {})]
+    return [metric | {"value": _number(metric["value"])} for metric in found]
+
+
+def outputs_of(notebook: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
+    """The outputs of all cells, in order."""
+    for cell in notebook.cells:
+        yield from cell.get("outputs", [])
+
+
+def _number(value: float | str) -> float:
+    """JSON has no nan and no infinity: they are written as text."""
+    return float(value) if isinstance(value, str) else value
 
 
 def claims_of(notebook: nbformat.NotebookNode) -> set[str]:
@@ -74,7 +90,8 @@ def run_notebook(
     """Execute `path` with `parameters`, leaving the executed notebook in `output_folder`.
 
     A failing cell, a failing claim, or a claim that the committed notebook makes and this run did not,
-    ends up in `.error`; the other cells' results are kept. Raises ValueError for an unknown parameter.
+    ends up in `.error`, a text that the notebook does not apply to in `.lacking`; the other cells' results are kept.
+    Raises ValueError for an unknown parameter.
     """
     known = papermill.inspect_notebook(str(path))
     unknown = parameters.keys() - known.keys()
@@ -103,10 +120,24 @@ def run_notebook(
         error = str(failure).strip() or type(failure).__name__
     seconds = time.perf_counter() - start
     executed = nbformat.read(output, as_version=4) if output.exists() else nbformat.v4.new_notebook()
-    missing = claims_of(nbformat.read(path, as_version=4)) - claims_of(executed)
-    if missing and error is None:
-        error = f"claims that the committed notebook makes were not made: {', '.join(sorted(missing))}"
+    stopped = next((output for output in outputs_of(executed) if output.output_type == "error"), None)
+    if stopped and stopped.ename == "DoesNotApply":
+        return NotebookRun(path.stem, output, seconds, metrics_of(executed), lacking=stopped.evalue)
+    if stopped and error is None:  # papermill takes SystemExit for a good end
+        error = f"a cell ended the notebook: {stopped.ename} {stopped.evalue}"
+    error = error or _broken_promise(path, executed)
     return NotebookRun(path.stem, output, seconds, metrics_of(executed), error)
+
+
+def _broken_promise(path: Path, executed: nbformat.NotebookNode) -> str | None:
+    """Claims that do not hold, though the notebook caught the error, and those that it never came to."""
+    false = [metric["name"] for metric in metrics_of(executed) if not metric["holds"]]
+    if false:
+        return f"claims that do not hold: {', '.join(false)}"
+    missing = claims_of(nbformat.read(path, as_version=4)) - claims_of(executed)
+    if missing:
+        return f"claims that the committed notebook makes were not made: {', '.join(sorted(missing))}"
+    return None
 
 
 def run_alone(path: Path, output_folder: Path, parameters: dict[str, object]) -> NotebookRun:

@@ -4,6 +4,7 @@ from lab.text import grammar
 from lab.text.bpe import BPETokenizer
 from lab.text.chars import CharTokenizer
 from lab.text.corpus import Corpus, CorpusError, Splits
+from lab.text.facts import TextFacts, describe
 from lab.text.interop import from_huggingface, from_tiktoken, to_huggingface, to_tiktoken
 from lab.text.named import NAMES, load
 from lab.text.pretokens import PATTERNS, splitter
@@ -20,8 +21,10 @@ __all__ = [
     "Corpus",
     "CorpusError",
     "Splits",
+    "TextFacts",
     "Tokenizer",
     "WordTokenizer",
+    "describe",
     "from_huggingface",
     "from_tiktoken",
     "grammar",
