@@ -68,6 +68,60 @@ def test_values_and_gradients_are_those_of_torch():
         torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_float32(dtype):
+    half = random_log_probs(60, 5).to(dtype).requires_grad_()
+    full = half.detach().float().requires_grad_()
+    lengths, targets = (
+        torch.tensor([60], dtype=torch.int32),
+        torch.tensor([[1, 1, 4, -100]], dtype=torch.int16),
+    )
+    rows = [ctc.ctc_loss(x[None], lengths, targets) for x in (half, full)]
+    rows += [ctc.ctc_nats(x, targets[0, :3])[None] for x in (half, full)]
+    for nats in rows:
+        torch.testing.assert_close(nats, rows[1])
+    for ours, expected in (rows[:2], rows[2:]):
+        (gradient,), (right,) = torch.autograd.grad(ours, half), torch.autograd.grad(expected, full)
+        assert ours.dtype == torch.float32 and gradient.dtype == dtype
+        torch.testing.assert_close(gradient.float(), right, rtol=0.01, atol=1e-3)
+    assert ctc.occupancy(half.detach(), [1, 1, 4]).sum(1).allclose(torch.ones(60))
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        *(({"targets": [[1, 2], [3, wrong]]}, f"targets.* got {wrong} in row 1") for wrong in (0, 4, 100_000, -1)),
+        ({"targets": [[1, 2], [-100, 3]]}, "got 3 in row 1"),
+        ({"targets": [[1, 2]]}, r"targets.*\(1, 2\)"),
+        ({"targets": [1, 2]}, "targets"),
+        ({"targets": [[1.0, 2.0], [3.0, 1.0]]}, "targets.*float32"),
+        *(({"lengths": [5, wrong]}, f"lengths.* 1 .. 6; got {wrong} in row 1") for wrong in (7, 0, -3)),
+        ({"lengths": [5]}, r"lengths.*\(1,\)"),
+        ({"lengths": [5.0, 5.0]}, "lengths.*float32"),
+        ({"log_probs": torch.zeros(2, 6)}, r"\(B, T, V\)"),
+        ({"log_probs": torch.zeros(2, 6, 4, dtype=torch.int64)}, "int64"),
+        ({"log_probs": torch.zeros(2, 0, 4)}, "T"),
+        ({"blank": 4}, "blank"),
+    ],
+)  # fmt: skip
+def test_a_batch_that_cannot_be_is_refused_before_torch_reads_beyond_it(changed, named):
+    right = {"log_probs": torch.zeros(2, 6, 4), "lengths": [5, 6], "targets": [[1, 2], [3, -100]]}
+    with pytest.raises(ValueError, match=named):
+        ctc.ctc_loss(
+            **{name: torch.as_tensor(x) if name != "blank" else x for name, x in (right | changed).items()}
+        )
+
+
+def test_no_rows_and_no_tokens_are_a_batch():
+    log_probs = torch.zeros(0, 6, 4, requires_grad=True)
+    nats = ctc.ctc_loss(log_probs, torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2, dtype=torch.int64))
+    nats.sum().backward()
+    assert nats.shape == (0,) and log_probs.grad.shape == (0, 6, 4)
+    silent = random_log_probs(6, 4)
+    nats = ctc.ctc_loss(silent[None], torch.tensor([6]), torch.zeros(1, 0, dtype=torch.int64))
+    assert nats.item() == pytest.approx(-silent[:, 0].sum().item())
+
+
 def test_occupancy_is_minus_the_gradient():
     log_probs, target = random_log_probs(7, 4).requires_grad_(), [2, 2, 1]
     (gradient,) = torch.autograd.grad(ctc.ctc_nats(log_probs, target), log_probs)
@@ -133,6 +187,24 @@ def test_a_beam_without_bounds_is_the_search_of_all_transcripts(weight, bonus, T
     assert found[0].tokens == max(scores, key=scores.get)
 
 
+@given(
+    T=st.integers(1, 5), seed=st.integers(0, 10_000), margin=st.sampled_from([0.1, 2.0, 10.0]),
+    beam=st.sampled_from([1, 2, None]), spread=st.sampled_from([1.0, 8.0, 40.0]),
+)  # fmt: skip
+@settings(quick, max_examples=150)
+def test_whatever_is_cut_each_find_has_a_path(T, seed, margin, beam, spread):
+    log_probs = random_log_probs(T, 3, seed, spread)
+    near = log_probs >= log_probs.amax(1, keepdim=True) - margin
+    kept = [path for path in product(range(3), repeat=T) if near[range(T), path].all()]
+    found = prefix_beam(log_probs, beam=beam, margin=margin)
+    for one in found:
+        paths = [path for path in kept if ctc.collapse(path) == list(one.tokens)]
+        assert one.log_ctc <= -path_nats(log_probs, paths) + 1e-9 and math.isfinite(one.score)
+    if beam is None:
+        assert {one.tokens for one in found} == {tuple(ctc.collapse(path)) for path in kept}
+        assert found[0].log_ctc == pytest.approx(max(one.log_ctc for one in found))
+
+
 def test_beam_and_margin_cut_what_is_least_likely():
     log_probs = random_log_probs(40, 8, spread=4)
     wide, narrow = prefix_beam(log_probs, beam=200, margin=None), prefix_beam(log_probs, beam=12)
@@ -176,12 +248,22 @@ def test_the_n_gram_says_what_it_says_of_whole_lines(order):
     [
         (lambda: ctc.occupancy(random_log_probs(3, 4), [1, 1, 2]), "4 are needed"),
         (lambda: ctc.ctc_nats(torch.zeros(2, 3, 4), [1]), r"\(T, V\)"),
-        (lambda: ctc.ctc_nats(torch.zeros(2, 3), [1, 0]), "target"),
+        *(
+            (lambda wrong=wrong: ctc.ctc_nats(torch.zeros(2, 3), [1, wrong]), "target")
+            for wrong in (0, 3, 1.5)
+        ),
         (lambda: ctc.ctc_nats(torch.zeros(2, 3), [1], blank=3), "blank"),
         (lambda: prefix_beam(torch.zeros(2, 3), beam=0), "beam"),
         (lambda: prefix_beam(torch.zeros(2, 3), margin=0.0), "margin"),
-        (lambda: prefix_beam(torch.zeros(2, 3), weight=-1.0), "weight"),
-        (lambda: prefix_beam(torch.full((2, 3), math.nan)), "NaN"),
+        *(
+            (lambda wrong=wrong: prefix_beam(torch.zeros(2, 3), weight=wrong), "weight")
+            for wrong in (-1.0, math.inf)
+        ),
+        (lambda: prefix_beam(torch.zeros(2, 3), bonus=math.nan), "bonus"),
+        *(
+            (lambda wrong=wrong: prefix_beam(torch.tensor([[0.0, 0.0], [wrong] * 2])), "frame 1")
+            for wrong in (math.nan, math.inf, -math.inf)
+        ),
         (lambda: prefix_beam(torch.zeros(3)), r"\(T, V\)"),
         (lambda: NGramScorer(KneserNey(["a"], 2), BPETokenizer.train(["the thing"] * 9, 265)), "characters"),
     ],

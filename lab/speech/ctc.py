@@ -84,6 +84,7 @@ def forward_lattice(log_probs: Tensor, target: Sequence[int], blank: int = BLANK
 
     Raises ValueError for other shapes, no frames, and targets that are no tokens, or the blank.
     """
+    log_probs = _summable(log_probs, "TV", blank)
     names, may_skip = _states(log_probs, target, blank)
     emitted = log_probs.clamp(min=NEVER)[:, names]  # (T, L)
     begins = torch.arange(len(names), device=log_probs.device) < 2
@@ -116,6 +117,7 @@ def occupancy(log_probs: Tensor, target: Sequence[int], blank: int = BLANK) -> T
 
     Raises ValueError when no path fits, and as `forward_lattice`.
     """
+    log_probs = _summable(log_probs, "TV", blank)
     names, _ = _states(log_probs, target, blank)
     alpha = forward_lattice(log_probs, target, blank)
     beta = forward_lattice(log_probs.flip(0), list(target)[::-1], blank).flip(0, 1)
@@ -130,26 +132,29 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, blank: int = B
     """-log P(target) of every row `(B,)`, as `ctc_nats` says it, by torch's fast version of the same recursion.
 
     log_probs `(B, T, V)`, of which row b has `lengths[b]` frames; targets `(B, U)`, padded on the right with -100.
-    They must come from a log_softmax: the gradient that torch gives is then that of the logits.
+    They must come from a log_softmax: the gradient that torch gives is then that of the logits. Half precision is
+    summed in float32.
 
-    Raises ValueError for rows that cannot be aligned, naming them.
+    Raises ValueError for other shapes and types, for lengths outside 1 .. T, for targets that are no tokens, or the
+    blank (torch would read memory beyond the tensor), and for rows that cannot be aligned, naming a row.
     """
-    B = len(log_probs)
+    log_probs = _summable(log_probs, "BTV", blank)
+    B, T, V = log_probs.shape
+    if not B:
+        return log_probs.sum((1, 2))
+    real = targets != IGNORE
+    tokens = (targets >= 0) & (targets < V) & (targets != blank) & real.cummin(-1).values  # none after a gap
+    what = f"targets must be (B, U), {_tokens(V, blank)}, and -100 after the last"
+    _expect(what, targets, (B, *targets.shape[-1:]), tokens | ~real)
+    _expect(f"lengths must be whole numbers (B,) in 1 .. {T}", lengths, (B,), (lengths >= 1) & (lengths <= T))
     if bad := infeasible(lengths, targets):
         row = bad[0]
         raise ValueError(
             f"{len(bad)} of {B} rows cannot be aligned; first row {row.row}: {row.frames} frames, its transcript needs "
             f"{row.needed}. Leave them out (lab.speech.ctc.infeasible finds them), or reduce time by less"
         )
-    real = targets != IGNORE
-    return F.ctc_loss(
-        log_probs.transpose(0, 1),
-        targets.where(real, blank),
-        lengths,
-        real.sum(1),
-        blank=blank,
-        reduction="none",
-    )
+    rows = targets.where(real, blank).long(), lengths.long(), real.sum(1)
+    return F.ctc_loss(log_probs.transpose(0, 1), *rows, blank=blank, reduction="none")
 
 
 def greedy(log_probs: Tensor, blank: int = BLANK) -> list[int]:
@@ -163,20 +168,37 @@ def greedy(log_probs: Tensor, blank: int = BLANK) -> list[int]:
 
 def _states(log_probs: Tensor, target: Sequence[int], blank: int) -> tuple[list[int], Tensor]:
     """The token of each state, and which may be entered from two before: tokens that differ from the last one."""
-    if log_probs.dim() != 2 or not len(log_probs) or not log_probs.is_floating_point():
-        raise ValueError(
-            f"log_probs must be floats (T, V) with T > 0, got {log_probs.dtype} {tuple(log_probs.shape)}"
-        )
-    V, target = log_probs.shape[1], [int(token) for token in target]
-    if not 0 <= blank < V:
-        raise ValueError(f"the blank must be one of the {V} tokens, got {blank}")
-    if wrong := [token for token in target if token == blank or not 0 <= token < V]:
-        raise ValueError(f"a target holds tokens in 0 .. {V - 1} but not the blank {blank}, got {wrong}")
+    V, target = log_probs.shape[1], target.tolist() if isinstance(target, Tensor) else target
+    if wrong := [token for token in target if token == blank or token not in range(V)]:
+        raise ValueError(f"a target holds {_tokens(V, blank)}; got {wrong[0]}")
     names = [blank]
     for token in target:
-        names += [token, blank]
+        names += [int(token), blank]
     skips = [s >= 2 and names[s] != blank and names[s] != names[s - 2] for s in range(len(names))]
     return names, torch.tensor(skips, device=log_probs.device)
+
+
+def _summable(log_probs: Tensor, letters: str, blank: int) -> Tensor:
+    """Checked; half precision as float32, for it has too few digits to add up paths in."""
+    shape, floats = tuple(log_probs.shape), log_probs.is_floating_point()
+    if not floats or len(shape) != len(letters) or 0 in shape[-2:]:
+        expected = f"floats ({', '.join(letters)}) with T and V above 0"
+        raise ValueError(f"log_probs must be {expected}; got {log_probs.dtype} {shape}")
+    if not 0 <= blank < shape[-1]:
+        raise ValueError(f"the blank must be one of the {shape[-1]} tokens; got {blank}")
+    return log_probs if log_probs.dtype.itemsize > 2 else log_probs.float()
+
+
+def _tokens(V: int, blank: int) -> str:
+    return f"tokens in 0 .. {V - 1} but not the blank {blank}"
+
+
+def _expect(what: str, given: Tensor, shape: tuple[int, ...], fits: Tensor) -> None:
+    if given.is_floating_point() or given.shape != shape:
+        raise ValueError(f"{what}; got {given.dtype} {tuple(given.shape)}")
+    if not fits.all():
+        row, *_ = (~fits).nonzero()[0].tolist()
+        raise ValueError(f"{what}; got {given[~fits][0].item()} in row {row}")
 
 
 def _shifted(x: Tensor, by: int) -> Tensor:

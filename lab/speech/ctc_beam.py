@@ -114,9 +114,12 @@ def prefix_beam(
     >>> best.tokens, round(math.exp(best.log_ctc), 3)
     ((1,), 0.64)
 
-    Raises ValueError for shapes, a beam, a margin or weights that cannot be, and for NaN.
+    Whatever is cut, each transcript that is found has a path.
+
+    Raises ValueError for shapes, a beam, a margin, weights or a bonus that cannot be, for NaN, and for a frame in which
+    no token is possible.
     """
-    frames = _checked(log_probs, beam, margin, weight, blank)
+    frames = _checked(log_probs, beam, margin, weight, bonus, blank)
     fusion = _Fusion(scorer if weight else None)
     # Of each beginning: log P of its paths that end in a blank, and of those that end in its last token.
     beams = {(): (0.0, NEVER)}
@@ -152,7 +155,8 @@ def _grown(beams: dict, likely: list[tuple[int, float]], blank: int) -> dict:
             if token == blank:
                 add(in_blank, tokens, both + p)
             elif token == last:
-                add(in_token, tokens, after_token + p)  # it goes on
+                if after_token > NEVER:
+                    add(in_token, tokens, after_token + p)  # it goes on
                 if after_blank > NEVER:
                     add(in_token, (*tokens, token), after_blank + p)  # it comes again
             else:
@@ -199,16 +203,21 @@ def _add(a: float, b: float) -> float:
     return a if b == NEVER else a + math.log1p(math.exp(b - a))
 
 
-def _checked(log_probs: Tensor, beam, margin, weight, blank) -> list[list[float]]:
+def _checked(log_probs: Tensor, beam, margin, weight, bonus, blank) -> list[list[float]]:
     """The frames as plain numbers, with which single additions are ten times as fast."""
     if log_probs.dim() != 2 or not len(log_probs) or not 0 <= blank < log_probs.shape[1]:
         shape = tuple(log_probs.shape)
         raise ValueError(f"log_probs must be (T, V) with T > 0 and hold the blank {blank}, got {shape}")
-    if log_probs.isnan().any():
-        raise ValueError("log_probs hold NaN: the model is broken, or its training diverged")
-    if (beam is not None and beam < 1) or (margin is not None and not margin > 0) or not weight >= 0:
-        given = f"{beam}, {margin} and {weight}"
+    if not (best := log_probs.amax(-1)).isfinite().all():  # NaN is the largest of all
+        t = int((~best.isfinite()).nonzero()[0])
         raise ValueError(
-            f"beam must be at least 1, margin above 0 (None: no bound), weight at least 0: got {given}"
+            f"log_probs hold NaN or infinity, or no token is possible: the best of frame {t} is {best[t]:.3g}. "
+            "The model is broken, or its training diverged"
+        )
+    bounded = (beam is None or beam >= 1) and (margin is None or margin > 0)
+    if not (bounded and 0 <= weight < math.inf and math.isfinite(bonus)):
+        raise ValueError(
+            "beam must be at least 1, margin above 0 (None: no bound), weight at least 0 and finite, bonus finite: "
+            f"got {beam}, {margin}, {weight} and {bonus}"
         )
     return log_probs.detach().double().tolist()

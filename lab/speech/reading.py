@@ -110,6 +110,8 @@ def rescored(
     attention_weight: float,
 ) -> list[Hypothesis]:
     """The hypotheses of a CTC search, ordered anew: `attention_weight` of what CTC said is what the decoder says."""
+    if not attention_weight:  # else a text too long for the decoder would get 0 * -inf
+        return list(found)
     by_attention = attention_log_probs(model, encoded, tokenizer, [one.tokens for one in found])
     changed = [
         replace(one, score=one.score + attention_weight * (log_attention - one.log_ctc))
