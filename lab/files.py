@@ -1,9 +1,13 @@
-"""Files that appear whole or not at all, and their fingerprints."""
+"""Files that appear whole or not at all, their fingerprints, and what they hold on a terminal."""
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from uuid import uuid4
+
+# Control characters, line and paragraph separators, what turns the direction of writing, lone surrogates.
+_NOT_FOR_TERMINALS = re.compile(r"[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
@@ -46,3 +50,12 @@ def sha256_file(path: str | os.PathLike) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def printable(text: str) -> str:
+    r"""`text` as one line that a terminal shows and does not obey: control characters written out.
+
+    >>> print(printable("red \x1b[31m, and\ttab"))
+    red \x1b[31m, and\ttab
+    """
+    return _NOT_FOR_TERMINALS.sub(lambda match: ascii(match.group())[1:-1], text)

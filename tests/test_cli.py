@@ -94,6 +94,12 @@ def test_what_cannot_be_trained_is_one_message(lab, place, changed, named):
     assert named in lab.refused("train", *flags(place, **changed))
 
 
+def test_a_corpus_shows_its_control_characters_and_sends_none(lab, place):
+    (place / "red.txt").write_text("\x1b[31mred\nTo be\n")
+    assert "red.txt: 2 lines" in (shown := lab("corpus", place / "red.txt"))
+    assert r"\x1b[31mred" in shown and "\x1b" not in shown
+
+
 def test_a_corpus_without_validation_lines_is_refused(lab, place):
     (place / "short.txt").write_text("one\ntwo\n")
     assert "2 distinct line" in lab.refused("train", *flags(place, corpus=place / "short.txt"))

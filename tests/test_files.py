@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from lab.files import write_atomic
+from lab.files import printable, write_atomic
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -24,3 +24,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("Größe, 大 \N{FAMILY} \u200d\u0301", None),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\r\n\tb\x7f\x9b", r"a\r\n\tb\x7f\x9b"),
+        ("\u2028\u202e\u2066", r"\u2028\u202e\u2066"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_a_terminal_shows_control_characters_and_obeys_none(text, shown):
+    assert printable(text) == (shown or text)

@@ -8,7 +8,8 @@ import pytest
 
 import lab.text as tokenize
 from lab.text import SPECIAL_TOKENS, BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
-from lab.text.protocol import JSON_VERSION
+from lab.text.protocol import JSON_VERSION, write_json
+from lab.text.wikitext import kept_lines
 
 LINES = [
     "In the beginning God created the heaven and the earth.",
@@ -96,12 +97,37 @@ def test_json_of_another_make_is_refused(tokenizer, change):
         (lambda: CharTokenizer.train(["a"], min_percentile=101), "min_percentile"),
         (lambda: WordTokenizer.train(["a"], max_vocab=5), "max_vocab"),
         (lambda: CharTokenizer(["a", "a"]), "vocabulary"),
+        (lambda: CharTokenizer.from_json(write_json("char", vocabulary="ab")), r"\['ab'\]"),
         (lambda: WordTokenizer(["two words"]), "vocabulary"),
     ],
 )
 def test_refusals(call, about):
     with pytest.raises(ValueError, match=about):
         call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        CharTokenizer.train,
+        WordTokenizer.train,
+        lambda lines: BPETokenizer.train(lines, 300),
+        *(tokenizer.encode_lines for tokenizer in make_all()),
+        lambda lines: tokenize.Corpus("mine", lines),
+        tokenize.grammar.grammar().log2_probability,
+        kept_lines,
+    ],
+)
+@pytest.mark.parametrize("text", ["To be", b"To be"])
+def test_one_string_is_no_list_of_lines(call, text):
+    with pytest.raises(ValueError, match=r"\[b?'To be'\]"):
+        call(text)
+
+
+def test_a_long_string_is_not_printed_whole():
+    with pytest.raises(ValueError) as error:
+        CharTokenizer.train("x" * 10**6)
+    assert len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize(("min_percentile", "kept"), [(0, "abcd"), (66, "abcd"), (67, "ab"), (100, "a")])

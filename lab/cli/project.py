@@ -121,6 +121,7 @@ def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
     Args:
         name: a corpus name, or the path of your own text.
     """
+    from lab.files import printable
     from lab.text import NAMES, load
 
     if name is None:
@@ -128,9 +129,9 @@ def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
         return
     with errors_told():
         loaded = load(name)
-    print(f"{loaded.name}: {len(loaded.lines):,} lines, {loaded.chars:,} characters")
-    print(f"sha256 {loaded.sha256}\nlicence {loaded.licence}\n{loaded.note or ''}".rstrip())
-    print("\n".join(f"  {line[:100]}" for line in loaded.lines[:3]))
+    print(f"{printable(loaded.name)}: {len(loaded.lines):,} lines, {loaded.chars:,} characters")
+    print(f"sha256 {loaded.sha256}\nlicence {loaded.licence}\n{printable(loaded.note)}".rstrip())
+    print("\n".join(f"  {printable(line[:100])}" for line in loaded.lines[:3]))
 
 
 def _python(*arguments: str) -> int:

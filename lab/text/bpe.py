@@ -12,7 +12,7 @@ from lab.text.bpe_encode import Pieces, Words, apply_merges
 from lab.text.bpe_layout import FIRST_BYTE, FIRST_MERGE, ROLES, Layout
 from lab.text.bpe_train import MAX_VOCAB, learn_merges
 from lab.text.pretokens import HAS_SAFE_CUTS, count_pretokens, splitter
-from lab.text.protocol import REPLACEMENT, frame_lines, read_json, write_json
+from lab.text.protocol import REPLACEMENT, as_lines, frame_lines, read_json, write_json
 
 # Latin-1 reads byte b as character b, which this table turns into the id of that byte.
 BYTE_TO_ID = {byte: FIRST_BYTE + byte for byte in range(256)}
@@ -100,7 +100,7 @@ class BPETokenizer:
 
     def encode_lines(self, lines: Iterable[str], add_special: bool = True) -> list[list[int]]:
         """The ids of each line, between `<s>` and `</s>` unless `add_special` is False."""
-        encoded = [self.encode(line) for line in lines]
+        encoded = [self.encode(line) for line in as_lines("lines", lines)]
         return frame_lines(encoded, self.bos_id, self.eos_id) if add_special else encoded
 
     def decode(self, ids: Iterable[int]) -> str:

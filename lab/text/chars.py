@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Self
 
+from lab.text.protocol import as_lines
 from lab.text.table import TableTokenizer
 
 
@@ -33,7 +34,7 @@ class CharTokenizer(TableTokenizer):
         """
         if not 0 <= min_percentile <= 100:
             raise ValueError(f"min_percentile is a percentage from 0 to 100, got {min_percentile!r}")
-        counts = Counter(chain.from_iterable(lines))
+        counts = Counter(chain.from_iterable(as_lines("lines", lines)))
         if not counts:
             raise ValueError("there is no character in these lines to learn from; give a corpus with text")
         ascending = sorted(counts.values())

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lab.files import sha256_bytes
+from lab.files import printable, sha256_bytes
+from lab.text.protocol import as_lines
 
 
 class CorpusError(ValueError):
@@ -43,7 +44,7 @@ class Corpus:
 
     def __post_init__(self):
         # object.__setattr__ is how a frozen dataclass fills in its own fields.
-        object.__setattr__(self, "lines", tuple(self.lines))
+        object.__setattr__(self, "lines", tuple(as_lines("lines", self.lines)))
         if not self.sha256:
             text = "".join(f"{line}\n" for line in self.lines)
             object.__setattr__(self, "sha256", sha256_bytes(text.encode("utf-8", "surrogatepass")))
@@ -97,4 +98,4 @@ class Corpus:
         about.append(self.licence)
         if self.entropy_bits_per_char is not None:
             about.append(f"entropy {self.entropy_bits_per_char:.4f} bits per character")
-        return f"Corpus({self.name}: {', '.join(filter(None, [*about, self.note]))})"
+        return printable(f"Corpus({self.name}: {', '.join(filter(None, [*about, self.note]))})")

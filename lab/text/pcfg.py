@@ -16,6 +16,8 @@ from itertools import accumulate
 
 import numpy as np
 
+from lab.text.protocol import as_lines
+
 # For each symbol its rules: (weight, what it is rewritten to). What is no key of the dict is a word.
 Rules = dict[str, list[tuple[float, tuple[str, ...]]]]
 
@@ -98,7 +100,7 @@ class Grammar:
 
     def log2_probability(self, words: list[str]) -> float:
         """log2 of the probability that the grammar makes exactly these words; -inf if it cannot."""
-        bits, position, stack = 0.0, 0, [self.start]
+        bits, position, stack, words = 0.0, 0, [self.start], as_lines("words", words)
         while stack:
             symbol = stack.pop()
             word = words[position] if position < len(words) else ""

@@ -30,6 +30,8 @@ from itertools import islice
 
 import regex
 
+from lab.text.protocol import as_lines
+
 # GPT-4's is cl100k_base, GPT-2's the one of its encoder.py, with each class in brackets.
 # Here \s is Unicode's White_Space, as in Rust; str.isspace() would add U+001C to U+001F.
 PATTERNS = {
@@ -161,7 +163,7 @@ def count_pretokens(lines: Iterable[str], pattern: str) -> dict[str, int]:
     >>> count_pretokens(["to be or", "not to be"], "gpt4")[" be"]
     2
     """
-    split = splitter(pattern)
+    split, lines = splitter(pattern), as_lines("lines", lines)
     if pattern not in HAS_SAFE_CUTS:
         return Counter(pretoken for line in lines for pretoken in split(line))
     piece_counts, known_safe, lines = Counter(), set(), filter(None, lines)

@@ -53,6 +53,14 @@ class Tokenizer(Protocol):
         """The tokenizer that `to_json` wrote."""
 
 
+def as_lines(name: str, lines: Iterable[str]) -> Iterable[str]:
+    """`lines` as given; a ValueError where they are one string, whose letters would each be taken for a line."""
+    if isinstance(lines, str | bytes):
+        shown = f"{lines[:40]!r}{'...' if len(lines) > 40 else ''}"
+        raise ValueError(f"{name}={shown} is one string, expected a list of strings: pass [{shown}]")
+    return lines
+
+
 def frame_lines(lines: Iterable[list[int]], bos_id: int | None, eos_id: int | None) -> list[list[int]]:
     """Put `<s>` before and `</s>` after each encoded line."""
     if bos_id is None or eos_id is None:

@@ -33,7 +33,7 @@ class TableTokenizer:
 
     def encode_lines(self, lines: Iterable[str], add_special: bool = True) -> list[list[int]]:
         """The ids of each line, between `<s>` and `</s>` unless `add_special` is False."""
-        encoded = [self.encode(line) for line in lines]
+        encoded = [self.encode(line) for line in protocol.as_lines("lines", lines)]
         return protocol.frame_lines(encoded, self.bos_id, self.eos_id) if add_special else encoded
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -56,7 +56,8 @@ class TableTokenizer:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The tokenizer that `to_json` wrote. Raises ValueError for other versions, kinds or keys."""
-        return cls(protocol.read_json(text, cls.kind, required={"vocabulary"})["vocabulary"])
+        vocabulary = protocol.read_json(text, cls.kind, required={"vocabulary"})["vocabulary"]
+        return cls(protocol.as_lines("vocabulary", vocabulary))
 
     def __eq__(self, other) -> bool:
         return type(self) is type(other) and self.vocabulary == other.vocabulary

@@ -11,6 +11,7 @@ from string import ascii_uppercase
 
 from lab.text.corpus import Corpus, CorpusError
 from lab.text.download import UnreachableError, cache_folder
+from lab.text.protocol import as_lines
 
 NAME, REPOSITORY, CONFIGURATION = "wikitext-103", "Salesforce/wikitext", "wikitext-103-raw-v1"
 REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"
@@ -42,7 +43,7 @@ def kept_lines(rows: Iterable[str]) -> list[str]:
     >>> kept_lines(["", " = Headings go = \n", " Sentences stay . \n", " So does this one ? \n", " But : this \n"])
     ['Sentences stay .', 'So does this one ?']
     """
-    return [line for line in map(str.strip, rows) if is_kept(line)]
+    return [line for line in map(str.strip, as_lines("rows", rows)) if is_kept(line)]
 
 
 def is_kept(line: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Self
 
-from lab.text.protocol import SPECIAL_TOKENS
+from lab.text.protocol import SPECIAL_TOKENS, as_lines
 from lab.text.table import TableTokenizer
 
 # A run of letters, digits and underscores, or any other single character.
@@ -37,7 +37,7 @@ class WordTokenizer(TableTokenizer):
             raise ValueError(
                 f"max_vocab={max_vocab!r} must be above {len(SPECIAL_TOKENS)}, the special tokens"
             )
-        counts = Counter(chain.from_iterable(map(cls.split, lines)))
+        counts = Counter(chain.from_iterable(map(cls.split, as_lines("lines", lines))))
         if not counts:
             raise ValueError("there is no word in these lines to learn from; give a corpus with text")
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
