@@ -5,7 +5,11 @@ import socket
 from pathlib import Path
 
 import pytest
-import torch
+
+from lab.threads import spin_shortly
+
+spin_shortly()  # before torch is imported
+import torch  # noqa: E402
 
 MIRROR = Path(__file__).resolve().parents[2] / "shared" / "data"
 DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there: a child process that asks fails at once

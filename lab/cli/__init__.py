@@ -5,10 +5,12 @@ import sys
 import tyro
 
 from lab.cli import project, speech, training
+from lab.threads import spin_shortly
 
 
 def main() -> None:
     """The command line."""
+    spin_shortly()  # no command has imported torch yet
     commands = [
         project.run,
         training.train(sys.argv[1:]),
