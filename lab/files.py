@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,7 +22,7 @@ def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
-        with open(beside, "wb") as file:
+        with path_named(path), open(beside, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
@@ -28,6 +30,16 @@ def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def path_named(path: Path) -> Iterator[None]:
+    """An OSError that says of no file which it is, such as that of a full disk, is of `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def sync_folder(path: Path) -> None:

@@ -187,7 +187,7 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_saves(experiment, tmp_path, mo
     handler = signal.default_int_handler  # a job in the background is begun with Ctrl-C ignored
     before = signal.signal(signal.SIGINT, handler)
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=r"step 4 of 8; saved: .*step-00000004"):
             quiet(experiment, tmp_path)
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
@@ -262,6 +262,18 @@ def test_a_start_that_fails_leaves_nothing_and_one_that_waited_for_it_still_lock
     with locked(folder):
         (folder / "step-00000001").mkdir()
     assert folder.exists()
+
+
+def test_a_full_disk_is_told_with_the_file_and_the_last_checkpoint(experiment, tmp_path, monkeypatch):
+    def full(handle):
+        if list(tmp_path.glob("*/step-00000002")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return fsync(handle)
+
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space.*experiment\.json.*step 3 of 8; saved: .*step-00000002"):
+        quiet(experiment, tmp_path, save_seconds=0)
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):

@@ -2,32 +2,35 @@
 
 import sys
 
-import tyro
-
-from lab.cli import project, speech, training
-from lab.threads import spin_shortly
+from lab.cli.errors import errors_told
 
 
 def main() -> None:
     """The command line."""
-    spin_shortly()  # no command has imported torch yet
-    commands = [
-        project.run,
-        training.train(sys.argv[1:]),
-        training.sample,
-        speech.transcribe,
-        training.runs,
-        project.test,
-        project.matrix,
-        project.lab,
-        project.check,
-        project.publish,
-        project.figures,
-        project.bench,
-        project.corpus,
-    ]
-    tyro.extras.subcommand_cli_from_dict(
-        {command.__name__: command for command in commands},
-        prog="lab",
-        description="A notebook-driven workbench for understanding small language models.",
-    )
+    with errors_told():  # a Ctrl-C while all this is imported too
+        import tyro
+
+        from lab.cli import project, speech, training
+        from lab.threads import spin_shortly
+
+        spin_shortly()  # no command has imported torch yet
+        commands = [
+            project.run,
+            training.train(sys.argv[1:]),
+            training.sample,
+            speech.transcribe,
+            training.runs,
+            project.test,
+            project.matrix,
+            project.lab,
+            project.check,
+            project.publish,
+            project.figures,
+            project.bench,
+            project.corpus,
+        ]
+        tyro.extras.subcommand_cli_from_dict(
+            {command.__name__: command for command in commands},
+            prog="lab",
+            description="A notebook-driven workbench for understanding small language models.",
+        )

@@ -1,6 +1,5 @@
 """`lab train / sample / runs`: of runs."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -52,8 +51,6 @@ def train(given: list[str]) -> Callable[..., None]:
             device = parallel.start()
             try:
                 get_or_train(experiment, folder, name=name, save_seconds=save_seconds, device=device)
-            except KeyboardInterrupt:
-                sys.exit(130)
             finally:
                 parallel.stop()
 

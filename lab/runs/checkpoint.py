@@ -34,7 +34,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 import lab
-from lab.files import sha256_bytes, sync_folder, write_atomic
+from lab.files import path_named, sha256_bytes, sync_folder, write_atomic
 from lab.runs import folder as run_folder
 from lab.runs.experiment import Experiment, differences
 from lab.runs.folder import (
@@ -233,7 +233,7 @@ def _write(path: Path, contents: dict[str, bytes], about_it: dict) -> None:
     try:
         beside.mkdir()
         for name, data in {**contents, MANIFEST: _json(manifest)}.items():
-            with open(beside / name, "wb") as file:
+            with path_named(beside / name), open(beside / name, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

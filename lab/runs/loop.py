@@ -115,12 +115,12 @@ def _finish(run: Run, material, path: Path, save_seconds: float, progress: bool,
             for report in _steps(run, material, path, save_seconds):
                 bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
                 bar.update()
-    except KeyboardInterrupt:
-        kept = state.saved_to or "nothing yet"
-        say(
-            f"stopped at step {state.step} of {total}; saved: {kept}. The same call or command goes on from there"
-        )
-        raise
+    except (KeyboardInterrupt, OSError) as error:
+        stopped = f"stopped at step {state.step} of {total}; saved: {state.saved_to or 'nothing yet'}"
+        again = "The same call or command goes on from there"
+        if isinstance(error, OSError):
+            raise OSError(f"{error}: training {stopped}. {again} when this is mended") from error
+        raise KeyboardInterrupt(f"{stopped}. {again}") from None
     run.model.eval()
     say(f"trained {path} in {_result(run)}")
 
