@@ -38,7 +38,8 @@ def path_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno and error.filename is None:
+            error.filename = str(path)
         raise
 
 

@@ -35,7 +35,7 @@ BUDGETS = {
     "checks": 2600,
     "show": 4152,
     "notebooks": 420,
-    "cli": 256,
+    "cli": 300,
     "__main__": 10,
 }
 ALLOWED_OVER = 1.05

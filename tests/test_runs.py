@@ -272,7 +272,7 @@ def test_a_full_disk_is_told_with_the_file_and_the_last_checkpoint(experiment, t
 
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space.*experiment\.json.*step 3 of 8; saved: .*step-00000002"):
+    with pytest.raises(OSError, match=r"No space.*step-00000002.*step 2 of 8; saved: .*step-00000001"):
         quiet(experiment, tmp_path, save_seconds=0)
 
 

@@ -7,7 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-OUTPUT_ENDED = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.EINVAL}  # of no file, as files are named
+OUTPUT_ENDED = {
+    errno.EPIPE,
+    errno.ENOSPC,
+    errno.EBADF,
+    errno.EIO,
+    errno.EINVAL,
+}  # of no file, as files are named
 
 
 @contextmanager
@@ -52,7 +58,9 @@ def _prepare_output() -> None:
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if closed:
-        raise ValueError("the output is closed: send it to a file, or to /dev/null where nobody is to read it")
+        raise ValueError(
+            "the output is closed: send it to a file, or to /dev/null where nobody is to read it"
+        )
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lab.cli.errors import errors_told
 from lab.outside import named_class
 
 
@@ -18,12 +17,11 @@ def train(given: list[str]) -> Callable[..., None]:
 
     if given[:1] != ["train"]:
         return train
-    with errors_told():
-        from lab.runs import OBJECTIVES, Data, Experiment, get_or_train
+    from lab.runs import OBJECTIVES, Data, Experiment, get_or_train
 
-        named, asked_recipe = _asked(given, "--objective") or "next-token", _asked(given, "--recipe")
-        cls = named_class(named) if ":" in named else named
-        usual = Experiment.usual(cls, asked_recipe)
+    named, asked_recipe = _asked(given, "--objective") or "next-token", _asked(given, "--recipe")
+    cls = named_class(named) if ":" in named else named
+    usual = Experiment.usual(cls, asked_recipe)
 
     def train_it(
         model: Annotated[type(usual.model), tyro.conf.arg(name="model")] = usual.model,
@@ -43,16 +41,15 @@ def train(given: list[str]) -> Callable[..., None]:
         name: str | None = None,
         save_seconds: float = 60.0,
     ) -> None:
-        with errors_told():
-            from lab.train import parallel
+        from lab.train import parallel
 
-            data = Data(corpus, tokenizer, batch_size, split_seed)
-            experiment = Experiment(model, settings, training, data, seed, start)
-            device = parallel.start()
-            try:
-                get_or_train(experiment, folder, name=name, save_seconds=save_seconds, device=device)
-            finally:
-                parallel.stop()
+        data = Data(corpus, tokenizer, batch_size, split_seed)
+        experiment = Experiment(model, settings, training, data, seed, start)
+        device = parallel.start()
+        try:
+            get_or_train(experiment, folder, name=name, save_seconds=save_seconds, device=device)
+        finally:
+            parallel.stop()
 
     recipes = ", ".join(getattr(usual.objective, "recipes", ())) or "it has only one"
     train_it.__name__ = "train"
@@ -121,29 +118,28 @@ def sample(
         own: your own classes that the run was trained with, as file.py:Class or module:Class.
         folder: where the runs are; `runs/` of the project if absent.
     """
-    with errors_told():
-        import torch
+    import torch
 
-        from lab import runs
-        from lab.decode import BeamSearch, Sampling
+    from lab import runs
+    from lab.decode import BeamSearch, Sampling
 
-        loaded = runs.load(runs.find(run, folder), best=best, outside=[named_class(one) for one in own])
-        strategy = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-        if beams is not None:
-            strategy = BeamSearch(beams, length_penalty)
-        options = {"suffix": suffix or None, "steps": steps, "method": method}
-        written = runs.generate(
-            loaded,
-            prompt,
-            strategy,
-            max_new_tokens=max_new_tokens,
-            generator=torch.Generator().manual_seed(seed),
-            cut_prompt=cut_prompt,
-            **{option: value for option, value in options.items() if value is not None},
-        )
-        for piece in written:
-            print(piece, end="", flush=True)
-        print()
+    loaded = runs.load(runs.find(run, folder), best=best, outside=[named_class(one) for one in own])
+    strategy = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    if beams is not None:
+        strategy = BeamSearch(beams, length_penalty)
+    options = {"suffix": suffix or None, "steps": steps, "method": method}
+    written = runs.generate(
+        loaded,
+        prompt,
+        strategy,
+        max_new_tokens=max_new_tokens,
+        generator=torch.Generator().manual_seed(seed),
+        cut_prompt=cut_prompt,
+        **{option: value for option, value in options.items() if value is not None},
+    )
+    for piece in written:
+        print(piece, end="", flush=True)
+    print()
 
 
 def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] = ()) -> None:
@@ -153,20 +149,19 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
         folder: where the runs are; `runs/` of the project if absent.
         own: your own classes that runs were trained with, as file.py:Class or module:Class.
     """
-    with errors_told():
-        from lab.runs import default_folder, table
+    from lab.runs import default_folder, table
 
-        rows = table(folder, outside=[named_class(one) for one in own])
-        if rows.empty:
-            print(f"no runs in {folder or default_folder()}: `lab train` makes one")
-            return
-        problems = rows["state"][rows["state"].str.startswith(("damaged", "needs"))]
-        rows["state"] = rows["state"].str.split(":").str[0]
-        formats = {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}", "seconds": "{:,.0f}"}
-        formats |= {"tokens_per_second": "{:,.0f}", "parameters": "{:,}"}
-        print(rows.to_string(formatters={name: form.format for name, form in formats.items()}, na_rep="-"))
-        for name, problem in problems.items():
-            print(f"{name} is {problem}")
+    rows = table(folder, outside=[named_class(one) for one in own])
+    if rows.empty:
+        print(f"no runs in {folder or default_folder()}: `lab train` makes one")
+        return
+    problems = rows["state"][rows["state"].str.startswith(("damaged", "needs"))]
+    rows["state"] = rows["state"].str.split(":").str[0]
+    formats = {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}", "seconds": "{:,.0f}"}
+    formats |= {"tokens_per_second": "{:,.0f}", "parameters": "{:,}"}
+    print(rows.to_string(formatters={name: form.format for name, form in formats.items()}, na_rep="-"))
+    for name, problem in problems.items():
+        print(f"{name} is {problem}")
 
 
 def _asked(given: list[str], flag: str) -> str | None:

@@ -233,13 +233,14 @@ def _write(path: Path, contents: dict[str, bytes], about_it: dict) -> None:
     try:
         beside.mkdir()
         for name, data in {**contents, MANIFEST: _json(manifest)}.items():
-            with path_named(beside / name), open(beside / name, "wb") as file:
+            with open(beside / name, "wb") as file, path_named(path / name):
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        sync_folder(beside)
-        beside.rename(path)
-        sync_folder(path.parent)
+        with path_named(path):
+            sync_folder(beside)
+            beside.rename(path)
+            sync_folder(path.parent)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
