@@ -75,6 +75,15 @@ def test_the_tokenizer_has_never_seen_the_held_out_lines(experiment):
         assert all((unknown not in material.tokenizer.encode(line)) == known for line in lines)
 
 
+def test_what_a_vocabulary_hides_is_paid_for_in_the_curve_and_in_the_table(experiment, tmp_path):
+    few = replace(experiment, model=replace(experiment.model, vocab_size=6))
+    for kind, asked in {"word": few, "char": experiment}.items():
+        quiet(with_data(asked, tokenizer=kind), tmp_path, name=kind)
+    table = runs.table(tmp_path)
+    for column in ("bits_per_char", "train_bits_per_char"):
+        assert table[column]["word"] > 10 and table[column]["char"] < 6
+
+
 def test_the_hash_decides_which_text_it_is_and_not_where_it_lies(experiment, tmp_path):
     run = quiet(experiment, tmp_path / "runs")
     copied = Path(shutil.copy(experiment.data.corpus, tmp_path / "Cats & dogs.txt"))

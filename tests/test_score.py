@@ -1,8 +1,9 @@
 """What lines cost: a model whose answers are known, and Kneser-Ney beside the textbook, written out."""
 
+import json
 import math
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, product
 from types import SimpleNamespace
 
 import pytest
@@ -15,13 +16,15 @@ from lab.score import (
     COMPRESSORS,
     KneserNey,
     compressed_bits_per_char,
+    hidden_nats,
     score_lines,
     scoring_windows,
     token_logprobs,
     unigram_bits_per_char,
 )
-from lab.score.ngrams import FALLBACK, UNICODE, UNKNOWN
-from lab.text import CharTokenizer, load
+from lab.score.hidden import UNICODE
+from lab.score.ngrams import FALLBACK, UNKNOWN
+from lab.text import BPETokenizer, CharTokenizer, WordTokenizer, from_huggingface, load
 
 
 class Bigrams(nn.Module):
@@ -38,6 +41,19 @@ class Bigrams(nn.Module):
 
 
 LINES = ["abba", "b", "", "abcabcabcabcabcabcabcabcabc", "cab"]
+
+
+TEXT = ["the cat sat on the mat", "the cat", "", "a cat on a mat", "that hat, that cat"]
+HELD_OUT = ["the hat", "", "zebra cat", "cat mat at the", "é日é the"]
+
+
+def part_of_the_bytes() -> str:
+    """A tokenizer.json whose alphabet has the letters a and b, and the first byte of "Ã"."""
+    special = [{"content": name, "id": i} for i, name in enumerate(("<pad>", "<unk>", "<s>", "</s>"))]
+    vocabulary = {token["content"]: token["id"] for token in special} | {"a": 4, "b": 5, "Ã": 6}
+    model = {"type": "BPE", "unk_token": "<unk>", "vocab": vocabulary, "merges": []}
+    pre_tokenizer = {"type": "ByteLevel", "add_prefix_space": False}
+    return json.dumps({"model": model, "added_tokens": special, "pre_tokenizer": pre_tokenizer})
 
 
 def exact_logprobs(model: Bigrams, tokenizer, lines) -> list[list[float]]:
@@ -88,6 +104,107 @@ def test_a_compressor_pays_little_for_what_it_has_seen(name):
     assert compressed_bits_per_char(name, seen, fresh) > 4.5  # random letters: log2 26 = 4.7
     if name != "bz2":  # which sorts blocks and gains less from repetition
         assert compressed_bits_per_char(name, seen, seen) < 1
+
+
+class Lowering:
+    """Somebody's own tokenizer, with no more than the protocol asks for: capital letters are lost."""
+
+    pad_id, unk_id, bos_id, eos_id, mask_id = range(5)
+    vocab_size = 5 + 128
+
+    def encode_lines(self, lines):
+        return [[2, *(1 if c == "z" else 5 + ord(c) for c in line.lower()), 3] for line in lines]
+
+    def decode(self, ids):
+        return "".join("\ufffd" if i == 1 else chr(i - 5) for i in ids if i not in (0, 2, 3, 4))
+
+
+def spelled(line: str, words: set[str]) -> int:
+    """Characters of the words that are not among `words`, and their ends: by the definition."""
+    return sum(len(word) + 1 for word in WordTokenizer.split(line) if word not in words)
+
+
+WORDS = ["the cat sat on the mat", "a dog, the cat", "é日 zebra\u200dzebra \ufffd", "", "sat"]
+
+
+@pytest.mark.parametrize("vocab_size", [6, 7, 9, 12, 40])
+def test_hidden_words_are_spelled_out(vocab_size):
+    tokenizer = WordTokenizer.train(TEXT, max_vocab=vocab_size)
+    model = Bigrams(tokenizer.vocab_size)
+    exact = -sum(map(sum, exact_logprobs(model, tokenizer, WORDS)))
+    hidden = sum(spelled(line, set(tokenizer.vocabulary)) for line in WORDS)
+    score = score_lines(model, tokenizer, WORDS)
+    assert hidden > 0 and score.nats == pytest.approx(exact + hidden * math.log(0x110000), rel=1e-12)
+    assert score.chars == sum(map(len, WORDS)) + len(WORDS)
+
+
+def test_a_hidden_character_costs_what_it_costs_the_n_grams():
+    tokenizer = CharTokenizer.train(TEXT)
+    kinds = KneserNey(TEXT, 2).kinds  # the newline among them, where </s> stands
+    exact = -sum(map(sum, exact_logprobs(model := Bigrams(tokenizer.vocab_size), tokenizer, HELD_OUT)))
+    hidden = sum(char not in map(chr, kinds) for line in HELD_OUT for char in line)
+    paid = score_lines(model, tokenizer, HELD_OUT).nats - exact
+    assert hidden == 6 and paid == pytest.approx(hidden * math.log(0x110000 - len(kinds)), rel=1e-12)
+
+
+def test_what_is_paid_for_hidden_words_is_a_code():
+    """All words that one `<unk>` may stand for share at most its probability: summed up, as if Unicode were a and b."""
+    tokenizer, shares = WordTokenizer(["b"]), 0.0
+    words = [word for n in range(1, 9) for word in map("".join, product("ab", repeat=n)) if word != "b"]
+    for word, ids in zip(words, tokenizer.encode_lines(words), strict=True):
+        assert ids == [2, 1, 3]
+        shares += 3 ** -(hidden_nats(tokenizer, [word], [ids]) / math.log(0x110000))  # a, b, and the end
+    assert 0.5 < shares <= 1
+
+
+@pytest.mark.parametrize(
+    "tokenizer, line, lost",
+    [
+        (Lowering(), "cat", 0),
+        (Lowering(), "a zebra", 2),
+        (Lowering(), "zz", 4),
+        (Lowering(), "A cat", 6),  # does not come back: paid for whole
+        (Lowering(), "A zebra", 8),
+        (BPETokenizer([(102, 103)]), "é日 ab\ufffd", 0),
+        (WordTokenizer(["a", " "]), "a bc a", 3),
+        (WordTokenizer(["a", " "]), "bc", 3),
+        (WordTokenizer(["a", " "]), "a", 0),
+        (from_huggingface(part_of_the_bytes()), "ab", 0),
+        (from_huggingface(part_of_the_bytes()), "abc", 2),
+        (from_huggingface(part_of_the_bytes()), "aé", 1 + 2),  # two bytes, neither of which is known
+        (from_huggingface(part_of_the_bytes()), "aÃ", 2 + 1),  # of its two bytes one is: nothing comes back
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_is_lost_of_a_line_is_paid_for(tokenizer, line, lost):
+    nats = hidden_nats(tokenizer, [line], tokenizer.encode_lines([line]))
+    assert nats == pytest.approx(lost * math.log(0x110000), rel=1e-12)
+    model = Bigrams(tokenizer.vocab_size)
+    exact = -sum(map(sum, exact_logprobs(model, tokenizer, [line])))
+    assert score_lines(model, tokenizer, [line]).nats == pytest.approx(exact + nats, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [CharTokenizer.train(TEXT), WordTokenizer.train(TEXT), BPETokenizer([])]
+)
+def test_where_nothing_is_hidden_the_score_is_that_of_the_tokens_to_the_bit(tokenizer):
+    assert hidden_nats(tokenizer, TEXT, tokenizer.encode_lines(TEXT)) == 0.0
+
+
+def test_a_vocabulary_of_six_words_beats_nobody():
+    """Kinds of word that are left out make a text cheaper to predict, and no cheaper to tell."""
+    train, held_out, _ = load("grammar").splits(0)
+    bits = []
+    for size in (6, 10, 20, 40, None):
+        tokenizer = WordTokenizer.train(train, max_vocab=size)
+        model = Bigrams(tokenizer.vocab_size, context=256)
+        counts = torch.ones_like(model.table)
+        for ids in tokenizer.encode_lines(train[:2000]):
+            counts.index_put_((torch.tensor(ids[:-1]), torch.tensor(ids[1:])), torch.ones(()).double(), True)
+        model.table.data = (counts / counts.sum(-1, keepdim=True)).log()
+        score = score_lines(model, tokenizer, held_out[:200])
+        bits.append(score.bits_per_char)
+    assert bits == sorted(bits, reverse=True) and bits[0] > 8 and bits[-1] < 3
 
 
 BEGIN = "<s>"
@@ -145,10 +262,6 @@ class Textbook:
                     total += math.log2(UNICODE - len(self.kinds))
                 chars += 1
         return total / chars
-
-
-TEXT = ["the cat sat on the mat", "the cat", "", "a cat on a mat", "that hat, that cat"]
-HELD_OUT = ["the hat", "", "zebra cat", "cat mat at the", "é日é the"]
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5, 9])

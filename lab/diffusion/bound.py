@@ -17,7 +17,7 @@ from lab.diffusion.heads import SMALLEST, evidence, leave_one_out
 from lab.diffusion.lines import LineLengths, asking_windows, pad_windows
 from lab.diffusion.noise import Uniform
 from lab.nn import evaluating
-from lab.score import Score
+from lab.score import Score, hidden_nats
 
 POINTS = 4  # times of one set, a quarter apart: antithetic, so that a set varies little
 # Where the integrand is large: 90 % of the times go there, the rest anywhere, weighed back in.
@@ -74,11 +74,12 @@ def score_bound(
 ) -> Score:
     """At most how many bits a character: of exactly the tokens of `lab.score.score_lines`, each line alone.
 
-    A line's length is paid for by `lengths`, then `<s>` and `</s>` are given (see `lab.diffusion.lines`); longer lines
-    are read in overlapping windows, each token predicted once. `steps` None: continuous time. `steps` T: the bound of
-    the sampler in T steps; under absorbing noise it draws all revealed cells of a token together, which costs less
-    than single cells. Each line has `draws` noisings in sets of 4 times a quarter apart; the standard error is that of
-    the noise alone, from the differences between the sets. The model is left in the mode it was in.
+    What `<unk>` hides is paid for as there, a line's length by `lengths`, then `<s>` and `</s>` are given (see
+    `lab.diffusion.lines`); longer lines are read in overlapping windows, each token predicted once. `steps` None:
+    continuous time. `steps` T: the bound of the sampler in T steps; under absorbing noise it draws all revealed cells
+    of a token together, which costs less than single cells. Each line has `draws` noisings in sets of 4 times a quarter
+    apart; the standard error is that of the noise alone, from the differences between the sets. The model is left in
+    the mode it was in.
 
     Raises ValueError for no lines, and for fewer than 16 draws or not a multiple of 4.
     """
@@ -86,7 +87,8 @@ def score_bound(
         raise ValueError("no lines to score: pass at least one")
     if draws < 16 or draws % POINTS:
         raise ValueError(f"draws must be at least 16 and a multiple of {POINTS}, got {draws!r}")
-    encoded, nats, variance, sets = tokenizer.encode_lines(lines), 0.0, 0.0, draws // POINTS
+    encoded = tokenizer.encode_lines(lines)
+    nats, variance, sets = hidden_nats(tokenizer, lines, encoded), 0.0, draws // POINTS
     for ids in encoded:
         nats += lengths.nats(len(ids) - 2)
     windows = asking_windows(encoded, model.config.context)

@@ -203,7 +203,8 @@ def _logged(report: Report, material) -> dict:
     line = asdict(report)
     metrics = line.pop("metrics")
     if hasattr(material, "tokens_per_char"):
-        line["bits_per_char"] = report.loss * (material.tokens_per_char / math.log(2))
+        tokens = report.loss * (material.tokens_per_char / math.log(2))
+        line["bits_per_char"] = tokens + getattr(material, "hidden_bits_per_char", 0.0)
     return line | metrics
 
 

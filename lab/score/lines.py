@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from lab.data import IGNORE, Batch, by_length, pad_pairs
 from lab.nn import evaluating
+from lab.score.hidden import hidden_nats
 
 
 @dataclass(frozen=True)
 class Score:
     """How well a model predicts some lines. `nats` is -log P of all of them, `<s>` given, `</s>` included.
 
-    Per character, so that models with different tokenizers can be compared; each line's newline counts.
+    Per character, so that models with different tokenizers can be compared; each line's newline counts, and what
+    `<unk>` hides is paid for (`lab.score.hidden`).
 
     >>> Score(nats=math.log(2) * 30, chars=20, tokens=8).bits_per_char
     1.5
@@ -100,15 +102,17 @@ def score_lines(
 ) -> Score:
     """Score every token of every line exactly once, each line alone: `<s>` is given, `</s>` is predicted.
 
-    `context` is the most tokens fed at once, by default the model's own. A longer line is read in overlapping
+    To their nats are added those of what `<unk>` hides, see `hidden_nats`: a vocabulary gains nothing by leaving words
+    out. `context` is the most tokens fed at once, by default the model's own; a longer line is read in overlapping
     windows. The model is left in the mode (training or evaluation) it was in.
 
     Raises ValueError when there are no lines.
     """
     if not lines:
         raise ValueError("no lines to score: pass at least one")
-    nats, tokens = 0.0, 0
-    for _, batch, logits in _read(model, tokenizer.encode_lines(lines), batch_size, context):
+    encoded = tokenizer.encode_lines(lines)
+    nats, tokens = hidden_nats(tokenizer, lines, encoded), 0
+    for _, batch, logits in _read(model, encoded, batch_size, context):
         logits, targets = logits.flatten(0, 1), batch.targets.flatten()
         nats += F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum").item()
         tokens += batch.num_targets

@@ -4,15 +4,14 @@ Chen and Goodman 1999, "An empirical study of smoothing techniques for language 
 N characters of text, K kinds of character. A k-gram is k characters in a row; its context is all but the last.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from lab.score.hidden import unknown_nats
 from lab.score.lines import Score
 
-UNICODE = 0x110000  # so many code points there are
 FALLBACK = (
     0.5,
     1.0,
@@ -81,7 +80,7 @@ class KneserNey:
         symbols = self._symbols(_code_points(lines))
         nats = -float(np.log(self._probabilities(symbols)[1:]).sum())
         unknown = int((symbols == self.num_kinds - 1).sum())
-        nats += unknown * math.log(UNICODE - len(self.kinds))
+        nats += unknown_nats(unknown, len(self.kinds))
         return Score(nats, chars=len(symbols) - 1, tokens=len(symbols) - 1)
 
     def bits_per_char(self, lines: Sequence[str]) -> float:

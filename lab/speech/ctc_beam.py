@@ -11,7 +11,8 @@ from typing import Protocol, Self
 from torch import Tensor
 
 from lab.score import KneserNey
-from lab.score.ngrams import UNICODE, UNKNOWN
+from lab.score.hidden import UNICODE
+from lab.score.ngrams import UNKNOWN
 from lab.speech.ctc import BLANK
 from lab.speech.text import plain
 from lab.text import Tokenizer, load

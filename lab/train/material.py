@@ -1,5 +1,6 @@
 """The text of a run: loaded, split, and cut into tokens by a tokenizer that has only seen the training lines."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from inspect import isclass
@@ -7,6 +8,7 @@ from inspect import isclass
 from torch import Tensor
 
 from lab.data import join_lines
+from lab.score import hidden_nats
 from lab.text import NAMES, TOKENIZERS, Corpus, Splits, Tokenizer, load
 
 
@@ -40,6 +42,12 @@ class TextMaterial:
     def tokens_per_char(self) -> float:
         """By which bits a token become bits a character, over the training lines; each line's newline counts."""
         return len(self.ids) / sum(len(line) + 1 for line in self.splits.train)
+
+    @cached_property
+    def hidden_bits_per_char(self) -> float:
+        """What `<unk>` hides of the training lines, to be added to that."""
+        chars = sum(len(line) + 1 for line in self.splits.train)
+        return hidden_nats(self.tokenizer, self.splits.train, self.lines) / math.log(2) / chars
 
 
 def text_material(experiment) -> TextMaterial:
