@@ -1,6 +1,7 @@
 """A corpus is lines of text that know where they come from, and can be split without leaks."""
 
 import math
+import unicodedata
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,8 +59,9 @@ class Corpus:
         """Deal the lines at random into train, validation and test; the same seed deals the same.
 
         Copies of a line stay together: the King James text has verses that occur twice, and a test verse
-        that was also trained on would measure memory. So `fractions` are shares of the distinct lines
-        (and, on average over seeds, of all lines). Every split gets at least one line.
+        that was also trained on would measure memory. Lines that differ in nothing but how their accents are
+        encoded (Unicode's NFC) or in white space at the end count as copies. So `fractions` are shares of the
+        distinct lines (and, on average over seeds, of all lines). Every split gets at least one line.
 
         Raises ValueError for fractions that are not three positive numbers with sum 1, and CorpusError
         when there are fewer than three distinct lines.
@@ -73,7 +75,8 @@ class Corpus:
                 f"fractions={fractions!r}: expected three positive shares (train, validation, test) "
                 "whose sum is 1, such as (0.9, 0.05, 0.05)"
             )
-        distinct = list(dict.fromkeys(self.lines))
+        looks = [unicodedata.normalize("NFC", line).rstrip() for line in self.lines]
+        distinct = list(dict.fromkeys(looks))
         if len(distinct) < 3:
             raise CorpusError(
                 f"corpus {self.name!r} has {len(distinct)} distinct line(s), but train, validation and test "
@@ -90,7 +93,7 @@ class Corpus:
         part_of = dict(zip(distinct, part.tolist(), strict=True))
         splits = Splits([], [], [])
         for i in rng.permutation(len(self.lines)):
-            splits[part_of[self.lines[i]]].append(self.lines[i])
+            splits[part_of[looks[i]]].append(self.lines[i])
         return splits
 
     def __repr__(self) -> str:

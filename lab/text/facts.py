@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from lab.text.pretokens import splitter
+from lab.text.protocol import as_lines
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def describe(lines: Sequence[str]) -> TextFacts:
     (2, 3.0, {'Latin': 1.0})
     """
     counts = Counter()
-    for line in lines:
+    for line in as_lines("lines", lines):
         counts.update(line)
     chars = counts.total()
     letters = {char: count for char, count in counts.items() if char.isalpha()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from lab.text import grammar, own, python_docs, wikitext
 from lab.text.corpus import Corpus, CorpusError
 from lab.text.download import RemoteFile, UnreachableError, fetch
+from lab.text.protocol import brief
 
 _KJV = "https://raw.githubusercontent.com/natureframework/data/7b65f87c86248918f54c1dbc90134c0cccfe78bc"
 _CHAR_RNN_AT = "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
@@ -83,10 +84,10 @@ def load(name_or_path: str | os.PathLike = "auto") -> Corpus:
     if name_or_path in CORPORA:
         return CORPORA[name_or_path][0]()
     given = os.fspath(name_or_path)
-    if not given or not Path(given).exists():  # Path("") would be the current folder
+    if not given or not os.path.exists(given):  # Path("") would be the current folder
         close = " or ".join(difflib.get_close_matches(given, NAMES, n=2, cutoff=0.5))
         raise CorpusError(
-            f"no corpus is named {given!r}, and no file or folder lies there (looked in {Path.cwd()}).\n"
+            f"no corpus is named {brief(given, 200)}, and no file or folder lies there (looked in {Path.cwd()}).\n"
             f"{f'Did you mean {close}? ' if close else ''}Known names: {', '.join(NAMES)}; "
             "or give the path of a text file or a folder."
         )

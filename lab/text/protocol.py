@@ -53,10 +53,15 @@ class Tokenizer(Protocol):
         """The tokenizer that `to_json` wrote."""
 
 
+def brief(text: str | bytes, most: int = 40) -> str:
+    """How `text` is shown in a message: as Python writes it, cut after `most` characters."""
+    return f"{text[:most]!r}{'...' if len(text) > most else ''}"
+
+
 def as_lines(name: str, lines: Iterable[str]) -> Iterable[str]:
     """`lines` as given; a ValueError where they are one string, whose letters would each be taken for a line."""
     if isinstance(lines, str | bytes):
-        shown = f"{lines[:40]!r}{'...' if len(lines) > 40 else ''}"
+        shown = brief(lines)
         raise ValueError(f"{name}={shown} is one string, expected a list of strings: pass [{shown}]")
     return lines
 
@@ -97,5 +102,5 @@ def parse_object(text: str) -> dict:
     """`text` as a JSON object, or a ValueError."""
     fields = json.loads(text)
     if not isinstance(fields, dict):
-        raise ValueError(f"tokenizer JSON must be an object, got {text[:40]!r}")
+        raise ValueError(f"tokenizer JSON must be an object, got {brief(text)}")
     return fields
