@@ -1,6 +1,7 @@
 """`lab run / test / lab / check / publish / figures / bench / corpus`: of the project as a whole."""
 
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -85,11 +86,17 @@ def check() -> None:
     sys.exit(bool(failed))
 
 
-def lab() -> None:
-    """Open JupyterLab on the notebooks: this computer only (127.0.0.1), with a token, at 00_start_here."""
-    # These settings keep JupyterLab from asking the network for news and updates.
+def lab(flags: Names = ()) -> None:
+    """Open JupyterLab on the notebooks: this computer only (127.0.0.1), with a token, at 00_start_here.
+
+    Args:
+        flags: Jupyter's own, after two dashes: lab lab -- --no-browser --port 9000.
+    """
+    # These settings keep JupyterLab from asking the network for news and updates, and make it ask for the token.
     os.environ["JUPYTER_CONFIG_PATH"] = str(ROOT / "notebooks" / ".jupyter")
-    sys.exit(_python("-m", "jupyter", "lab", "--ip=127.0.0.1", "notebooks/00_start_here.ipynb"))
+    token = os.environ.setdefault("JUPYTER_TOKEN", secrets.token_hex(24))
+    print(f"if no browser opens, go to the address below with the token {token}", flush=True)
+    sys.exit(_python("-m", "jupyter", "lab", "--ip=127.0.0.1", *flags, "notebooks/00_start_here.ipynb"))
 
 
 def figures() -> None:
