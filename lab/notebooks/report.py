@@ -29,8 +29,10 @@ def run_and_report(
             runs.append(run_notebook(path, build / "notebooks", given))
     except KeyboardInterrupt:
         rest = [path.stem for path in paths[len(runs) :]]
-        _tell(runs, build, profile)
-        print(f"interrupted in {rest[0]}; `lab run {' '.join(name[:2] for name in rest)}` runs what is left")
+        if runs:
+            _tell(runs, build, profile)
+        left = " ".join(name[:2] for name in rest)
+        print(f"\ninterrupted in {rest[0]}, {len(runs)} notebooks done; `lab run {left}` runs what is left")
         sys.exit(130)
     _tell(runs, build, profile)
     return runs
