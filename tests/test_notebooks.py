@@ -225,6 +225,12 @@ def test_a_claim_that_does_not_hold_raises(value, bounds, holds, capsys):
         expect("the claim", value, **bounds)
 
 
+def test_numpys_numbers_are_numbers_in_the_output_too(tmp_path):
+    code = "import numpy as np\nexpect('loss', np.float32(1.5), below=np.float64(2), above=np.int64(1))"
+    run = run_notebook(make_notebook(tmp_path, code), tmp_path / "build", {}, progress=False)
+    assert not run.error and run.metrics[0]["holds"] is True
+
+
 def test_stripping_keeps_outputs_and_drops_what_changes_from_run_to_run():
     cell = new_code_cell("1 + 1", metadata={"papermill": {"duration": 1}, "tags": ["x"], "execution": {}})
     cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, metadata={"volatile": 1})]

@@ -82,7 +82,7 @@ def expect(
         wanted.append(f"{_number(close_to)}" + (f" within {rel:g} of it" if rel > 1e-6 else ""))
         holds = holds and math.isclose(value, close_to, rel_tol=rel, abs_tol=rel if close_to == 0 else 0.0)
     claim = " and ".join(wanted)
-    holds = holds or not claimed
+    holds = bool(holds or not claimed)  # numpy compares to a bool of its own, which JSON does not know
     _show(name, value, unit, claim, holds, headline, claimed)
     if not holds:
         raise ClaimFailed(f"{name}: measured {value!r}{_unit(unit)}, expected {claim}")
