@@ -21,7 +21,7 @@ BUDGETS = {
     "machine": 50,
     "text": 1485,
     "data": 560,
-    "nn": 950,
+    "nn": 970,
     "scratch": 360,
     "score": 330,
     "train": 460,
@@ -29,7 +29,7 @@ BUDGETS = {
     "runs": 1005,
     "runs/format1": 90,  # beside the room: reads runs of an older lab, and goes one day
     "chars": 1200,
-    "diffusion": 1600,
+    "diffusion": 1620,
     "speech": 1793,
     "bench": 698,  # 48 of them came with the law of a step's time from show
     "checks": 2600,

@@ -109,8 +109,11 @@ def test_a_latent_of_one_length_says_all_that_is_kept_of_a_token():
     same(module.project(10 * x)[1:], module.project(x)[1:], 1e-4)
 
 
-def attend_ones(q, k, v, dtype=torch.float32):
-    attend(*(torch.ones(shape, dtype=dtype) for shape in (q, k, v)))
+HIDDEN = torch.ones(2, 3, 24)
+
+
+def attend_ones(q, k, v, dtype=torch.float32, **how):
+    attend(*(torch.ones(shape, dtype=dtype) for shape in (q, k, v)), **how)
 
 
 def fill_cache(*rows_and_tokens):
@@ -128,6 +131,10 @@ def fill_cache(*rows_and_tokens):
         (lambda: attend_ones((3, 4, 5), (3, 6, 5), (3, 6, 5)), "q"),
         (lambda: attend_ones((2, 3, 4, 5), (2, 2, 6, 5), (2, 2, 6, 5)), "q"),
         (lambda: attend_ones((2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 5), torch.int64), "q"),
+        (lambda: attend_ones((2, 3, 4, 5), (2, 3, 3, 5), (2, 3, 3, 5), causal=True), "causal"),
+        (lambda: attention_weights(torch.ones(1, 1, 4, 2), torch.ones(1, 1, 3, 2), causal=True), "causal"),
+        (lambda: MultiHeadAttention(CONFIG)(HIDDEN, memory=HIDDEN[:, 1:], causal=True), "causal"),
+        (lambda: MultiHeadAttention(CONFIG).weights(HIDDEN, memory=HIDDEN[:, 1:], causal=True), "causal"),
         (lambda: fill_cache((2, 3), (2, 2)), "keys"),
         (lambda: fill_cache((3, 1)), "keys"),
     ],

@@ -253,8 +253,6 @@ def test_dropout_is_on_what_goes_up_and_stops_in_evaluation(num_layers, drops, r
 @pytest.mark.parametrize(
     "call, named",
     [
-        (lambda m: m(torch.ones(2, 3)), "ids"),
-        (lambda m: m(torch.ones(3, dtype=torch.long)), "ids"),
         (lambda m: m(ids(2, 3), positions=torch.arange(4)), "positions"),
         (lambda m: m(ids(2, 3), positions=torch.ones(3)), "positions"),
         (lambda m: m(ids(2, 3), mask=masks.causal(3)), "document_ids"),

@@ -10,7 +10,10 @@ from nn_toys import CONFIG, ids, in_parts, randomised, reach, same
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from lab.chars import CharEncoder, CharEncoderConfig
 from lab.data import masks
+from lab.diffusion import VisualDiffusion, VisualDiffusionConfig
+from lab.nn import RecurrentLM, TransformerConfig
 from lab.nn.blocks import Block
 from lab.nn.recurrence import RecurrentConfig
 from lab.nn.transformer import DecoderOnlyTransformer, EncoderDecoderTransformer, EncoderOnlyTransformer
@@ -203,9 +206,15 @@ def test_a_mask_says_who_may_attend_and_may_count_what_is_in_the_cache():
 @pytest.mark.parametrize(
     "call, named",
     [
-        (lambda m: m(torch.ones(2, 3)), "ids"),
-        (lambda m: m(torch.ones(3, dtype=torch.long)), "ids"),
+        (lambda m: m([[1, 2]]), "list"),
         (lambda m: m(ids(2, 3), positions=torch.arange(4)), "positions"),
+        (lambda m: m(ids(2, 3), positions=torch.arange(3).byte()), "positions"),
+        (
+            lambda m: in_parts(
+                partial(m, document_ids=torch.zeros(2, 1).long()), ids(2, 2), [1, 1], m.new_cache(2)
+            ),
+            "document",
+        ),
         (lambda m: m(ids(2, 3), positions=torch.ones(3)), "positions"),
         (lambda m: m(ids(2, 3), positions=torch.arange(3) + 22), "positions"),
         (lambda m: m(ids(2, 3), mask=torch.ones(3, 4, dtype=torch.bool)), "mask"),
@@ -225,6 +234,46 @@ def test_a_mask_says_who_may_attend_and_may_count_what_is_in_the_cache():
 def test_bad_input_is_named(call, named):
     with pytest.raises(ValueError, match=rf"\b{named}\b"):
         call(decoder())
+
+
+def visual(ids: torch.Tensor) -> torch.Tensor:
+    sizes = TransformerConfig(50, context=24, width=8, num_heads=2, feed_forward=8)
+    model = VisualDiffusion(VisualDiffusionConfig(sizes))
+    return model(model.denoiser.cells(ids))
+
+
+READERS = {
+    "decoder": lambda: decoder(),
+    "encoder": lambda: EncoderOnlyTransformer(CONFIG),
+    "encoder-decoder, source": lambda: partial(encoder_decoder(), ids=torch.ones(2, 3, dtype=torch.int64)),
+    "encoder-decoder, target": lambda: partial(encoder_decoder(), torch.ones(2, 3, dtype=torch.int64)),
+    "recurrent": lambda: RecurrentLM(RecurrentConfig(50, width=8)),
+    "characters": lambda: CharEncoder(
+        CharEncoderConfig(TransformerConfig(50, context=24, width=8, num_heads=2))
+    ),
+    "diffusion": lambda: visual,
+}
+
+
+@pytest.mark.parametrize(
+    "bad, named",
+    [
+        (torch.ones(2, 3), "float32"),
+        (torch.ones(2, 3, dtype=torch.uint8), "uint8"),
+        (torch.ones(2, 3, dtype=torch.bool), "bool"),
+        (torch.ones(0, 3, dtype=torch.int64), r"\(0, 3\)"),
+        (torch.ones(2, 0, dtype=torch.int64), r"\(2, 0\)"),
+        (torch.ones(3, dtype=torch.int64), r"\(3,"),
+        (torch.tensor([[1, 50], [60, 1]]), "50"),
+        (torch.tensor([[1, -1], [2, 1]]), "-1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("reader", READERS)
+def test_ids_that_cannot_be_read_are_named_by_every_model(reader, bad, named):
+    read = READERS[reader]()
+    with pytest.raises(ValueError, match=named):
+        read(bad)
 
 
 @pytest.mark.parametrize("config", [CONFIG, RecurrentConfig(vocab_size=30)], ids=lambda c: type(c).__name__)

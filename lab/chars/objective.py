@@ -231,7 +231,7 @@ class CharacterObjectives:
         total = sum(weight * means[name] for name, weight in asdict(weights).items() if name in means)
         metrics = {name: mean.item() for name, mean in means.items()}
         if "clm" in metrics:
-            metrics["bits_per_char"] = metrics["clm"] / math.log(2) + text.hidden_bits_per_char
+            metrics["bits_per_char"] = metrics["clm"] / math.log(2)
         return Loss(total * batch.num_targets, batch.num_targets, metrics)
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ from lab.nn.blocks import FeedForwardLayer, initialise, make_norm
 from lab.nn.config import TransformerConfig
 from lab.nn.model import Model
 from lab.nn.positions import sinusoids
-from lab.nn.stack import Stack, settle_positions
+from lab.nn.stack import WHOLE, Stack, settle_positions, unknown_id
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,15 @@ class Denoiser(Model):
         return logits.log_softmax(-1)
 
     def cells(self, ids: Tensor) -> Tensor:
-        """The patterns of words: ids `(...)` -> cells `(..., n)`."""
-        return self.patterns[ids]
+        """The patterns of words: ids `(...)` -> cells `(..., n)`. Raises ValueError for an unknown id, on a CPU."""
+        if ids.dtype not in WHOLE:
+            raise ValueError(f"ids must be int64, got {ids.dtype}")
+        try:
+            return nn.functional.embedding(
+                ids, self.patterns
+            )  # which, unlike an index, does not count from the end
+        except IndexError:
+            raise unknown_id(ids, self.config.vocab_size) from None
 
     def ids(self, cells: Tensor) -> Tensor:
         """The words with just these patterns, -1 where there is none: cells `(..., n)` -> ids `(...)`."""

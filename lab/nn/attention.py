@@ -66,11 +66,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask = None, *, causal: bool =
     >>> attend(torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).tolist()
     [[[[2.0, 3.0]]]]
 
-    Raises ValueError for shapes that do not fit each other, and for what is not floating point.
+    Raises ValueError for shapes that do not fit each other, for what is not floating point, and for `causal` with more
+    queries than keys.
     """
     (_, H, T, _), (_, G, S, _) = _checked_shapes(q, k, v)
     grouped = H != G
-    if mask is None and causal and 1 < T < S:
+    if mask is None and causal and T > 1 and T != S:
         mask = last_queries(T, S, q.device)
     if mask is None:  # one query, the last, sees everything
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal and T > 1, enable_gqa=grouped)
@@ -103,7 +104,12 @@ def attention_weights(q: Tensor, k: Tensor, mask: Mask = None, *, causal: bool =
 
 
 def last_queries(T: int, S: int, device: torch.device) -> Tensor:
-    """The causal mask `(T, S)` of the last T of S tokens."""
+    """The causal mask `(T, S)` of the last T of S tokens. Raises ValueError where S is less than T."""
+    if T > S:
+        raise ValueError(
+            f"causal attention: the {T} queries are the last of the tokens that have keys, of which there are {S}; "
+            "give as many keys as queries at least, or a mask"
+        )
     return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
 
 

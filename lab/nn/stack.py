@@ -15,17 +15,29 @@ from lab.nn.cache import KeyValueCache
 from lab.nn.config import TransformerConfig
 from lab.nn.positions import Positions, make_positions
 
+WHOLE = (torch.int64, torch.int32)  # what a table can be asked for
+
 
 def check_ids(ids: Tensor, positions: Tensor | None) -> None:
-    """Raises ValueError unless ids are whole numbers `(B, T)`, and positions, if given, `(T,)` or `(B, T)`."""
-    if ids.dim() != 2 or ids.is_floating_point() or ids.dtype == torch.bool:
-        raise ValueError(f"ids must be whole numbers (B, T), got {ids.dtype} {tuple(ids.shape)}")
+    """Raises ValueError unless ids are int64 `(B, T)`, one at least, and positions, if given, `(T,)` or `(B, T)`.
+
+    Whether the ids are known is left to `unknown_id`: to look at each would take time at every step.
+    """
+    if not isinstance(ids, Tensor) or ids.dtype not in WHOLE or ids.dim() != 2 or not ids.numel():
+        given = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+        raise ValueError(f"ids must be an int64 tensor (B, T), one row of one id at least; got {given}")
     if positions is None:
         return
     B, T = ids.shape
-    if positions.shape not in ((T,), (B, T), (1, T)) or positions.is_floating_point():
+    if positions.shape not in ((T,), (B, T), (1, T)) or positions.dtype not in WHOLE:
         given = f"{positions.dtype} {tuple(positions.shape)}"
-        raise ValueError(f"positions must be whole numbers (T,) or (B, T) for ids {(B, T)}, got {given}")
+        raise ValueError(f"positions must be int64 (T,) or (B, T) for ids {(B, T)}, got {given}")
+
+
+def unknown_id(ids: Tensor, vocab_size: int) -> ValueError:
+    """The error for ids that a table of so many rows does not have."""
+    unknown = ids[(ids < 0) | (ids >= vocab_size)][0]
+    return ValueError(f"unknown token id {int(unknown)}: ids are from 0 to {vocab_size - 1}")
 
 
 def settle_positions(ids: Tensor, positions: Tensor | None, past: int, config: TransformerConfig) -> Tensor:
@@ -55,8 +67,12 @@ class TokenEmbedding(nn.Module):
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """ids `(B, T)`, positions `(T,)` or `(B, T)` -> `(B, T, C)`."""
-        return self.dropout(self.place.embed(self.token(ids), positions))
+        """ids `(B, T)`, positions `(T,)` or `(B, T)` -> `(B, T, C)`. Raises ValueError for an unknown id, on a CPU."""
+        try:
+            x = self.token(ids)
+        except IndexError:
+            raise unknown_id(ids, self.token.num_embeddings) from None
+        return self.dropout(self.place.embed(x, positions))
 
 
 class Stack(nn.Module):
@@ -120,6 +136,8 @@ class Stack(nn.Module):
     def _settle(self, x, positions, past=0, mask=None, document_ids=None, memory=None, memory_mask=None):
         """What every block is given, by name."""
         B, T, _ = x.shape
+        if past and document_ids is not None:
+            raise ValueError("a row in a cache is one document: give no document_ids, or a mask (B, 1, T, S)")
         if mask is None and document_ids is not None:
             mask = masks.documents(document_ids, both_ways=not self.causal)
         # Keys in a cache stand right before the new ones.

@@ -203,9 +203,11 @@ def _logged(report: Report, material) -> dict:
     line = asdict(report)
     metrics = line.pop("metrics")
     if hasattr(material, "tokens_per_char"):
-        tokens = report.loss * (material.tokens_per_char / math.log(2))
-        line["bits_per_char"] = tokens + getattr(material, "hidden_bits_per_char", 0.0)
-    return line | metrics
+        line["bits_per_char"] = report.loss * (material.tokens_per_char / math.log(2))
+    line |= metrics
+    if "bits_per_char" in line:
+        line["bits_per_char"] += getattr(material, "hidden_bits_per_char", 0.0)
+    return line
 
 
 def _resumed(path: Path, experiment: Experiment, device: torch.device | str) -> Run | None:
