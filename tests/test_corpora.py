@@ -84,7 +84,7 @@ def test_auto_falls_back_to_python_docs_and_says_why(monkeypatch, tmp_path):
     monkeypatch.delenv("LAB_MIRROR", raising=False)
     monkeypatch.setenv("LAB_DATA", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(named, "KJV", RemoteFile("kjv.txt", "http://127.0.0.1:9/kjv.txt", "0" * 64))
+    monkeypatch.setattr(named, "KJV", RemoteFile("kjv.txt", "http://127.0.0.1:9/kjv.txt", "0" * 64, 9))
     corpus = load()
     assert corpus.name == "python-docs"
     assert "auto chose python-docs because kjv.txt could not be downloaded" in repr(corpus)

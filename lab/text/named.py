@@ -13,15 +13,22 @@ _KJV = "https://raw.githubusercontent.com/natureframework/data/7b65f87c86248918f
 _CHAR_RNN_AT = "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 
 KJV = RemoteFile(
-    "kjv.txt", f"{_KJV}/kjv.txt", "908ea6f8d3c9318b204f18c27cc66d186b13575ef3b5fcf07891b345f67a8416"
+    "kjv.txt",
+    f"{_KJV}/kjv.txt",
+    "908ea6f8d3c9318b204f18c27cc66d186b13575ef3b5fcf07891b345f67a8416",
+    4_137_741,
 )
 KJV_REFS = RemoteFile(
-    "kjv-refs.txt", f"{_KJV}/kjv-refs.txt", "9ede85996a21f6c6c188ca85302e359195677771ad7d6754b618ec312c58b524"
+    "kjv-refs.txt",
+    f"{_KJV}/kjv-refs.txt",
+    "9ede85996a21f6c6c188ca85302e359195677771ad7d6754b618ec312c58b524",
+    418_949,
 )
 SHAKESPEARE = RemoteFile(
     "shakespeare.txt",
     f"{_CHAR_RNN_AT}/data/tinyshakespeare/input.txt",
     "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    1_115_394,
 )
 
 KJV_LICENCE = "public domain (in the United Kingdom under Crown patent)"

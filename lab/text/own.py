@@ -124,8 +124,6 @@ def _transcript(file: Path) -> str:
         text = "".join(array.reshape(-1).tolist())
         text.encode()
         return text
-    except OSError:
-        raise
     except Exception as error:  # what NumPy raises for a forged header is not written anywhere
         raise CorpusError(
             f"{file} is not a transcript, one string or a row of characters ({error}): save it as "

@@ -27,7 +27,7 @@ def corpus() -> Corpus:
     except ImportError:
         raise CorpusError(
             "this Python lacks pydoc_data.topics, the text of the corpus python-docs: install the full "
-            "standard library, or use load('grammar') or a file of your own"
+            "standard library, or choose the corpus grammar, or a file of your own"
         ) from None
     lines = (line for topic in sorted(topics) for line in prose(topics[topic]))
     return Corpus(

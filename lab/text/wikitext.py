@@ -64,7 +64,7 @@ def _rows():
     except ImportError as error:
         raise CorpusError(
             f"{NAME} is read by the library `datasets`, which cannot be imported here ({error}): install it with "
-            "`pip install -c constraints.txt -e .[wikitext]`, or use load('kjv') or load('grammar')"
+            "`pip install -c constraints.txt -e .[wikitext]`, or choose another corpus, such as kjv or grammar"
         ) from None
     folder = Path(os.environ.get("LAB_MIRROR", "")) / CONFIGURATION
     files = sorted(map(str, folder.glob("train*.parquet")))
@@ -79,5 +79,6 @@ def _rows():
             f"{NAME} could not be had through `datasets` ({reason})\n"
             "Load it where https://huggingface.co can be reached, or put its files train-*.parquet by hand into\n"
             f"{CONFIGURATION} in the folder that LAB_MIRROR names (from "
-            f"https://huggingface.co/datasets/{REPOSITORY}/tree/{REVISION}/{CONFIGURATION}), or use load('grammar')."
+            f"https://huggingface.co/datasets/{REPOSITORY}/tree/{REVISION}/{CONFIGURATION}), "
+            "or choose another corpus, such as kjv."
         ) from error
