@@ -65,6 +65,14 @@ def sha256_file(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def absolute_environment() -> None:
+    """Take the folders that `LAB_MIRROR`, `LAB_DATA` and `LAB_RUNS` name from here, for what then works elsewhere."""
+    for name in ("LAB_MIRROR", "LAB_DATA", "LAB_RUNS"):
+        folder = os.environ.get(name)
+        if folder and "://" not in folder:
+            os.environ[name] = os.path.abspath(folder)
+
+
 def printable(text: str) -> str:
     r"""`text` as one line that a terminal shows and does not obey: control characters written out.
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from lab.files import printable, write_atomic
+from lab.files import absolute_environment, printable, write_atomic
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -38,3 +38,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 )
 def test_a_terminal_shows_control_characters_and_obeys_none(text, shown):
     assert printable(text) == (shown or text)
+
+
+def test_folders_in_the_environment_are_taken_from_where_they_were_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"LAB_DATA": "../data", "LAB_RUNS": "", "LAB_MIRROR": "HTTP://mirror/a"}.items():
+        monkeypatch.setenv(name, value)
+    absolute_environment()
+    named = [os.environ[name] for name in ("LAB_DATA", "LAB_RUNS", "LAB_MIRROR")]
+    assert named == [str(tmp_path.parent / "data"), "", "HTTP://mirror/a"]
+    monkeypatch.setenv("LAB_MIRROR", ".")
+    absolute_environment()
+    assert os.environ["LAB_MIRROR"] == str(tmp_path)
