@@ -1,7 +1,10 @@
 """Features equal an independent library's, know their own shape, and refuse what is no audio."""
 
+import contextlib
 import io
 import math
+import os
+import struct
 
 import numpy as np
 import pytest
@@ -164,3 +167,102 @@ def test_stereo_flac_is_averaged(tmp_path):
     floats = io.BytesIO()
     soundfile.write(floats, left.numpy(), 22_050, format="WAV", subtype="FLOAT")
     assert torch.equal(read_audio(floats.getvalue()).samples, left)
+
+
+NUMBERS = np.arange(-400, 400, dtype="<i2")
+BYTES = NUMBERS.tobytes()
+FORM = {"format": 1, "channels": 1, "rate": 8000, "bits": 16, "announced": 2 * len(NUMBERS), "extension": b""}
+
+
+def wav(data=BYTES, **changed):
+    """A WAV whose header says whatever is asked for."""
+    form = FORM | changed
+    width = form["channels"] * form["bits"] // 8
+    head = (form["format"], form["channels"], form["rate"], form["rate"] * width % 2**32, width, form["bits"])
+    head = struct.pack("<HHIIHH", *head) + form["extension"]
+    head = b"WAVEfmt " + struct.pack("<I", len(head)) + head + b"LIST\3\0\0\0odd\0data"
+    return (
+        b"RIFF"
+        + struct.pack("<I", form["announced"] % 2**31)
+        + head
+        + struct.pack("<I", form["announced"])
+        + data
+    )
+
+
+PCM_GUID = struct.pack("<HHIH14s", 22, 16, 4, 1, bytes.fromhex("000000001000800000aa00389b71"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wav(),
+        wav(announced=0xFFFF_FFFF),  # its length was not known when its header was written
+        wav(announced=0x7FFF_FFFF - 36),
+        wav(format=0xFFFE, extension=PCM_GUID),
+        wav(channels=2, data=NUMBERS.repeat(2).tobytes(), announced=4 * len(NUMBERS)),
+        wav(BYTES + b"LIST\1\0\0\0x"),
+        *(("soundfile", kind) for kind in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")),
+    ],
+)
+def test_every_kind_of_wav_holds_the_same(data):
+    if isinstance(data, tuple):
+        file = io.BytesIO()
+        soundfile = pytest.importorskip("soundfile")
+        soundfile.write(file, NUMBERS / 32768, 8000, format="WAV", subtype=data[1])
+        data = file.getvalue()
+    audio = read_audio(data)
+    assert audio.rate == 8000 and (audio.samples * 32768).tolist() == NUMBERS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "unreadable"),
+        (b"To be, or not to be", "unreadable"),
+        (wav()[:-1], "cut short"),
+        (wav()[: len(wav()) // 2], "cut short"),
+        (wav(bits=24)[:-3], "cut short"),
+        (wav()[:30], "unreadable"),
+        (wav(channels=0), "unreadable"),
+        (wav(channels=3), "unreadable"),
+        (wav(rate=0), "unreadable"),
+        (wav(b"", announced=0), "empty"),
+        (wav(np.full(800, 900, "<f4").tobytes(), format=3, bits=32, announced=3200), "not scaled"),
+        (wav(np.full(800, np.nan, "<f4").tobytes(), format=3, bits=32, announced=3200), "not finite"),
+        (b"fLaC" + wav(), "unreadable"),
+    ],
+)
+def test_a_sound_that_cannot_be_is_refused_by_its_name(tmp_path, data, reason):
+    pytest.importorskip("soundfile")
+    (tmp_path / "odd.wav").write_bytes(data)
+    with pytest.raises(AudioError, match=r"odd\.wav") as error:
+        read_audio(tmp_path / "odd.wav")
+    assert error.value.reason == reason and "BytesIO" not in str(error.value)
+
+
+def test_what_may_never_end_is_not_begun(tmp_path):
+    with pytest.raises(AudioError, match="no plain file"):
+        read_audio(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.wav")
+        os.truncate((tmp_path / "huge.wav").open("w").name, 40 << 30)
+        for place in ("pipe.wav", "huge.wav"):
+            with pytest.raises(AudioError, match=f"{place} is no plain file"):
+                read_audio(tmp_path / place)
+
+
+def test_a_refusal_names_the_file_it_was_read_from(tmp_path):
+    (tmp_path / "fast.wav").write_bytes(wav(rate=4_000_000_000))
+    with pytest.raises(AudioError, match=r"fast\.wav has 4,000,000,000"):
+        log_mel(read_audio(tmp_path / "fast.wav"), FeatureSpec())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 70), st.integers(0, 255))
+def test_whatever_bytes_there_are_it_is_audio_or_an_audio_error(junk, at, byte):
+    damaged = bytearray(wav())
+    damaged[at] = byte
+    for data in (bytes(damaged), wav()[:at] + junk, b"RIFF" + junk, b"fLaC" + junk):
+        with contextlib.suppress(AudioError):
+            assert len(read_audio(data).samples)

@@ -178,7 +178,15 @@ def test_a_sound_file_is_transcribed_from_the_command_line(trained, tmp_path, ca
     (tmp_path / "lines.txt").write_text("one two\nsix two\ntwo one\n" * 5)
     commands.transcribe("ears", (path, path), folder=place, text=str(tmp_path / "lines.txt"))
     assert [line[:9] for line in capsys.readouterr().out.splitlines()] == ["tone.wav:"] * 2
-    for files, named in (((wrong,), "8"), ((), "nothing to listen to")):
-        with pytest.raises(SystemExit):
+    (tmp_path / "empty.wav").write_bytes(b"")
+    long = tmp_path / "long.wav"
+    long.write_bytes(wav_bytes(Audio(samples.repeat(90), 16_000)))
+    cases = {
+        (wrong,): "slow.wav has 8,000", (): "nothing to listen to", (tmp_path,): str(tmp_path), (long,): "max_frames",
+        **{(tmp_path / name,): name for name in ("missing.wav", "lines.txt", "empty.wav")},
+    }  # fmt: skip
+    for files, named in cases.items():
+        with pytest.raises(SystemExit) as refused:
             commands.transcribe("ears", files, folder=place)
-        assert named in capsys.readouterr().err
+        said = capsys.readouterr()
+        assert refused.value.code == 2 and named in said.err and not said.out

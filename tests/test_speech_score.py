@@ -1,5 +1,8 @@
 """Error rates equal jiwer's, edit for edit; what is chosen by them on one part is reported on another."""
 
+import time
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +16,8 @@ from lab.speech.choosing import choose_weight, compare
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.features import FeatureSpec
 from lab.speech.scores import align, cer, edit_distance, show_alignment, wer
-from lab.speech.text import character_alphabet
+from lab.speech.script import near_duplicates
+from lab.speech.text import character_alphabet, plain
 
 WORDS = st.lists(st.sampled_from(["a", "b", "ab", "c"]), max_size=9)
 SOME = st.lists(st.tuples(WORDS.filter(bool), WORDS), min_size=1, max_size=5)
@@ -29,6 +33,24 @@ def test_both_rates_are_jiwers_edit_for_edit(pairs):
         assert mine.rate == pytest.approx(getattr(other, rate))
         expected = (other.substitutions, other.deletions, other.insertions)
         assert (mine.substitutions, mine.deletions, mine.insertions) == expected
+
+
+def test_a_lecture_is_scored_in_under_a_second():
+    jiwer = pytest.importorskip("jiwer")
+    random = np.random.default_rng(0)
+    said = random.integers(2000, size=9000).astype(str)
+    heard = said[random.random(9000) > 0.1]
+    heard[random.random(len(heard)) < 0.1] = "wrong"
+    said, heard = " ".join(said), " ".join(heard)
+    start = time.process_time()  # not the wall's: others may be at work
+    words, characters, shown = wer([said], [heard]), cer([said], [heard]), show_alignment(said, heard)
+    assert time.process_time() - start < 1
+    theirs = jiwer.process_words(said, heard)
+    counts = (theirs.substitutions, theirs.deletions, theirs.insertions)
+    assert (words.substitutions, words.deletions, words.insertions) == counts
+    assert (
+        tuple(shown.splitlines()[2].count(mark) for mark in "sdi") == counts and 0.1 < characters.rate < 0.3
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -60,12 +82,20 @@ def test_the_interval_holds_the_rate_and_narrows_with_more_utterances():
     [
         (wer, (["a", "  "], ["a", "b"]), "utterance 1"),
         (wer, (["a"], []), "1 references and 0"),
+        *((rate, ("cat", ["cap"]), r"references.*\['cat'\]") for rate in (wer, cer)),
+        *((rate, (["cat"], "cap"), r"hypotheses.*\['cap'\]") for rate in (wer, cer)),
+        (near_duplicates, ("cat", ["cap"]), r"held_out.*\['cat'\]"),
+        (near_duplicates, (["cat"], "cap"), r"train.*\['cap'\]"),
         (show_alignment, ("a", "b", "line"), "unit"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(score, given, named):
     with pytest.raises(ValueError, match=named):
         score(*given)
+
+
+def test_an_accent_is_the_same_however_it_was_typed():
+    assert plain("Cafe\u0301!") == plain("caf\xe9") == "caf\xe9"
 
 
 TOKENIZER = character_alphabet()

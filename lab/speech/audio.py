@@ -5,6 +5,7 @@ Letters: N samples.
 
 import io
 import os
+import struct
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from torch import Tensor
 from lab.config import AtLeast, validate
 
 SILENT_PEAK = 1e-4  # 80 dB below full scale: three steps of a 16-bit number
+LOUDEST = 8.0  # beyond full scale, as lossy formats are a little; numbers above are on another scale
+MOST_BYTES = 1 << 32  # as a WAV may have
+STREAMED = 0x7FFF0000  # bytes and more a WAV announces whose length was not known when its header was written
 CLIPPED_SHARE = 0.001  # of the samples in flat tops; unharmed speech has next to none
 
 
@@ -34,16 +38,17 @@ class AudioError(Unusable):
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """One channel of sound: `samples` float32 `(N,)` in -1 .. 1, `rate` of them a second.
+    """One channel of sound: `samples` float32 `(N,)` in -1 .. 1, `rate` of them a second; its `name` for errors.
 
     >>> Audio(torch.zeros(11_025), rate=22_050).seconds
     0.5
 
-    Raises AudioError for samples of another shape or type, for none, and for NaN or infinity among them.
+    Raises AudioError for samples of another shape or type, for none, and for NaN, infinity or another scale among them.
     """
 
     samples: Tensor
     rate: Annotated[int, AtLeast(1)]
+    name: str = "the audio"
 
     def __post_init__(self):
         validate(self)
@@ -53,6 +58,7 @@ class Audio:
             "wrong shape": (x.dim() == 1, "one channel, (N,); average the channels of stereo"),
             "empty": (x.numel() > 0, "at least one"),
             "not finite": (bool(x.isfinite().all()), "finite; record it again"),
+            "not scaled": (bool((x.abs() <= LOUDEST).all()), "in -1 .. 1; divide 16-bit numbers by 32768"),
         }
         for reason, (holds, what) in expected.items():
             if not holds:
@@ -83,12 +89,12 @@ def check_audio(audio: Audio) -> None:
     x = audio.samples
     peak = x.abs().max()
     if peak <= SILENT_PEAK:
-        raise AudioError("silent", f"the loudest sample is {peak:.1g} of full scale: the audio is silent")
+        raise AudioError("silent", f"the loudest sample is {peak:.1g} of full scale: {audio.name} is silent")
     flat = (x[2:] == x[1:-1]) & (x[1:-1] == x[:-2]) & (x[1:-1].abs() >= 0.99 * peak)
     share = float(flat.sum()) / len(x)
     if share > CLIPPED_SHARE:
         tops = f"{100 * share:.1f} % of the samples lie in flat tops"
-        raise AudioError("clipped", f"{tops}: the audio is clipped; record it less loud")
+        raise AudioError("clipped", f"{tops}: {audio.name} is clipped; record it less loud")
 
 
 def read_audio(source: str | os.PathLike | bytes) -> Audio:
@@ -96,20 +102,28 @@ def read_audio(source: str | os.PathLike | bytes) -> Audio:
 
     16-bit WAV is read by Python itself. Everything else, FLAC first of all, needs `soundfile`.
 
-    Raises AudioError, naming the file, for one that cannot be read, and whatever `Audio` refuses.
+    Raises AudioError, naming the file, for one that cannot be read or was cut short, and whatever `Audio` refuses.
     """
-    name = "the audio" if isinstance(source, bytes) else str(source)
+    name = Audio.name if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else plain_bytes(Path(source))
         samples, rate = _pcm16(data) or _by_soundfile(data)
-        return Audio(torch.from_numpy(np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)), rate)
+        return Audio(torch.from_numpy(samples.mean(axis=1)), rate, name)
     except ImportError:
         needed = "other formats need soundfile: pip install soundfile, or convert it"
         raise AudioError("unreadable", f"{name} is no 16-bit WAV, and {needed}") from None
     except AudioError as error:
         raise AudioError(error.reason, f"{name}: {error}") from None
-    except (OSError, RuntimeError, EOFError, wave.Error) as error:
-        raise AudioError("unreadable", f"{name} cannot be read as audio: {error}") from error
+    except (OSError, ValueError, RuntimeError, MemoryError, struct.error) as error:
+        why = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+        raise AudioError("unreadable", f"{name} cannot be read as audio: {why}") from error
+
+
+def plain_bytes(file: Path) -> bytes:
+    """What is in a file. OSError for what may never end, a pipe or a device, and for more than `MOST_BYTES`."""
+    if file.exists() and not (file.is_file() and file.stat().st_size <= MOST_BYTES):
+        raise OSError(f"{file} is no plain file of at most {MOST_BYTES:,} bytes")
+    return file.read_bytes()
 
 
 def wav_bytes(audio: Audio) -> bytes:
@@ -143,21 +157,25 @@ def resampled(audio: Audio, rate: int) -> Audio:
     length = max(1, round(N * rate / audio.rate))
     spectrum = torch.fft.rfft(audio.samples.double())
     samples = torch.fft.irfft(spectrum[: length // 2 + 1], n=length) * (length / N)
-    return Audio(samples.clamp(-1, 1).float(), rate)
+    return Audio(samples.clamp(-1, 1).float(), rate, audio.name)
 
 
 def _pcm16(data: bytes) -> tuple[np.ndarray, int] | None:
-    """Samples `(N, channels)` and their rate; None for what is no 16-bit WAV."""
-    if data[:4] != b"RIFF":
+    """Samples `(N, channels)` and their rate; None for no 16-bit WAV. AudioError for a WAV that was cut short."""
+    chunks, at = {}, 12
+    while data[:4] == b"RIFF" and at + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, at)
+        chunks.setdefault(name, (size, memoryview(data)[at + 8 : at + 8 + size]))
+        at += 8 + size + size % 2
+    if not {b"fmt ", b"data"} <= chunks.keys():
         return None
-    try:
-        with wave.open(io.BytesIO(data)) as wav:
-            if wav.getsampwidth() != 2:
-                return None
-            numbers = np.frombuffer(wav.readframes(wav.getnframes()), "<i2")
-            return numbers.reshape(-1, wav.getnchannels()) / np.float32(32768), wav.getframerate()
-    except wave.Error:  # floating point, say: not for this module
+    (_, form), (size, numbers) = chunks[b"fmt "], chunks[b"data"]
+    if len(numbers) < size < STREAMED:
+        raise AudioError("cut short", f"it announces {size:,} bytes of samples, {len(numbers):,} are there")
+    kind, channels, rate, bits = struct.unpack_from("<HHI6xH", form)
+    if kind not in (1, 0xFFFE) or bits != 16 or not channels:  # plain, or WAVE_FORMAT_EXTENSIBLE
         return None
+    return np.frombuffer(numbers, "<i2").reshape(-1, channels) / np.float32(32768), rate
 
 
 def _by_soundfile(data: bytes) -> tuple[np.ndarray, int]:

@@ -84,8 +84,7 @@ def forward_lattice(log_probs: Tensor, target: Sequence[int], blank: int = BLANK
 
     Raises ValueError for other shapes, no frames, and targets that are no tokens, or the blank.
     """
-    log_probs = _summable(log_probs, "TV", blank)
-    names, may_skip = _states(log_probs, target, blank)
+    log_probs, names, may_skip = _states(log_probs, target, blank)
     emitted = log_probs.clamp(min=NEVER)[:, names]  # (T, L)
     begins = torch.arange(len(names), device=log_probs.device) < 2
     alpha = [torch.where(begins, emitted[0], NEVER)]
@@ -117,8 +116,7 @@ def occupancy(log_probs: Tensor, target: Sequence[int], blank: int = BLANK) -> T
 
     Raises ValueError when no path fits, and as `forward_lattice`.
     """
-    log_probs = _summable(log_probs, "TV", blank)
-    names, _ = _states(log_probs, target, blank)
+    log_probs, names, _ = _states(log_probs, target, blank)
     alpha = forward_lattice(log_probs, target, blank)
     beta = forward_lattice(log_probs.flip(0), list(target)[::-1], blank).flip(0, 1)
     together = alpha + beta - log_probs.clamp(min=NEVER)[:, names]  # both halves hold frame t
@@ -138,7 +136,7 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, blank: int = B
     Raises ValueError for other shapes and types, for lengths outside 1 .. T, for targets that are no tokens, or the
     blank (torch would read memory beyond the tensor), and for rows that cannot be aligned, naming a row.
     """
-    log_probs = _summable(log_probs, "BTV", blank)
+    log_probs = summable(log_probs, "BTV", blank)
     B, T, V = log_probs.shape
     if not B:
         return log_probs.sum((1, 2))
@@ -166,19 +164,7 @@ def greedy(log_probs: Tensor, blank: int = BLANK) -> list[int]:
     return collapse(log_probs.argmax(-1).tolist(), blank)
 
 
-def _states(log_probs: Tensor, target: Sequence[int], blank: int) -> tuple[list[int], Tensor]:
-    """The token of each state, and which may be entered from two before: tokens that differ from the last one."""
-    V, target = log_probs.shape[1], target.tolist() if isinstance(target, Tensor) else target
-    if wrong := [token for token in target if token == blank or token not in range(V)]:
-        raise ValueError(f"a target holds {_tokens(V, blank)}; got {wrong[0]}")
-    names = [blank]
-    for token in target:
-        names += [int(token), blank]
-    skips = [s >= 2 and names[s] != blank and names[s] != names[s - 2] for s in range(len(names))]
-    return names, torch.tensor(skips, device=log_probs.device)
-
-
-def _summable(log_probs: Tensor, letters: str, blank: int) -> Tensor:
+def summable(log_probs: Tensor, letters: str, blank: int) -> Tensor:
     """Checked; half precision as float32, for it has too few digits to add up paths in."""
     shape, floats = tuple(log_probs.shape), log_probs.is_floating_point()
     if not floats or len(shape) != len(letters) or 0 in shape[-2:]:
@@ -187,6 +173,22 @@ def _summable(log_probs: Tensor, letters: str, blank: int) -> Tensor:
     if not 0 <= blank < shape[-1]:
         raise ValueError(f"the blank must be one of the {shape[-1]} tokens; got {blank}")
     return log_probs if log_probs.dtype.itemsize > 2 else log_probs.float()
+
+
+def _states(log_probs: Tensor, target: Sequence[int], blank: int) -> tuple[Tensor, list[int], Tensor]:
+    """The token of each state, and which may be entered from two before: tokens that differ from the last one."""
+    log_probs, target = (
+        summable(log_probs, "TV", blank),
+        target.tolist() if isinstance(target, Tensor) else target,
+    )
+    V = log_probs.shape[1]
+    if wrong := [token for token in target if token == blank or token not in range(V)]:
+        raise ValueError(f"a target holds {_tokens(V, blank)}; got {wrong[0]}")
+    names = [blank]
+    for token in target:
+        names += [int(token), blank]
+    skips = [s >= 2 and names[s] != blank and names[s] != names[s - 2] for s in range(len(names))]
+    return log_probs, names, torch.tensor(skips, device=log_probs.device)
 
 
 def _tokens(V: int, blank: int) -> str:

@@ -177,9 +177,7 @@ class Worker:
         head = self.process.stdout.read(8)
         if len(head) < 8:
             said = self.process.stderr.read().decode(errors="replace").strip().splitlines()
-            raise EspeakMissing(
-                f"espeak-ng was found but does not work ({said[-1:] or 'it ended'}). {MISSING}"
-            )
+            raise EspeakMissing(f"espeak-ng is here but does not work ({said[-1:] or 'it ended'}). {MISSING}")
         status, length = struct.unpack("<II", head)
         content = self.process.stdout.read(length)
         if status:

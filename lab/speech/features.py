@@ -116,7 +116,7 @@ def log_mel(audio: Audio, spec: FeatureSpec) -> Tensor:
     if audio.rate != spec.rate:
         raise AudioError(
             "wrong rate",
-            f"the audio has {audio.rate:,} samples a second, these features are made of {spec.rate:,}: convert it "
+            f"{audio.name} has {audio.rate:,} samples a second, these features are made of {spec.rate:,}: convert it "
             f"(ffmpeg -i in.wav -ac 1 -ar {spec.rate} out.wav), or use a FeatureSpec of rate {audio.rate}",
         )
     check_audio(audio)

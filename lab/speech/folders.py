@@ -3,65 +3,71 @@
 Letters: T frames, F bands.
 """
 
+import io
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from lab.speech.audio import AudioError, Unusable, read_audio
+from lab.speech.audio import AudioError, Unusable, plain_bytes, read_audio
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.features import FeatureError, FeatureSpec, check_features, log_mel
 from lab.speech.text import TextError, character_alphabet, encode, plain
+from lab.text.corpus import CorpusError
 from lab.text.download import cache_folder
+from lab.text.own import decode, split_lines
 
 # How the filter banks were made that come with courses on LibriSpeech: librosa's, in decibels below each one's maximum.
 SAMPLE_SPEC = FeatureSpec(rate=16_000, n_fft=512, hop=128, bands=80, mel="slaney", scale="db")
 PARTS = {"train": ("train",), "validation": ("dev", "val"), "test": ("test",)}  # how folders' names begin
-SOUNDS = (".flac", ".wav", ".ogg", ".mp3")
+SOUNDS = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff")
+LAYOUT = """expected are sounds beside their words, such as
+    train/a.wav  train/a.txt  train/b.flac  train/b.txt  dev/c.wav  dev/c.txt
+in folders whose names begin with train, dev (or val) and, if you like, test; LibriSpeech's *.trans.txt do as well, and
+so do filter banks, train/fbank/a.npy with train/text/a.npy"""
 
 
 def sample_folder() -> Path | None:
     """Where the small real sample lies, `hw4_subset/hw4p2_data`: in the folder `LAB_MIRROR` or the cache; else None."""
-    for place in (os.environ.get("LAB_MIRROR", ""), cache_folder()):
-        folder = Path(place) / "hw4_subset" / "hw4p2_data"
-        if str(place) and folder.is_dir():
-            return folder
-    return None
+    places = (Path(place) for place in (os.environ.get("LAB_MIRROR"), cache_folder()) if place)
+    folders = (place / "hw4_subset" / "hw4p2_data" for place in places)
+    return next(filter(Path.is_dir, folders), None)
 
 
 class Found(NamedTuple):
-    """Utterances, and those left out: reason -> names."""
+    """Utterances, and those left out: reason -> names, and reason -> what was wrong with the first."""
 
     utterances: list[Utterance]
     skipped: dict[str, list[str]]
+    first: dict[str, str]
 
 
 def read_fbank(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Found:
     """Features from `fbank/*.npy`, each `(F, T)`, and transcripts from `text/*.npy` of the same names.
 
     A transcript is one string or a row of characters, as in `lab.text`; it is spelled as `plain` has it. Left out and
-    counted are features without transcript, transcripts beyond the character alphabet, and features with NaN. Nothing
-    is unpickled.
+    counted are files that cannot be read, features without transcript, transcripts beyond the character alphabet, and
+    features with NaN. Nothing is unpickled.
 
     Raises ValueError for a folder without filter banks, and its subclass FeatureError, naming the file, where `(T, F)`
     or another number of bands was given.
     """
     folder = Path(folder)
-    files = sorted((folder / "fbank").glob("*.npy"))
-    if not files:
-        raise ValueError(f"{folder} has no fbank/*.npy: give the folder in which fbank/ and text/ lie")
 
     def one(file: Path) -> Utterance:
         array, said = _load(file, "f"), folder / "text" / file.name
-        if not np.isfinite(array).all():
-            raise AudioError("not finite", f"{file} holds NaN or infinity")
+        features = torch.from_numpy(np.array(array.T, dtype=np.float32, order="C"))
+        if not (array.size and features.isfinite().all()):
+            raise AudioError(
+                "not finite" if array.size else "empty", f"{file} holds nothing, or NaN or infinity"
+            )
         try:
-            features = torch.from_numpy(np.ascontiguousarray(array.T, dtype=np.float32))
             check_features(features, spec)
         except FeatureError as error:
             raise FeatureError(f"{file} must hold (bands, frames); its transpose: {error}") from None
@@ -70,72 +76,81 @@ def read_fbank(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Fo
         text = "".join(_load(said, "U").reshape(-1))
         return Utterance(file.stem, features, _spoken(text), file.stem.split("-")[0])
 
-    return _collect((file.stem, lambda file=file: one(file)) for file in files)
+    files = (file for file in _files(folder / "fbank") if file.suffix.lower() == ".npy")
+    return _collect(folder, [(file.stem, lambda file=file: one(file)) for file in files])
 
 
 def read_audio_folder(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Found:
-    """Audio with transcripts, wherever in the folder they lie.
+    """Audio with transcripts, wherever in the folder they lie; hidden files, `._a.wav`, are passed over.
 
     Either as LibriSpeech has it, `84-121123.trans.txt` with lines `84-121123-0000 GO DO YOU HEAR` beside
-    `84-121123-0000.flac`, or `name.wav` beside `name.txt`. Left out and counted is what `read_audio`, `log_mel` and
-    `read_fbank` refuse, audio without transcript and transcripts without audio.
+    `84-121123-0000.flac`, or `name.wav` beside `name.txt`, in UTF-8. Left out and counted is what `read_audio`,
+    `log_mel` and `read_fbank` refuse, audio without transcript, and transcripts without audio.
 
-    Raises ValueError where nothing is left, with the reasons.
+    Raises ValueError where there is neither audio nor a transcript.
     """
-    folder = Path(folder)
-    files = sorted(folder.rglob("*"))
+    files = _files(Path(folder))
     sounds = {file.with_suffix(""): file for file in files if file.suffix.lower() in SOUNDS}
-    said = dict(_transcripts(folder, sounds))
+    said = dict(_transcripts(files))
 
     def one(place: Path) -> Utterance:
-        if place not in said:
-            raise TextError("no transcript", f"{place.name} has no transcript")
+        if isinstance(text := said.get(place), TextError):
+            raise text
+        if text is None:
+            raise TextError("no transcript", f"{place}.txt is not there, nor a line of it in a *.trans.txt")
         if place not in sounds:
-            raise AudioError("no audio", f"{place.name} has a transcript, but no audio beside it")
+            raise AudioError("no audio", f"{place} has a transcript, but no audio beside it")
         features = log_mel(read_audio(sounds[place]), spec)
-        return Utterance(place.name, features, _spoken(said[place]), place.name.split("-")[0])
+        return Utterance(place.name, features, _spoken(text), place.name.split("-")[0])
 
-    found = _collect((place.name, lambda place=place: one(place)) for place in sorted({*sounds, *said}))
-    if not found.utterances:
-        why = {reason: len(names) for reason, names in found.skipped.items()} or "there is no audio in it"
-        raise ValueError(
-            f"{folder} has no utterance that can be used: {why}. Expected are FLAC or WAV of {spec.rate:,} samples a "
-            "second with transcripts, NAME.txt or *.trans.txt, beside them"
-        )
-    return found
+    places = sorted({*sounds, *said})
+    return _collect(folder, [(place.name, lambda place=place: one(place)) for place in places])
 
 
 def folder_corpus(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> SpeechCorpus:
     """The folders in `folder` whose names begin with train, dev or val, and test, each as a part.
 
-    They hold filter banks where one of them has a folder `fbank`, else audio. Raises ValueError without such a folder
-    for training, and where that holds nothing usable.
+    Those with a folder `fbank` hold filter banks, others audio. Raises ValueError without a folder for training, and
+    where that holds nothing usable.
     """
-    folder, parts, skipped = Path(folder), {part: [] for part in PARTS}, defaultdict(list)
-    read = read_fbank if any(folder.glob("*/fbank")) else read_audio_folder
+    folder, parts = Path(folder), {part: [] for part in PARTS}
+    skipped, first = defaultdict(list), {}
     inside = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
     for part, beginnings in PARTS.items():
-        for entry in (entry for entry in inside if entry.name.startswith(beginnings)):
-            found = read(entry, spec)
+        for entry in (entry for entry in inside if entry.name.lower().startswith(beginnings)):
+            found = (read_fbank if (entry / "fbank").is_dir() else read_audio_folder)(entry, spec)
             parts[part] += found.utterances
             for reason, names in found.skipped.items():
                 skipped[reason] += [f"{entry.name}/{name}" for name in names]
+                first.setdefault(reason, found.first[reason])
     if not parts["train"]:
-        raise ValueError(
-            f"{folder} has nothing to train on: expected a folder train... with transcribed speech in it"
-        )
-    return SpeechCorpus(folder.resolve().name, spec, **parts, skipped=dict(skipped))
+        left_out = "".join(f"{len(names)} {why} ({first[why]}); " for why, names in skipped.items())
+        raise ValueError(f"{folder} has nothing to train on; {left_out}{LAYOUT}")
+    notes = {f"first {reason}": message for reason, message in first.items()}
+    return SpeechCorpus(folder.resolve().name, spec, **parts, skipped=dict(skipped), notes=notes)
 
 
-def _transcripts(folder: Path, sounds: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    for file in sorted(folder.rglob("*.trans.txt")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            name, _, text = line.partition(" ")
-            if name:
-                yield file.parent / name, text
-    for place in sounds:
-        if (file := place.with_name(f"{place.name}.txt")).is_file():
-            yield place, file.read_text(encoding="utf-8")
+def _files(folder: Path) -> list[Path]:
+    """The files in a folder and in those within, sorted; each folder once, however links go round; none hidden."""
+    found = {}
+    for place, inside, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        inside[:] = [name for name in inside if name[0] != "." and real not in found]
+        found.setdefault(real, [Path(place, name) for name in names if name[0] != "."])
+    return sorted(chain.from_iterable(found.values()))
+
+
+def _transcripts(files: Iterable[Path]) -> Iterator[tuple[Path, str | TextError]]:
+    """What is said at each place, or why that cannot be read."""
+    for file in (file for file in files if file.suffix.lower() == ".txt"):
+        try:
+            lines, _ = split_lines(decode(plain_bytes(file), file))
+        except (OSError, CorpusError) as error:
+            yield file.with_suffix(""), TextError("unreadable transcript", str(error))
+            continue
+        of_many = file.name.lower().endswith(".trans.txt")
+        for name, *text in [line.split(maxsplit=1) for line in lines] if of_many else [[file.stem, *lines]]:
+            yield file.parent / name, " ".join(text)
 
 
 def _spoken(text: str) -> str:
@@ -143,24 +158,28 @@ def _spoken(text: str) -> str:
     return text
 
 
-def _collect(named: Iterable[tuple[str, Callable[[], Utterance]]]) -> Found:
+def _collect(folder: str | os.PathLike, named: Sequence[tuple[str, Callable[[], Utterance]]]) -> Found:
     """What can be made, and the names of what cannot, by reason."""
-    utterances, skipped = [], defaultdict(list)
+    if not named:
+        raise ValueError(f"{folder} holds no speech: {LAYOUT}")
+    utterances, skipped, first = [], defaultdict(list), {}
     for name, make in named:
         try:
             utterances.append(make())
         except Unusable as error:
             skipped[error.reason].append(name)
-    return Found(utterances, dict(skipped))
+            first.setdefault(error.reason, f"{name}: {error}")
+    return Found(utterances, dict(skipped), first)
 
 
 def _load(file: Path, kind: str) -> np.ndarray:
     """The array in a .npy file: of floats ("f") or characters ("U")."""
     try:
-        array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{file} is no plain .npy file ({error}); nothing is ever unpickled") from None
+        array = np.lib.format.read_array(io.BytesIO(plain_bytes(file)))
+    except Exception as error:  # what NumPy raises for a forged header is not written anywhere
+        what = f"{file} is no plain .npy file ({error}); nothing is ever unpickled"
+        raise Unusable("unreadable", what) from None
     if array.dtype.kind != kind:
-        expected = {"f": "floats", "U": "characters"}[kind]
-        raise FeatureError(f"{file} must hold {expected}, got {array.dtype} {array.shape}")
+        what = {"f": "floats", "U": "characters"}[kind]
+        raise FeatureError(f"{file} must hold {what}, got {array.dtype} {array.shape}")
     return array

@@ -17,7 +17,7 @@ from lab.speech.batches import SpeechBatch, SpeechStream, Utterance
 from lab.speech.choosing import read_all
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.ctc import BLANK, ctc_loss, frames_needed
-from lab.speech.folders import folder_corpus
+from lab.speech.folders import LAYOUT, folder_corpus
 from lab.speech.model import SpeechConfig, SpeechTransformer
 from lab.speech.reading import Reading
 from lab.speech.script import SyntheticConfig
@@ -117,6 +117,8 @@ class Recognition:
         kept = fitting(speech, tokenizer, config)
         if self.shortest:
             kept = replace(kept, train=sorted(kept.train, key=len)[: self.shortest])
+        if self.script is None:
+            print(kept)  # other people's files: how much of them is used, and why not the rest
         return SpeechMaterial(kept, tokenizer, name, licence, speech.sha256)
 
     def fitted(self, config: SpeechConfig, material: SpeechMaterial) -> SpeechConfig:
@@ -126,7 +128,7 @@ class Recognition:
     def check(self, experiment: Experiment, material: SpeechMaterial) -> None:
         tokenizer = material.tokenizer
         if not material.speech.validation:
-            raise ValueError(f"{material.speech.name} has no validation part: there is nothing to measure")
+            raise ValueError(f"{material.speech.name} has no validation part to measure by; {LAYOUT}")
         if tokenizer.pad_id != BLANK or None in (tokenizer.bos_id, tokenizer.eos_id):
             raise ValueError("the tokenizer must have <s>, </s>, and <pad> as token 0, the blank of CTC")
 
@@ -227,9 +229,7 @@ def _speech(script: SyntheticConfig | None, corpus: str | Corpus) -> tuple[Speec
         return folder_corpus(corpus), str(corpus), "that of the speech"
     if script.material == "digits":
         if corpus not in ("auto", "digits"):
-            raise ValueError(
-                f"digits are spoken without a text, got the corpus {corpus!r}: choose another recipe"
-            )
+            raise ValueError(f"digits are said without a text, got the corpus {corpus!r}: use another recipe")
         return synthetic(script), "digits", "none"
     text = corpus if isinstance(corpus, Corpus) else load(corpus)
     return synthetic(script, text), text.name, text.licence

@@ -4,13 +4,15 @@ Letters: N, M items of reference and hypothesis.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
+
+from lab.text.protocol import as_lines
 
 CONFIDENCE = 0.95
 
@@ -83,17 +85,17 @@ def cer(
     >>> print(cer(["to be", "or not"], ["to bee", "or nod"]))
     18.2 % (16.7 to 20.0): 1 replaced, 0 left out, 1 put in, of 11
 
-    Raises ValueError for other numbers of references and hypotheses, for none, and for an empty reference.
+    Raises ValueError for other numbers of references and hypotheses, for none, for an empty reference, and for a string
+    where a list of them is meant.
     """
-    return _rate(list(references), list(hypotheses), "characters", resamples, seed)
+    return _rate(references, hypotheses, str, "characters", resamples, seed)
 
 
 def wer(
     references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = 1000, seed: int = 0
 ) -> ErrorRate:
     """The word error rate; words are what white space parts. Raises as `cer` does."""
-    references, hypotheses = ([text.split() for text in texts] for texts in (references, hypotheses))
-    return _rate(references, hypotheses, "words", resamples, seed)
+    return _rate(references, hypotheses, str.split, "words", resamples, seed)
 
 
 def show_alignment(reference: str, hypothesis: str, unit: Literal["word", "char"] = "word") -> str:
@@ -120,15 +122,19 @@ def show_alignment(reference: str, hypothesis: str, unit: Literal["word", "char"
     return "\n".join(f"{row[0]}  {space.join(row[1:])}".rstrip() for row in rows)
 
 
-def _rate(references: list, hypotheses: list, unit: str, resamples: int, seed: int) -> ErrorRate:
+def _rate(references, hypotheses, cut: Callable, unit: str, resamples: int, seed: int) -> ErrorRate:
+    references = [cut(text) for text in as_lines("references", references)]
+    hypotheses = [cut(text) for text in as_lines("hypotheses", hypotheses)]
     if len(references) != len(hypotheses) or not references:
         given = f"{len(references)} references and {len(hypotheses)} hypotheses"
         raise ValueError(f"give as many hypotheses as references, at least one; got {given}")
     if empty := [n for n, reference in enumerate(references) if not reference]:
         them = f"{len(empty)}, first utterance {empty[0]}"
         raise ValueError(f"references without {unit} have no share that is wrong, leave them out: {them}")
-    edits = [Counter(edit.kind for edit in align(*pair)) for pair in zip(references, hypotheses, strict=True)]
-    counts = np.array([[of[kind] for kind in ("substitute", "delete", "insert")] for of in edits])
+    # As many edits as `align` gives, with less ado.
+    edits = (Levenshtein.editops(*pair) for pair in zip(references, hypotheses, strict=True))
+    tags = [Counter(edit.tag for edit in of_one) for of_one in edits]
+    counts = np.array([[of_one[tag] for tag in ("replace", "delete", "insert")] for of_one in tags])
     errors, lengths = counts.sum(1), np.array([len(reference) for reference in references])
     low = high = 0.0
     if resamples:

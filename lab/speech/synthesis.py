@@ -66,19 +66,24 @@ def synthetic(
     name = f"{config.material}-{sha256_bytes(json.dumps(origin, sort_keys=True).encode())[:12]}"
     if (kept := read_corpus(folder / f"{name}.safetensors", origin)) is not None:
         return kept
+    folder.mkdir(parents=True, exist_ok=True)  # rather than find out when all is said
     asked = requests(config, corpus)
     rows = [(part, request) for part, said in asked.items() for request in said]
     spoken = espeak.speak([request for _, request in rows], workers=workers, progress=progress)
     parts, skipped = {part: [] for part in asked}, defaultdict(list)
-    for n, ((part, request), audio) in enumerate(zip(rows, spoken, strict=True)):
-        utterance = f"{part}-{n:06d}"
-        try:
-            features = log_mel(resampled(audio, config.features.rate), config.features)
-        except AudioError as error:
-            skipped[error.reason].append(utterance)
-            continue
-        voice = f"{request.accent}+{request.voice}"
-        parts[part].append(Utterance(utterance, features.half(), request.text, voice))
+    try:
+        for n, ((part, request), audio) in enumerate(zip(rows, spoken, strict=True)):
+            utterance, voice = f"{part}-{n:06d}", f"{request.accent}+{request.voice}"
+            try:
+                features = log_mel(resampled(audio, config.features.rate), config.features)
+                parts[part].append(Utterance(utterance, features.half(), request.text, voice))
+            except AudioError as error:
+                skipped[error.reason].append(utterance)
+    except KeyboardInterrupt:
+        made = f"stopped after {sum(map(len, parts.values())):,} of {len(rows):,} utterances"
+        raise KeyboardInterrupt(f"{made}, of which none is kept: the same command begins anew") from None
+    finally:
+        spoken.close()  # and with it the processes that speak
     title = f"{config.material}, spoken by espeak-ng {espeak.describe().version}"
     made = SpeechCorpus(title, config.features, **parts, skipped=dict(skipped), notes=_notes(asked))
     write_corpus(folder / f"{name}.safetensors", made, origin)

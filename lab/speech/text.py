@@ -1,13 +1,14 @@
 """Transcripts: text as it is heard, and as the ids that a recogniser should write."""
 
-import re
 import unicodedata
 from string import ascii_lowercase
+
+import regex
 
 from lab.speech.audio import Unusable
 from lab.text import CharTokenizer, Tokenizer
 
-ASCII_PUNCTUATION = re.compile(r"[^a-z0-9']+")  # of small letters
+UNHEARD = regex.compile(r"[^\p{L}\p{M}\p{N}']+")
 
 
 class TextError(Unusable):
@@ -31,11 +32,10 @@ def plain(text: str) -> str:
     >>> plain("“Mister QUILTER’s”, he said -- twice.")
     "mister quilter's he said twice"
     """
-    text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    if text.isascii():
-        return " ".join(ASCII_PUNCTUATION.sub(" ", text).split())
-    kept = (char if char == "'" or unicodedata.category(char)[0] in "LMN" else " " for char in text)
-    return " ".join("".join(kept).split())
+    text = UNHEARD.sub(" ", text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+    return unicodedata.normalize(
+        "NFC", " ".join(text.split())
+    )  # an accent is its letter's, however it was typed
 
 
 def encode(text: str, tokenizer: Tokenizer) -> list[int]:
