@@ -63,7 +63,7 @@ def test(fast: bool = False) -> None:
     Args:
         fast: leave out the tests marked slow.
     """
-    sys.exit(_python("-m", "pytest", *(["-m", "not slow"] if fast else [])))
+    sys.exit(_python("-X", "utf8", "-m", "pytest", *(["-m", "not slow"] if fast else [])))
 
 
 def matrix(chosen: str = "") -> None:
