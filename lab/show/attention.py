@@ -4,7 +4,6 @@ Letters: B rows, H heads, T tokens of one sentence. `weights[query, key]` is the
 token (the query) gives to another (the key); the shares of a query sum to 1.
 """
 
-import html
 import math
 from collections.abc import Sequence
 
@@ -15,9 +14,10 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_hex
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lab.show.clusters import advance, escaped, one_line, shortened
 from lab.show.colours import BLUE, FAINT, GREY, INK, ORANGE, PAPER, SKY
+from lab.show.lettering import Lettered
 from lab.show.plots import MANNER
-from lab.show.tokens import printable
 
 # Ever darker, so that it reads without colour; by the square root of the share, so that 2% is seen beside 100%.
 SCALE = LinearSegmentedColormap.from_list("share", ["#F4F6F8", SKY, BLUE, "#04263F"])
@@ -67,8 +67,7 @@ def label(text: str, longest: int = 12) -> str:
     >>> label(" begin"), label("\\n"), label("incomprehensible")
     ('␣begin', '⏎', 'incomprehen…')
     """
-    seen = printable(text).replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍") or "∅"
-    return seen if len(seen) <= longest else seen[: longest - 1] + "…"
+    return shortened(one_line(text) or "∅", longest)
 
 
 def strongest(row: Tensor, count: int = 3) -> list[tuple[int, float]]:
@@ -96,15 +95,16 @@ def heads_figure(maps, tokens: Sequence[str], title: str) -> Figure:
     >>> heads_figure(model.attention_maps(ids), tokenizer.tokens(ids[0].tolist()), "Untrained")  # doctest: +SKIP
     """
     maps = settle_maps(maps, tokens)
-    rows, columns, T = len(maps), max(map(len, maps)), len(tokens)
-    side = min(max(2.0, 0.16 * T + 0.2), max(1.3, 12 / columns), 6)  # inches
+    rows, across, T = len(maps), max(map(len, maps)), len(tokens)
+    side = min(max(2.0, 0.16 * T + 0.2), max(1.3, 12 / across), 6)  # inches
     every = math.ceil(T * 0.13 / side)  # so that labels of 8 points do not touch
     places, names = range(0, T, every), [label(text) for text in tokens[::every]]
-    margin = 0.085 * max(map(len, names))
-    width = max(columns * (side + 0.15) + margin + 1.3, 0.11 * len(title) + 0.3)
+    margin = 0.085 * max(map(advance, names))
+    width = max(across * (side + 0.15) + margin + 1.3, min(0.11 * advance(title), 12) + 0.3)
     size = (width, rows * (side + 0.3) + margin + 0.8)
     with plt.rc_context(MANNER):
-        made, axes = plt.subplots(rows, columns, figsize=size, layout="compressed", squeeze=False)
+        sheet = {"figsize": size, "layout": "compressed", "FigureClass": Lettered}
+        made, axes = plt.subplots(rows, across, squeeze=False, **sheet)
         for (row, column), ax in np.ndenumerate(axes):
             ax.grid(False)
             if column >= len(maps[row]):
@@ -166,7 +166,7 @@ class _Drawing:
     def __init__(self, weights: Tensor, tokens: Sequence[str]):
         self.weights, self.tokens, T = weights, tokens, len(tokens)
         self.names = [label(text) for text in tokens]
-        wide = max(CHAR * max(map(len, self.names)), 44)
+        wide = max(CHAR * max(map(advance, self.names)), 44)
         self.high = 24 if T <= 16 else 20 if T <= 32 else 16  # of a row
         self.cell = min(self.high, 384 / T)
         self.top = 74 + round(wide)
@@ -186,11 +186,11 @@ class _Drawing:
             for j in range(0, T, every)
         )
         beside = "".join(_text(self.keys, self._middle(j) + 4, name) for j, name in enumerate(self.names))
-        columns = ((self.queries, "query", END), (self.keys, "key", ""), (self.bars, "share", ""))
-        heads = "".join(_text(x, self.top - 8, word, f"{SANS} {end}") for x, word, end in columns)
+        heads = ((self.queries, "query", END), (self.keys, "key", ""), (self.bars, "share", ""))
+        heads = "".join(_text(x, self.top - 8, word, f"{SANS} {end}") for x, word, end in heads)
         rows = "".join(self._row(i, chosen=i == query) for i in range(T))
         return (
-            f"<svg xmlns='http://www.w3.org/2000/svg' role='group' aria-label='{html.escape(heading)}' "
+            f"<svg xmlns='http://www.w3.org/2000/svg' role='group' aria-label='{escaped(heading)}' "
             f"width='{self.width:.0f}' height='{self.height:.0f}' viewBox='0 0 {self.width:.0f} {self.height:.0f}' "
             "style='max-width:100%;height:auto' "
             f"font-family='ui-monospace, Menlo, Consolas, monospace' font-size='12' fill='{INK}'>"
@@ -211,7 +211,7 @@ class _Drawing:
         spot = f"x='{LEFT - 3}' y='{y:.1f}' width='{self.queries - LEFT + 6:.1f}' height='{self.high}' rx='3'"
         hidden = "" if chosen else " display='none'"
         return (
-            f"<g class='query' tabindex='0' role='img' aria-label='{html.escape(said)}'>{cells}"
+            f"<g class='query' tabindex='0' role='img' aria-label='{escaped(said)}'>{cells}"
             f"{_text(self.queries, self._middle(i) + 4, self.names[i], END)}"
             f"<rect class='spot' {spot} fill='transparent'/>"
             f"<g class='shown' pointer-events='none'{hidden}>{_text(LEFT, 46, said, BOLD)}"
@@ -240,7 +240,7 @@ class _Drawing:
 
 
 def _text(x: float, y: float, content: str, more: str = "") -> str:
-    return f"<text x='{x:.0f}' y='{y:.0f}' {more}>{html.escape(content)}</text>"
+    return f"<text x='{x:.0f}' y='{y:.0f}' {more}>{escaped(content)}</text>"
 
 
 def _colour(share: float) -> str:

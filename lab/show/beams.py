@@ -1,11 +1,11 @@
 """The tree that a beam search grows: every candidate of every step, those that were given up in grey."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.decode import BeamStep, Candidate
 from lab.show.attention import label
+from lab.show.clusters import escaped
 from lab.show.colours import BLUE, FAINT, GREEN, GREY, INK, PAPER
 
 WIDE, HIGH, ACROSS, DOWN = 104, 34, 148, 42  # pixels: of a box, and from one to the next
@@ -94,8 +94,8 @@ def beam_svg(nodes: Sequence[Node], tokenizer, title: str = "") -> str:
             f"<path d='M{from_x:g},{from_y:g}c{bend:g},0 {bend:g},{to_y - from_y:g} {2 * bend:g},{to_y - from_y:g}' "
             f"fill='none' stroke='{edge}' stroke-width='{width}'{dashed}/>"
         )
-        name = html.escape(label(tokenizer.tokens([node.candidate.token])[0], 11))
-        said = html.escape(told(node, tokenizer), quote=True)
+        name = escaped(label(tokenizer.tokens([node.candidate.token])[0], 11))
+        said = escaped(told(node, tokenizer))
         boxes += (
             f"<g class='node {node.fate}' tabindex='0' role='img' aria-label='{said}'><title>{said}</title>"
             f"<rect x='{x:g}' y='{y:g}' width='{WIDE}' height='{HIGH}' rx='5' fill='{fill}' stroke='{edge}' "
@@ -111,7 +111,7 @@ def beam_svg(nodes: Sequence[Node], tokenizer, title: str = "") -> str:
     wide, high = max(place.wide, 560) if title else place.wide, place.high + head + foot
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' class='lab-beams' role='group' "
-        f"aria-label='{html.escape(title or 'tree of a beam search', quote=True)}' "
+        f"aria-label='{escaped(title or 'tree of a beam search')}' "
         f"width='{wide:g}' height='{high:g}' viewBox='0 0 {wide:g} {high:g}' font-family='system-ui,sans-serif' "
         f"font-size='12' fill='{INK}'><style>.lab-beams .node:focus {{ outline:2px solid {INK}; }}</style>"
         f"<rect width='100%' height='100%' fill='{PAPER}'/>{_frame(title, wide, high) if title else ''}"
@@ -121,12 +121,10 @@ def beam_svg(nodes: Sequence[Node], tokenizer, title: str = "") -> str:
 
 def _frame(title: str, wide: float, high: float) -> str:
     """The title above a tree, and the key below it."""
-    drawn = f"<text x='{MARGIN}' y='22' font-size='15' font-weight='bold'>{html.escape(title)}</text>"
+    drawn = f"<text x='{MARGIN}' y='22' font-size='15' font-weight='bold'>{escaped(title)}</text>"
     for n, (fate, (fill, edge, width, dashes, _)) in enumerate(LOOKS.items()):
-        x, dashed = (
-            MARGIN + n * (wide - 2 * MARGIN) / len(LOOKS),
-            f" stroke-dasharray='{dashes}'" if dashes else "",
-        )
+        x = MARGIN + n * (wide - 2 * MARGIN) / len(LOOKS)
+        dashed = f" stroke-dasharray='{dashes}'" if dashes else ""
         drawn += (
             f"<rect x='{x:g}' y='{high - 20:g}' width='16' height='10' rx='3' fill='{fill}' stroke='{edge}' "
             f"stroke-width='{width}'{dashed}/><text x='{x + 22:g}' y='{high - 11:g}'>{fate}</text>"

@@ -1,5 +1,6 @@
 """Pictures of measured times: against the batch size, under the machine's limits, and by the parts of a step."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 
@@ -10,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from lab.bench import STEP_PARTS, LinearFit, Operation, Row, Timing
 from lab.show.colours import BLUE, CYCLE, GREEN, GREY, INK, ORANGE, PAPER, PINK, SKY
-from lab.show.plots import figure, legend
+from lab.show.plots import figure, legend, legend_below
 from lab.show.runs import LINES, MARKERS
 
 PART_COLOURS = dict(zip(STEP_PARTS, (PINK, GREY, SKY, BLUE, ORANGE), strict=True))
@@ -29,12 +30,13 @@ def cost(
 
     `measured` has rows with "batch" in their case, those without seconds are left out; `fits` are `fit_cost`s of the
     same names, where there is one. Bars reach from quartile to quartile. A ring marks the batch size at which the
-    samples cost as much as the iteration.
+    samples cost as much as the iteration. Raises ValueError where nothing was measured.
     """
+    measured = _timed(measured)
     made, (left, right) = figure(title, "batch size, rows", "milliseconds a step", size=(10.5, 5.0), panels=2)
-    everywhere = sorted({row.case["batch"] for rows in measured.values() for row in rows if row.seconds})
+    everywhere = sorted({row.case["batch"] for rows in measured.values() for row in rows})
     for name, colour, line, marker in _looks(measured):
-        rows = [row for row in measured[name] if row.seconds]
+        rows = measured[name]
         batches = np.array([row.case["batch"] for row in rows], dtype=float)
         medians, bars = _quartiles([row.timing for row in rows])
         look = {"fmt": marker, "color": colour, "markeredgecolor": PAPER, "markersize": 8, "capsize": 3}
@@ -57,7 +59,7 @@ def cost(
     on_log_scales(right, "x")
     right.set_ylabel("measured over fitted, less 1, %")
     right.axhline(0, color=INK, linewidth=1)
-    made.legend(loc="outside lower left", frameon=False, fontsize=9)
+    legend_below(made)
     return made
 
 
@@ -87,17 +89,9 @@ def roofline(
         rate = operation.flops / timing.median
         bars = [[(rate - low) / 1e9], [(high - rate) / 1e9]]
         limit = min(flops_per_second, bytes_per_second * operation.intensity)
-        ax.errorbar(
-            operation.intensity,
-            rate / 1e9,
-            bars,
-            fmt=marker,
-            color=colour,
-            markeredgecolor=PAPER,
-            markersize=10,
-            capsize=3,
-            label=f"{name}: {rate / limit:.0%} of its limit",
-        )
+        look = {"fmt": marker, "color": colour, "markeredgecolor": PAPER, "markersize": 10, "capsize": 3}
+        told = f"{name}: {rate / limit:.0%} of its limit"
+        ax.errorbar(operation.intensity, rate / 1e9, bars, label=told, **look)
     on_log_scales(ax)
     legend(ax)
     return made
@@ -108,13 +102,13 @@ def step_parts(
 ) -> Figure:
     """A bar a device and batch size: the shares of data, transfer, forward, backward and optimizer.
 
-    The rows have "batch" and "part" in their case, the part one of `STEP_PARTS`.
+    The rows have "batch" and "part" in their case, the part one of `STEP_PARTS`. Raises ValueError where nothing was
+    measured.
     """
     bars = {}
-    for name, rows in measured.items():
+    for name, rows in _timed(measured).items():
         for row in rows:
-            if row.seconds:
-                bars.setdefault((name, row.case["batch"]), {})[row.case["part"]] = row.timing.median
+            bars.setdefault((name, row.case["batch"]), {})[row.case["part"]] = row.timing.median
     made, ax = figure(title, "share of the parts together, %", "", size=(10.5, 1.5 + 0.42 * len(bars)))
     for place, times in enumerate(bars.values()):
         start, total = 0.0, sum(times.values())
@@ -133,7 +127,7 @@ def step_parts(
     ax.grid(axis="y", visible=False)
     for part, colour in PART_COLOURS.items():
         ax.bar(0, 0, color=colour, label=part)
-    made.legend(loc="outside lower left", ncols=len(STEP_PARTS), frameon=False, fontsize=9)
+    legend_below(made, ncols=len(STEP_PARTS))
     return made
 
 
@@ -143,14 +137,16 @@ def predicted(
     *,
     title: str = "A step's time by a law of operations and bytes, against the clock",
 ) -> Figure:
-    """Each measured row over what the law of its device says; on the line they agree."""
-    made, ax = figure(
-        title, "predicted, milliseconds a step", "measured, milliseconds a step", size=(8.5, 4.6)
-    )
+    """Each measured row over what the law of its device says; on the line they agree.
+
+    Raises ValueError where nothing was measured.
+    """
+    measured = _timed(measured)
+    unit = "milliseconds a step"
+    made, ax = figure(title, f"predicted, {unit}", f"measured, {unit}", size=(8.5, 4.6))
     ends = []
     for name, colour, _, marker in _looks(measured):
-        rows = [row for row in measured[name] if row.seconds]
-        medians, bars = _quartiles([row.timing for row in rows])
+        medians, bars = _quartiles([row.timing for row in measured[name]])
         fitted = laws[name].fitted
         off = f"{name}: off by up to {np.abs(laws[name].residuals).max():.0%}"
         look = {"fmt": marker, "color": colour, "markeredgecolor": PAPER, "markersize": 8, "capsize": 2}
@@ -161,7 +157,7 @@ def predicted(
     ax.fill_between(ends, [e / 1.25 for e in ends], [e * 1.25 for e in ends], color=GREEN, alpha=0.12)
     ax.fill_between([], [], [], color=GREEN, alpha=0.12, label="within a quarter")
     on_log_scales(ax)
-    made.legend(loc="outside lower left", frameon=False, fontsize=9)
+    legend_below(made)
     return made
 
 
@@ -173,11 +169,25 @@ def on_log_scales(ax: Axes, which: str = "xy") -> None:
         low, high = axis.get_view_interval()
         between = (1, 2, 5) if high < 2000 * low else (1,)
         axis.set_major_locator(LogLocator(subs=between))
-        axis.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
-        )
+        plain = FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+        axis.set_major_formatter(plain)
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
+
+
+def _timed(measured: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
+    """The rows that were measured, of the devices that have any. Raises ValueError for none, and for no times."""
+    found = {
+        name: timed for name, rows in measured.items() if (timed := [row for row in rows if row.seconds])
+    }
+    if not found:
+        raise ValueError(
+            f"there are no times to draw: nothing was measured on {', '.join(measured) or 'any device'}"
+        )
+    for row in (row for rows in found.values() for row in rows):
+        if not all(0 < seconds < math.inf for seconds in row.seconds):
+            raise ValueError(f"{row.case}: its times are {row.seconds[:4]}, expected seconds above 0")
+    return found
 
 
 def _looks(names: Iterable[str]) -> Iterator[tuple[str, str, object, str]]:

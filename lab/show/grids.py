@@ -1,6 +1,5 @@
 """Pictures of windows and of masks, still (matplotlib) and live (HTML)."""
 
-import html
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
 from lab.data.batch import IGNORE
+from lab.show.clusters import escaped, one_line, shortened
 from lab.show.colours import BLUE, FAINT, GREY, INK, ORANGE, PAPER, TINTS
 from lab.show.plots import figure
 
@@ -19,15 +19,17 @@ MAY, MAY_NOT = BLUE, "#EDEFF2"
 def masks_figure(masks: Mapping[str, Tensor], title: str, labels: Sequence[str] | None = None) -> Figure:
     """Square masks `(T, T)` side by side: blue where the row's token may attend to the column's.
 
-    `labels`, one a token, are written along both axes of small masks.
+    `labels`, one a token, are written along both axes of small masks. Raises ValueError where there are no masks.
     """
+    if not masks:
+        raise ValueError("there are no masks to draw: give at least one, such as {'causal': mask}")
     height = 3.1 if labels is None else 3.4
     made, axes = figure(title, "looked at", "looking", panels=len(masks), size=(3.0 * len(masks), height))
     for ax, (name, mask) in zip([axes] if len(masks) == 1 else axes, masks.items(), strict=True):
-        allowed = mask.squeeze().numpy()
+        allowed = mask.reshape(mask.shape[-2:]).cpu().numpy()
         rows, columns = allowed.shape
         ax.imshow(allowed, cmap=ListedColormap([MAY_NOT, MAY]), vmin=0, vmax=1)
-        ax.set_title(f"{name}: {allowed.mean():.0%} allowed", fontsize=10, weight="normal")
+        ax.set_title(f"{_name(name, 20)}: {allowed.mean():.0%} allowed", fontsize=10, weight="normal")
         ax.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
         ax.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
         ax.grid(False)
@@ -44,12 +46,12 @@ def masks_figure(masks: Mapping[str, Tensor], title: str, labels: Sequence[str] 
 
 def mask_html(mask: Tensor, labels: Sequence[str], row: int) -> str:
     """The mask `(T, T)` as a table; the chosen row is outlined and what it may attend to is listed below."""
-    head = "".join(f"<th>{html.escape(label)}</th>" for label in labels)
+    head = "".join(f"<th>{escaped(label)}</th>" for label in labels)
     body = ""
     for i, allowed in enumerate(mask.tolist()):
         cells = "".join(f"<td class='{'may' if may else 'not'}'></td>" for may in allowed)
         chosen = " class='chosen'" if i == row else ""
-        body += f"<tr{chosen}><th>{html.escape(labels[i])}</th>{cells}</tr>"
+        body += f"<tr{chosen}><th>{escaped(labels[i])}</th>{cells}</tr>"
     seen = [labels[j] for j, may in enumerate(mask[row].tolist()) if may]
     told = f"“{labels[row]}” may attend to " + (
         ", ".join(f"“{label}”" for label in seen) or "nothing: it gets zeros"
@@ -61,7 +63,7 @@ def mask_html(mask: Tensor, labels: Sequence[str], row: int) -> str:
         f".lab-mask .not {{ background: {MAY_NOT}; }} .lab-mask .chosen td {{ outline: 2px solid {ORANGE}; }}"
         f".lab-mask tr:hover td {{ outline: 2px solid {GREY}; }}</style>"
         f"<table class='lab-mask'><tr><th></th>{head}</tr>{body}</table>"
-        f"<div style='font:13px system-ui,sans-serif;padding:4px 8px'>{html.escape(told)}</div>"
+        f"<div style='font:13px system-ui,sans-serif;padding:4px 8px'>{escaped(told)}</div>"
     )
 
 
@@ -70,9 +72,12 @@ def windows_figure(
 ) -> Figure:
     """For each policy its windows, one a row: the token read in each slot and, small, the one to predict.
 
-    `tokens` names the ids; a slot without a target is grey, one of padding is empty.
+    `tokens` names the ids; a slot without a target is grey, one of padding is empty. Raises ValueError where there is
+    no window.
     """
-    context = len(next(iter(windows.values()))[0][0])
+    if not (every := [pair for pairs in windows.values() for pair in pairs]):
+        raise ValueError("there are no windows to draw: give at least one (x, y) of one policy")
+    context = len(every[0][0])
     rows = max(map(len, windows.values()))
     size = (max(2.6, 0.62 * context + 0.5) * len(windows), 0.38 * rows + 1.0)
     made, axes = figure(title, "place in the window", "", panels=len(windows), size=size)
@@ -83,30 +88,21 @@ def windows_figure(
                 asked = target != IGNORE
                 colour = TINTS[read % len(TINTS)] if asked else FAINT
                 ax.add_patch(_slot(place, row, colour))
-                ax.text(
-                    place,
-                    row - 0.12,
-                    tokens[read] if read else "",
-                    ha="center",
-                    va="center",
-                    fontsize=9,
-                    color=INK,
-                )
+                look = {"va": "center", "color": INK, "ha": "center", "fontsize": 9}
+                ax.text(place, row - 0.12, _name(tokens[read], 12) if read else "", **look)
                 if asked:
-                    ax.text(
-                        place + 0.4,
-                        row + 0.3,
-                        tokens[target],
-                        ha="right",
-                        va="center",
-                        fontsize=6,
-                        color=GREY,
-                    )
+                    look |= {"color": GREY, "ha": "right", "fontsize": 6}
+                    ax.text(place + 0.4, row + 0.3, _name(tokens[target], 18), **look)
         ax.set(xlim=(-0.6, context - 0.4), ylim=(rows - 0.4, -0.6), xticks=range(context))
         ax.set_yticks(range(len(pairs)))
         ax.grid(False)
-        ax.set_title(f"{policy}: {len(pairs)}", fontsize=10, weight="normal")
+        ax.set_title(f"{_name(policy, 30)}: {len(pairs)}", fontsize=10, weight="normal")
     return made
+
+
+def _name(token: str, most: int) -> str:
+    """A token's text as it fits into its slot, which shows where its spaces are."""
+    return shortened(one_line(token, " "), most)
 
 
 def _slot(place: float, row: float, colour: str) -> FancyBboxPatch:

@@ -61,17 +61,11 @@ def listened(model: SpeechTransformer, tokenizer: Tokenizer, audio: Audio) -> Li
 def listening_figure(found: Listened, said: str = "") -> Figure:
     """The log-mel picture, above it each letter where CTC wrote it, and the transcripts as the title."""
     told = [f"by CTC: {found.ctc or '(nothing)'}", f"by attention: {found.attention or '(nothing)'}"]
-    made, ax = figure(
-        "\n".join([f"said: {said}", *told] if said else told), "seconds", "mel band", size=(9, 3.9)
-    )
+    title = "\n".join([f"said: {said}", *told] if said else told)
+    made, ax = figure(title, "seconds", "mel band", size=(9, 3.9))
     bands = found.features.shape[1]
-    ax.imshow(
-        found.features.T.numpy(),
-        origin="lower",
-        aspect="auto",
-        cmap="cividis",
-        extent=(0, found.seconds, 0, bands),
-    )
+    look = {"origin": "lower", "aspect": "auto", "cmap": "cividis"}
+    ax.imshow(found.features.T.numpy(), extent=(0, found.seconds, 0, bands), **look)
     ax.grid(False)
     ax.set_ylim(0, bands * 1.12)
     ax.set_facecolor(PAPER)

@@ -3,7 +3,6 @@
 Letters: V the vocabulary, T tokens of the text so far.
 """
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from lab.decode import Sampling
 from lab.decode.filters import kept_mass
 from lab.nn import evaluating
 from lab.show.attention import label
+from lab.show.clusters import escaped
 from lab.show.colours import BLUE, FAINT, GREY, INK, SKY
 
 SHOWN = 10  # of the likeliest tokens
@@ -73,7 +73,7 @@ def next_html(step: NextToken, tokenizer, heading: str) -> str:
     kept = 100 * step.kept_mass
     hatched = f"repeating-linear-gradient(45deg,{FAINT} 0 4px,#fff 4px 8px)"
     mass = (
-        f"<div class='lab-mass' role='img' aria-label='{html.escape(told(step))}' style='display:flex;height:14px;"
+        f"<div class='lab-mass' role='img' aria-label='{escaped(told(step))}' style='display:flex;height:14px;"
         f"max-width:{BAR + 220}px;border:1px solid {GREY};border-radius:3px;overflow:hidden;margin:3px 0'>"
         f"<div style='width:{kept:.2f}%;background:{SKY}'></div>"
         f"<div style='flex:1;background:{hatched}'></div></div>"
@@ -87,7 +87,7 @@ def next_html(step: NextToken, tokenizer, heading: str) -> str:
         "what is drawn from.</div>"
     )
     table = f"<table style='border-spacing:0 2px;color:{INK};font-size:13px'>{rows}</table>"
-    return f"<div><b>{html.escape(heading)}</b> {told(step)}</div>{mass}{table}{key}"
+    return f"<div><b>{escaped(heading)}</b> {told(step)}</div>{mass}{table}{key}"
 
 
 def _row(step: NextToken, i: int, name: str, pixels: float) -> str:
@@ -99,6 +99,6 @@ def _row(step: NextToken, i: int, name: str, pixels: float) -> str:
     )
     then = f"{drawn_from:.1%}" if drawn_from else "removed"
     return (
-        f"<tr><td style='font-family:monospace;padding-right:10px'>{html.escape(label(name, 24))}</td>"
+        f"<tr><td style='font-family:monospace;padding-right:10px'>{escaped(label(name, 24))}</td>"
         f"<td style='min-width:{BAR}px'>{bars}</td><td style='padding-left:8px'>{own:.1%} &rarr; {then}</td></tr>"
     )

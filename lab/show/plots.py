@@ -1,7 +1,9 @@
 """Figures in one manner: a title that says what is shown, axes with units, colours that all can tell apart."""
 
+import re
 import time
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 from IPython.display import display
@@ -10,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from lab.show.colours import BLUE, CYCLE, FAINT, GREY, INK, PAPER
+from lab.show.lettering import Lettered
 
 THOUSANDS = StrMethodFormatter("{x:,.10g}")
 DASHES = ("--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
@@ -33,6 +36,7 @@ MANNER = {
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "text.color": INK,
+    "text.parse_math": False,
     "xtick.color": INK,
     "ytick.color": INK,
     "font.size": 10,
@@ -48,7 +52,7 @@ def figure(
     The caller returns or displays the figure; pyplot keeps no copy that would be shown twice.
     """
     with plt.rc_context(MANNER):
-        made, axes = plt.subplots(1, panels, figsize=size, layout="constrained")
+        made, axes = plt.subplots(1, panels, figsize=size, layout="constrained", FigureClass=Lettered)
         for ax in [axes] if panels == 1 else axes:
             ax.set(xlabel=xlabel, ylabel=ylabel)
             ax.xaxis.set_major_formatter(THOUSANDS)
@@ -62,13 +66,31 @@ def figure(
 
 def levels(ax: Axes, values: Mapping[str, float]) -> None:
     """Horizontal lines at known levels (baselines, floors), named and valued in the legend."""
-    for (name, value), dash in zip(values.items(), DASHES, strict=False):
+    for (name, value), dash in zip(values.items(), cycle(DASHES), strict=False):
         ax.axhline(value, color=GREY, linestyle=dash, linewidth=1.3, label=f"{name}: {value:.2f}")
 
 
 def legend(ax: Axes) -> None:
     """A legend to the right of the axes, where it covers nothing."""
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    ax.legend(*_named(ax), loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+
+
+def legend_below(made: Figure, ncols: int = 1) -> None:
+    """A legend of all axes at the foot of the figure."""
+    made.legend(*_named(*made.axes), loc="outside lower left", ncols=ncols, frameon=False, fontsize=9)
+
+
+def _named(*axes: Axes) -> tuple[list, list[str]]:
+    """What has a name, and the names: those too that begin with `_`, which matplotlib takes for its own."""
+    handles, names = [], []
+    for ax in axes:
+        for artist in [*ax.get_children(), *ax.containers]:
+            if re.match(r"_(?!(child|container)\d+$|nolegend_$)", name := str(artist.get_label())):
+                artist.set_label(f"\N{WORD JOINER}{name}")
+        found = ax.get_legend_handles_labels()
+        handles += found[0]
+        names += [name.removeprefix("\N{WORD JOINER}") for name in found[1]]
+    return handles, names
 
 
 class LiveCurve:

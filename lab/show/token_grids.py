@@ -3,7 +3,6 @@
 Letters: S lines (such as the steps of a trajectory), T tokens a line, V words, n cells a token, K colours.
 """
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from lab.diffusion import Codebook
 from lab.show.attention import label
+from lab.show.clusters import escaped
 from lab.show.colours import BLUE, GREEN, GREY, INK, ORANGE, PAPER, PINK, SKY, VERMILION, YELLOW
 
 # In this order the first few are as far apart as they can be, whatever a person's colour vision.
@@ -26,7 +26,7 @@ BETWEEN, LEADING = 9.0, 12.0  # pixels: between two grids, and below the words
 class TokenLine:
     """One line to draw: cells int64 `(T, n)`, what stands beneath each grid, and what stands above the line.
 
-    Words are drawn as they are: `read_words` and `written` make white space visible.
+    Words are drawn as they are: `read_words` makes white space visible.
     `given`, one bool a token: the words are underlined. `marked`, bool `(T, n)`: these cells get a dot.
     """
 
@@ -56,7 +56,7 @@ def read_words(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:
     distances = codebook.distances(cells)
     least, ids = distances.min(dim=-1)
     equals = (distances == least[:, None]).sum(-1)
-    names = [written(name) for name in tokenizer.tokens(ids.tolist())]
+    names = [label(name) for name in tokenizer.tokens(ids.tolist())]
     visible = (cells != codebook.blank).sum(-1)
     said = []
     for name, off, as_near, seen in zip(
@@ -69,11 +69,6 @@ def read_words(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:
         else:
             said.append(name if seen == cells.shape[-1] and not off else f"{name}?")
     return said
-
-
-def written(name: str) -> str:
-    """A token's text as it stands beneath a grid: short, white space and what cannot be printed made visible."""
-    return label(name)
 
 
 def token_lines(
@@ -122,9 +117,7 @@ def lines_svg(lines: Sequence[TokenLine], codebook: Codebook, *, width: float = 
     """
     drawing, head = _Drawing(lines, codebook, width), 28 if title else 0
     parts = (
-        [f"<text x='12' y='20' font-size='15' font-weight='bold'>{html.escape(title)}</text>"]
-        if title
-        else []
+        [f"<text x='12' y='20' font-size='15' font-weight='bold'>{escaped(title)}</text>"] if title else []
     )
     parts.append(f"<g transform='translate(0 {head})'>")
     for colour, squares in drawing.by_colour().items():
@@ -137,9 +130,9 @@ def lines_svg(lines: Sequence[TokenLine], codebook: Codebook, *, width: float = 
         parts.append(f"<path d='M{x - length / 2:g} {y:g}h{length:g}' stroke='{GREY}' stroke-width='1.5'/>")
     looks = {True: "font-weight='bold'", False: "text-anchor='middle' font-family='ui-monospace,monospace'"}
     for x, y, words, is_label in drawing.texts:
-        text = html.escape(words)
+        text = escaped(words)
         parts.append(f"<text x='{x:g}' y='{y:g}' {looks[is_label]} xml:space='preserve'>{text}</text>")
-    told = html.escape("; ".join(f"{line.label}: {' '.join(line.words)}" for line in lines), quote=True)
+    told = escaped("; ".join(f"{line.label}: {' '.join(line.words)}" for line in lines))
     wide, high = max(drawing.width, 24 + 8.5 * len(title)), drawing.height + head
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' class='lab-grids' width='{wide:.0f}' height='{high:.0f}' "

@@ -1,13 +1,14 @@
 """Tokens as coloured text: HTML for widgets, a matplotlib picture for pages where nothing runs."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from lab.show.clusters import advance, escaped, fitted, one_line, parts, printable, shortened
 from lab.show.colours import GREY, INK, PAPER, TINTS, surprise_colour
+from lab.show.lettering import Lettered, drawn_width
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ def tokens_html(tokens: Sequence[Token], caption: str = "") -> str:
     """The tokens as one block of HTML; details open on hover and, for the keyboard, on focus."""
     spans = []
     for token in tokens:
-        details = "".join(f"{html.escape(line)}\n" for line in token.details).rstrip()
+        details = "".join(f"{escaped(line)}\n" for line in token.details).rstrip()
         shown = f"<span class='lab-details'>{details}</span>" if details else ""
         focus = " tabindex='0'" if details else ""
         spans.append(
             f"<span class='lab-token'{focus} style='background:{token.colour}'>"
-            f"{html.escape(visible(token.text))}{shown}</span>"
+            f"{escaped(visible(token.text))}{shown}</span>"
         )
-    below = f"<div class='lab-caption'>{html.escape(caption)}</div>" if caption else ""
+    below = f"<div class='lab-caption'>{escaped(caption)}</div>" if caption else ""
     return f"{STYLE}<div class='lab-tokens'>{''.join(spans)}</div>{below}"
 
 
@@ -68,49 +69,42 @@ def visible(text: str) -> str:
     return printable(text).replace("\n", "⏎\n").replace("\t", "⇥\t") or "∅"
 
 
-def printable(text: str) -> str:
-    """The text with each character that has no picture written as in a Python string; white space stays.
-
-    >>> printable("a b\\x0b")
-    'a b\\\\x0b'
-    """
-    return "".join(c if c.isprintable() or c in "\n\t\r" else repr(c)[1:-1] for c in text)
-
-
 def tokens_figure(rows: dict[str, Sequence[Token]], title: str, *, columns: int = 88) -> Figure:
-    """A still picture of tokens, one labelled paragraph a row, broken after `columns` characters.
+    """A still picture of tokens, one labelled paragraph a row, broken after `columns` letters.
 
     Spaces are drawn as a raised dot, since a picture has no text to select.
     """
+    char, line = 0.092, 0.215  # inches: the advance and the height of DejaVu Sans Mono at 11 points
+    look = {"fontsize": 11, "family": "DejaVu Sans Mono", "color": INK, "va": "center"}
     placed, y = [], 0.0
     for label, tokens in rows.items():
-        placed.append((0, y, label, None))
+        placed.append((0, y, shortened(one_line(label, " "), columns), None, 0))
         y, x = y + 1.1, 0
         for token in tokens:
-            text = printable(token.text).replace(" ", "·").replace("\n", "⏎") or "∅"
-            if x and x + len(text) > columns:
-                x, y = 0, y + 1.35
-            placed.append((x, y, text, token.colour))
-            x += len(text)
+            for part in parts(one_line(token.text, "·") or "∅", columns):
+                # Letters of another font may be wider.
+                wide = advance(part) if part.isascii() else max(advance(part), drawn_width(part, look) / char)
+                if x and x + wide > columns:
+                    x, y = 0, y + 1.35
+                placed.append((x, y, part, token.colour, wide))
+                x += wide
         y += 1.9
-    char, line = 0.092, 0.215  # inches: the advance and the height of DejaVu Sans Mono at 11 points
-    width, height = columns * char + 0.4, y * line + 0.5
-    figure = plt.figure(figsize=(width, height), facecolor=PAPER)
+    width = columns * char + 0.4
+    heading = fitted(title, int(10 * width))
+    head = 0.2 * heading.count("\n")  # its first line is counted below
+    height = y * line + 0.5 + head
+    figure = plt.figure(figsize=(width, height), facecolor=PAPER, FigureClass=Lettered)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    axes.text(0.2, 0.22, title, fontsize=12, weight="bold", color=INK, va="center")
-    for x, y, text, colour in placed:
-        left, top = 0.2 + x * char, 0.62 + y * line
+    axes.text(0.2, 0.22 + head / 2, heading, fontsize=12, weight="bold", color=INK, va="center")
+    for x, y, text, colour, wide in placed:
+        left, top = 0.2 + x * char, 0.62 + head + y * line
         if colour is None:
             axes.text(left, top, text, fontsize=9.5, color=GREY, va="center")
             continue
-        box = plt.Rectangle(
-            (left, top - 0.115), len(text) * char - 0.012, 0.23, facecolor=colour, edgecolor="none"
-        )
-        axes.add_patch(box)
-        axes.text(
-            left, top, text, fontsize=11, family="DejaVu Sans Mono", color=INK, va="center", parse_math=False
-        )
+        size = wide * char - 0.012, 0.23
+        axes.add_patch(plt.Rectangle((left, top - 0.115), *size, facecolor=colour, edgecolor="none"))
+        axes.text(left, top, text, **look)
     plt.close(figure)
     return figure

@@ -38,9 +38,8 @@ def attention_backward() -> str:
 
     The formulas are those of `lab.scratch.ScaledDotProductAttention`, whose docstring derives them.
     """
-    return draw(
-        template("attention_backward", node={tensor: _node(tensor) for tensor in TENSORS}), DESCRIPTION
-    )
+    nodes = {tensor: _node(tensor) for tensor in TENSORS}
+    return draw(template("attention_backward", node=nodes), DESCRIPTION)
 
 
 def _node(tensor: str) -> str:

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from lab.show.clusters import printable, shortened
+
+LONGEST = 80  # columns of a text in a diagram
+
 
 def to_svg(dot_source: str) -> str:
     """Lay out DOT text and draw it as SVG; the same text gives the same bytes.
@@ -37,9 +41,10 @@ def template(name: str, **values: object) -> str:
 def quoted(words: str) -> str:
     r"""`words` for the inside of a DOT string, so that they are shown as they are.
 
-    What cannot be printed is shown escaped: `quoted("a\tb")` shows as `a\tb`, on one line.
+    What cannot be printed is shown escaped: `quoted("a\tb")` shows as `a\tb`, on one line. Of a long text the beginning
+    is shown.
     """
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in words)
+    shown = re.sub(r"[\n\t\r]", lambda found: repr(found[0])[1:-1], printable(shortened(words, LONGEST)))
     return shown.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
 
 

@@ -15,17 +15,6 @@ from lab.show.widgets.step_time import StepTimeExplorer
 from lab.show.widgets.window_explorer import WindowExplorer
 
 __all__ = [
-    "AttentionExplorer",
-    "BeamViewer",
-    "DenoisingViewer",
-    "FillIn",
-    "GridEditor",
-    "MaskExplorer",
-    "MergeStepper",
-    "RunsExplorer",
-    "Sampler",
-    "SpeechExplorer",
-    "StepTimeExplorer",
-    "TokenizerPlayground",
-    "WindowExplorer",
-]
+    "AttentionExplorer", "BeamViewer", "DenoisingViewer", "FillIn", "GridEditor", "MaskExplorer", "MergeStepper",
+    "RunsExplorer", "Sampler", "SpeechExplorer", "StepTimeExplorer", "TokenizerPlayground", "WindowExplorer",
+]  # fmt: skip

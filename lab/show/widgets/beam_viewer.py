@@ -1,6 +1,5 @@
 """Watch a beam search grow its tree: what each step keeps, what it gives up, and which lines win at the end."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from torch import nn
 
 from lab.decode import BeamSearch, BeamStep, beam_search
 from lab.show.beams import beam_svg, beam_tree, key
+from lab.show.clusters import escaped
 from lab.show.widgets.parts import MONO, Explorer, in_row, page, wide
 from lab.show.widgets.writing import Settings, prompt_ids
 
@@ -48,7 +48,7 @@ def render(steps: Sequence[BeamStep], tokenizer, upto: int) -> str:
 def _lines(step: BeamStep, tokenizer) -> str:
     rows = "".join(
         f"<tr><td style='text-align:right'>{n}</td><td style='font-family:{MONO};padding:0 12px'>"
-        f"{html.escape(''.join(tokenizer.tokens(list(line.tokens))))}</td>"
+        f"{escaped(''.join(tokenizer.tokens(list(line.tokens))))}</td>"
         f"<td style='text-align:right'>{line.log_probability:.2f}</td>"
         f"<td style='text-align:right;padding-left:12px'>{len(line.tokens)}</td>"
         f"<td style='text-align:right;padding-left:12px'>{line.score:.3f}</td></tr>"

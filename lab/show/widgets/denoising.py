@@ -1,6 +1,5 @@
 """Say what is given and where to write, and watch the grids of the whole line sharpen, step by step."""
 
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from lab.decode import Sampling
 from lab.diffusion import Codebook, Denoiser, denoise
 from lab.diffusion.sampler import BLANK, METHODS
 from lab.diffusion.writing import text_of
+from lab.show.clusters import escaped
 from lab.show.colours import GREY
 from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
 from lab.show.widgets.parts import LETTERS, Explorer, in_row, page, wide
-from lab.text.protocol import REPLACEMENT
 
 ONE, MANY = "_", "*"  # in the text: one token to write, and as many as `gap` says
 MOST_STEPS = 64
@@ -94,14 +93,13 @@ def write(model: Denoiser, tokenizer, settings: DenoisingSettings) -> Written:
 
 def text_at(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
     """The text that the grids of one stage decode to; a grid that is no word yet stands as `_`."""
-    text = text_of(written.cells[stage], codebook, tokenizer, f" {ONE}").strip()
-    return "".join(c if c.isprintable() or c == "\n" else REPLACEMENT for c in text)
+    return text_of(written.cells[stage], codebook, tokenizer, f" {ONE}").strip()
 
 
 def render(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
     """HTML of one stage: the grids of the line, and the text that they decode to. Pure."""
     (line,) = stages(written.cells, codebook, tokenizer, at=[stage], times=written.times, given=written.given)
-    text = html.escape(text_at(written, codebook, tokenizer, stage))
+    text = escaped(text_at(written, codebook, tokenizer, stage))
     return page(
         lines_svg([line], codebook),
         f"<div role='status' style='padding:6px 12px 0;{LETTERS}'>{text}</div>",

@@ -1,6 +1,5 @@
 """Type a line, hide characters, and see what a character encoder puts there; strip punctuation and see it put back."""
 
-import html
 import random
 import string
 from collections.abc import Collection, Sequence
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 
 from lab.chars import CharEncoder, guess, put_back
 from lab.chars.filling import Guess
+from lab.show.clusters import escaped
 from lab.show.colours import FAINT, PAPER
 from lab.show.tokens import Token, by_probability, tokens_figure, tokens_html, visible
 from lab.show.widgets.parts import Debounced, Explorer, alert, in_row, page, wide
@@ -98,18 +98,17 @@ class FillIn(Explorer):
             else "Choose characters to hide: press them, or “hide one in five”."
         )
         self.guesses.value = tokens_html(guessed_tokens(self.line.value, guesses), caption)
-        stripped = page(f"stripped: <code>{html.escape(without, quote=False)}</code>")
+        stripped = page(f"stripped: <code>{escaped(without, quote=False)}</code>")
         said = "Put back by the model; orange: it was not sure."
         self.restored.value = stripped + tokens_html(restored_tokens(restored), said)
 
     def figure(self) -> Figure:
         """The guesses and the restored line: the picture where nothing can be pressed."""
         line, (guesses, without, restored) = self.line.value, self._asked()
+        right = sum(one.right for one in guesses)
         rows = {
             "hidden": _plain(holes(line, self.hidden)),
-            f"guessed, {sum(one.right for one in guesses)} of {len(guesses)} right": guessed_tokens(
-                line, guesses
-            ),
+            f"guessed, {right} of {len(guesses)} right": guessed_tokens(line, guesses),
             f"stripped of {self.removed.value}": _plain(without),
             "put back": restored_tokens(restored),
         }

@@ -1,6 +1,5 @@
 """Paint a grid cell by cell, damage it, and see which word it is read as, and how narrowly."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,9 +9,11 @@ from IPython.display import SVG
 from torch import Tensor
 
 from lab.diffusion import Codebook
+from lab.show.attention import label
+from lab.show.clusters import escaped
 from lab.show.colours import GREY, INK, PAPER
 from lab.show.diagrams.palette import contrast
-from lab.show.token_grids import TokenLine, cell_colours, lines_figure, lines_svg, written
+from lab.show.token_grids import TokenLine, cell_colours, lines_figure, lines_svg
 from lab.show.widgets.parts import Explorer, in_row, page
 
 MOST_CELLS = 144
@@ -51,7 +52,7 @@ def find_word(tokenizer, text: str) -> int:
         if wanted in names:
             return names.index(wanted)
     parts = tokenizer.tokens(tokenizer.encode(text))
-    said = ", ".join(f"“{written(part)}”" for part in parts[:8])
+    said = ", ".join(f"“{label(part)}”" for part in parts[:8])
     raise ValueError(f"“{text}” is no single token; the tokenizer writes it as {said}: load one of these")
 
 
@@ -60,14 +61,14 @@ def compared(cells: Tensor, codebook: Codebook, tokenizer) -> list[TokenLine]:
     ids = list(find(cells, codebook).ids[:2])
     grids = torch.stack([cells, *codebook.encode(torch.tensor(ids)).to(cells.device)])
     differ = (grids != cells) & (cells != codebook.blank)
-    words = ["this grid", *(written(name) for name in tokenizer.tokens(ids))]
+    words = ["this grid", *(label(name) for name in tokenizer.tokens(ids))]
     return [TokenLine(grids, words, marked=differ)]
 
 
 def told(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:
     """What the grid is read as, in sentences."""
     found = find(cells, codebook)
-    names = [f"“{written(name)}” (id {i})" for i, name in _named(tokenizer, found.ids[:2])]
+    names = [f"“{label(name)}” (id {i})" for i, name in _named(tokenizer, found.ids[:2])]
     if not found.visible:
         return ["Every cell is blank: this grid says nothing, and all words fit alike."]
     lines = [f"Nearest word: {names[0]}, {_differs(found.distances[0], found.visible)}."]
@@ -88,7 +89,7 @@ def told(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:
 
 def render(cells: Tensor, codebook: Codebook, tokenizer) -> str:
     """HTML of what the grid is read as, with the words beside it. Pure."""
-    words = "<br>".join(html.escape(line) for line in told(cells, codebook, tokenizer))
+    words = "<br>".join(escaped(line) for line in told(cells, codebook, tokenizer))
     return page(
         lines_svg(compared(cells, codebook, tokenizer), codebook),
         f"<div role='status' style='padding:0 12px'>{words}</div>",
@@ -184,9 +185,7 @@ class GridEditor(Explorer):
         blank, button, fill = colour == self.codebook.blank, self.buttons[i], self._colours[colour]
         button.style.button_color = fill
         button.style.text_color = max((PAPER, INK), key=lambda ink: contrast(ink, fill))
-        button.description = (
-            "·" if blank else str(colour)
-        )  # with "" the browser would go on showing the old one
+        button.description = "·" if blank else str(colour)  # with "" the browser would show the old one
         button.tooltip = f"row {row + 1}, column {column + 1}: {'blank' if blank else f'colour {colour}'}"
         (button.add_class if blank else button.remove_class)("lab-blank")
 

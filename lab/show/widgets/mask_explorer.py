@@ -93,12 +93,8 @@ class MaskExplorer(Explorer):
         self.named(*names, "view")
         self.watch(names, self.redraw)
         self.redraw()
-        rows = (
-            in_row(self.lengths, self.T),
-            in_row(self.causal, self.documents, self.padding),
-            in_row(self.sliding, self.prefix),
-        )
-        super().__init__([*rows, self.row, self.view])
+        sizes, ticks = in_row(self.lengths, self.T), in_row(self.causal, self.documents, self.padding)
+        super().__init__([sizes, ticks, in_row(self.sliding, self.prefix), self.row, self.view])
 
     @property
     def state(self) -> MaskState:

@@ -1,7 +1,6 @@
 """What all widgets share: how controls are named and laid out, the paper that answers stand on, what went wrong."""
 
 import asyncio
-import html
 import io
 import re
 from base64 import b64encode
@@ -11,6 +10,7 @@ from dataclasses import fields
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
+from lab.show.clusters import escaped
 from lab.show.colours import INK, PAPER, VERMILION
 
 SANS = "font:13px/1.6 system-ui,sans-serif"
@@ -135,7 +135,7 @@ def page(*parts: str, style: str = "") -> str:
 def alert(message: str) -> str:
     """HTML of what a reader must know, said at once by a screen reader."""
     look = f"border-left:4px solid {VERMILION};padding:2px 8px;white-space:pre-wrap"
-    return page(f"<div role='alert' style='{look}'>{html.escape(message)}</div>")
+    return page(f"<div role='alert' style='{look}'>{escaped(message)}</div>")
 
 
 def embedded(made: Figure, described: str) -> str:
@@ -143,4 +143,4 @@ def embedded(made: Figure, described: str) -> str:
     data = io.BytesIO()
     made.savefig(data, format="svg")
     source = f"data:image/svg+xml;base64,{b64encode(data.getvalue()).decode()}"
-    return f"<img alt='{html.escape(described, quote=True)}' src='{source}' style='max-width:100%'>"
+    return f"<img alt='{escaped(described)}' src='{source}' style='max-width:100%'>"

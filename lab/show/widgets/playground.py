@@ -1,10 +1,10 @@
 """Type a text and see how several tokenizers cut it, side by side."""
 
-import html
 from collections.abc import Mapping
 
 import ipywidgets as widgets
 
+from lab.show.clusters import escaped
 from lab.show.colours import GREY
 from lab.show.tokens import in_turn, tokens_html
 from lab.show.widgets.parts import LETTERS, Explorer, alert, page, wide
@@ -33,8 +33,9 @@ def told(tokenizer, text: str, ids: list[int]) -> str:
     return f"vocabulary {tokenizer.vocab_size:,}: {len(ids)} tokens{rate}{missed}"
 
 
-def _heading(name: str, about: str = "") -> str:
-    return f"<div style='margin-top:6px'><b>{html.escape(name)}</b> <span style='color:{GREY}'>{about}</span></div>"
+def _heading(name: str, said: str = "") -> str:
+    grey = f"<span style='color:{GREY}'>{said}</span>"
+    return f"<div style='margin-top:6px'><b>{escaped(name)}</b> {grey}</div>"
 
 
 class TokenizerPlayground(Explorer):

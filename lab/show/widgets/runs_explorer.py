@@ -1,6 +1,5 @@
 """Pick some trained runs: see their curves on one axis, and what each writes after the same prompt."""
 
-import html
 import os
 from collections.abc import Iterator, Mapping
 
@@ -8,6 +7,7 @@ import ipywidgets as widgets
 
 from lab.decode import Drawn
 from lab.runs import CheckpointError, Run, default_folder, open_runs, score
+from lab.show.clusters import escaped
 from lab.show.colours import INK
 from lab.show.runs import XLABELS, compare, has_curve, labelled
 from lab.show.tokens import tokens_html
@@ -35,7 +35,7 @@ def render(runs: Mapping[str, Run], prompt: str, drawn: Mapping[str, list[Drawn]
         )
         cards.append(
             f"<div style='min-width:0;border-top:3px solid {INK};padding-top:4px'>"
-            f"<div style='padding:0 12px'><b>{html.escape(label)}</b><br>{about}</div>{text}</div>"
+            f"<div style='padding:0 12px'><b>{escaped(label)}</b><br>{about}</div>{text}</div>"
         )
     grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:16px"
     columns = f"<div style='{grid}'>{''.join(cards)}</div>"
@@ -81,9 +81,7 @@ class RunsExplorer(Explorer):
             "".join(alert(f"{name} is left out: {why}") for name, why in damaged.items())
         )
         if not opened:
-            self.problems.value = alert(
-                f"no runs in {folder}: train one with lab.runs.get_or_train or `lab train`"
-            )
+            self.problems.value = alert(f"no runs in {folder}: `lab train` makes one")
         self._show_curves()
         asked = in_row(self.temperature, self.seed, self.button)
         super().__init__([self.problems, self.runs, self.x, self.curves, self.prompt, asked, self.texts])
@@ -95,9 +93,8 @@ class RunsExplorer(Explorer):
 
     @property
     def settings(self) -> Settings:
-        return Settings(
-            self.prompt.value, self.temperature.value, top_p=1.0, seed=self.seed.value, length=LENGTH
-        )
+        prompt, temperature, seed = self.prompt.value, self.temperature.value, self.seed.value
+        return Settings(prompt, temperature, top_p=1.0, seed=seed, length=LENGTH)
 
     def _show_curves(self) -> None:
         if not self.chosen:

@@ -1,6 +1,5 @@
 """Let a trained model write, by any strategy: see what each filter cuts, put in another token, and go on from there."""
 
-import html
 import os
 from collections.abc import Callable, Iterator, Mapping
 
@@ -11,6 +10,7 @@ from torch import nn
 from lab.decode import Sampling
 from lab.decode.strategies import Filter
 from lab.runs import Run
+from lab.show.clusters import escaped
 from lab.show.next_token import NextToken, next_html, next_token
 from lab.show.tokens import tokens_figure
 from lab.show.widgets.parts import Debounced, Explorer, alert, in_row, page, wide
@@ -23,13 +23,8 @@ from lab.show.widgets.voices import Voices
 from lab.show.widgets.writing import Draft, Settings, draw, prompt_ids
 
 __all__ = ["Sampler", "Settings", "draw", "drawn_tokens"]
-TOLD = (
-    ValueError,
-    OSError,
-    IndexError,
-    RuntimeError,
-    TypeError,
-)  # the last three are those of a filter from outside
+# The last three are those of a filter from outside.
+TOLD = (ValueError, OSError, IndexError, RuntimeError, TypeError)
 COLUMNS = "repeat(auto-fit, minmax(20rem, 1fr))"
 
 
@@ -72,9 +67,8 @@ class Sampler(Explorer):
             description="models",
             layout=wide(),
         )
-        self.controls = SettingsControls(
-            Settings(prompt, seed=seed), self._show_bars_soon, self.voices.filters
-        )
+        first = Settings(prompt, seed=seed)
+        self.controls = SettingsControls(first, self._show_bars_soon, self.voices.filters)
         self.choice = TokenChoice(self._chosen, self.choose)
         self.button = self._button("Generate", "play", self.generate)
         self.button.button_style = "primary"
@@ -146,16 +140,14 @@ class Sampler(Explorer):
         """Write settings and texts as JSON, by default to the file that the widget names; returns where it is."""
         texts = tuple(saved(name, draft) for name, draft in self.drafts.items())
         written = save(path or self.path.value, Session(self.settings, texts))
-        self.saying.value = f"<span role='status'>saved as {html.escape(str(written))}</span>"
+        self.saying.value = f"<span role='status'>saved as {escaped(str(written))}</span>"
         return written
 
     def load(self, path: str | os.PathLike | None = None) -> None:
         """Go on with what was saved. Raises ValueError for a file that is no session, or one of other models."""
         self.stop()
         session = load(path or self.path.value)
-        session.settings.decoding(
-            self.voices.filters
-        )  # which refuses one that chose filters that are not here
+        session.settings.decoding(self.voices.filters)  # which refuses one with filters that are not here
         for text in session.texts:
             restore(self.voices.draft(text.name), text)
         self.controls.settings = session.settings
@@ -255,15 +247,12 @@ class Sampler(Explorer):
         prompt = prompt_ids(draft.tokenizer, settings.prompt) if place is None else draft.prompt
         return next_token(draft.model, [*prompt, *draft.tokens[: place or 0]], sampling), place
 
-    def _where(self, place: int | None) -> str:
-        return "next token after the prompt" if place is None else f"token {place + 1}"
-
     def _show_bars(self) -> None:
         parts = []
         try:
             for voice, draft in self.drafts.items():
                 step, place = self._next(draft)
-                heading = self._where(place).capitalize() + ":"
+                heading = "Next token after the prompt:" if place is None else f"Token {place + 1}:"
                 heading = f"{voice}. {heading}" if len(self.voices.names) > 1 else heading
                 parts.append(next_html(step, draft.tokenizer, heading))
         except TOLD as error:

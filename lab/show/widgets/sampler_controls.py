@@ -1,10 +1,10 @@
 """The sampler's controls for its settings, and the button that copies a text."""
 
-import html
 from collections.abc import Callable, Iterable
 
 import ipywidgets as widgets
 
+from lab.show.clusters import escaped
 from lab.show.widgets.parts import Controls, in_row, wide
 from lab.show.widgets.writing import STRATEGIES, Settings
 
@@ -84,5 +84,5 @@ def copy_button(text: str) -> str:
         "<button type='button' class='jupyter-button widget-button lab-copy' style='width:auto;min-width:7rem' "
         "onclick='const held=this.nextElementSibling;held.select();document.execCommand(\"copy\");this.focus()'>"
         "<i class='fa fa-copy'></i> Copy text</button>"
-        f"<textarea readonly aria-hidden='true' tabindex='-1' style='{away}'>{html.escape(text)}</textarea>"
+        f"<textarea readonly aria-hidden='true' tabindex='-1' style='{away}'>{escaped(text)}</textarea>"
     )

@@ -1,6 +1,5 @@
 """Choose batch size, width and context: see what a step should take by a fitted law, and what was measured nearby."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from lab.bench import Row, StepTimes
 from lab.bench.step_times import SIZES, SMALL
 from lab.nn.transformer import TransformerConfig
 from lab.show.bench import on_log_scales, predicted
+from lab.show.clusters import escaped
 from lab.show.colours import BLUE, GREY, INK, PAPER, VERMILION
 from lab.show.plots import figure, legend
 from lab.show.widgets.parts import Explorer, embedded, in_row, page
@@ -62,9 +62,8 @@ def time_figure(times: StepTimes, state: StepState) -> Figure:
     ax.plot(batches, [1e3 * seconds for seconds, _ in found], color=BLUE, linewidth=2, label="predicted")
     ax.fill_between(batches, low, high, color=BLUE, alpha=0.18, label="95% interval of the law")
     at, _ = times.predict(state.batch, state.width, state.context)
-    ax.plot(
-        state.batch, 1e3 * at, "*", color=VERMILION, markersize=15, markeredgecolor=PAPER, label="chosen here"
-    )
+    star = {"color": VERMILION, "markersize": 15, "markeredgecolor": PAPER}
+    ax.plot(state.batch, 1e3 * at, "*", label="chosen here", **star)
     same = [r for r in times.rows if (r.case["width"], r.case["context"]) == (state.width, state.context)]
     label = "measured" if same else "measured: none at this width and context"
     xs, ys = [r.case["batch"] for r in same], [1e3 * r.timing.median for r in same]
@@ -80,7 +79,7 @@ def time_figure(times: StepTimes, state: StepState) -> Figure:
 def render(times: StepTimes, state: StepState) -> str:
     """HTML of the prediction in words and as a picture. Pure."""
     lines = told(times, state)
-    words = "<br>".join(html.escape(line) for line in lines)
+    words = "<br>".join(escaped(line) for line in lines)
     return page(f"<div role='status'>{words}</div>", embedded(time_figure(times, state), lines[0]))
 
 

@@ -1,11 +1,11 @@
 """Choose a token of a text, see what else it might have been, and take that instead."""
 
-import html
 from collections.abc import Callable, Mapping
 
 import ipywidgets as widgets
 
 from lab.show.attention import label
+from lab.show.clusters import escaped
 from lab.show.widgets.parts import Controls, in_row, wide
 from lab.show.widgets.writing import Draft
 
@@ -92,7 +92,7 @@ class TokenChoice(Controls):
             self.instead.options = options
             self.instead.index = 0 if options else None
         self.take.disabled = self.instead.disabled = not options
-        self.told.value = f"<span role='status'>{html.escape(said)}</span>"
+        self.told.value = f"<span role='status'>{escaped(said)}</span>"
 
     def _take(self) -> None:
         if self.place is not None and self.instead.value is not None:

@@ -1,6 +1,5 @@
 """A text whose tokens can be clicked: each is a button that looks like text, coloured by its probability."""
 
-import html
 import re
 from collections.abc import Callable, Sequence, Set
 from uuid import uuid4
@@ -8,6 +7,7 @@ from uuid import uuid4
 import ipywidgets as widgets
 
 from lab.decode import Drawn
+from lab.show.clusters import escaped
 from lab.show.colours import FAINT, INK, PAPER, VERMILION
 from lab.show.tokens import Token, by_probability, visible
 from lab.show.widgets.parts import MONO, WIDEST
@@ -98,7 +98,7 @@ class TokenStrip(widgets.VBox):
                     self.buttons.index = wanted
         finally:
             self._quiet = False
-        above = f"<b>{html.escape(heading)}</b>" if heading else ""
+        above = f"<b>{escaped(heading)}</b>" if heading else ""
         self.above.value = f"<style>{STYLE}{self._colours(rest, by_hand, place)}</style>{above}"
 
     def _colours(self, tokens: Sequence[Token], by_hand: Set[int], place: int | None) -> str:

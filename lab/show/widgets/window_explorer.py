@@ -1,12 +1,11 @@
 """Look at any window of any line under any policy."""
 
-import html
-
 import ipywidgets as widgets
 
 from lab.data import LineWindows
 from lab.data.batch import IGNORE
 from lab.data.policies import POLICIES
+from lab.show.clusters import escaped
 from lab.show.colours import FAINT, GREY, TINTS
 from lab.show.tokens import Token, tokens_html
 from lab.show.widgets.parts import Explorer, in_row, page, wide
@@ -29,7 +28,7 @@ def render(windows: LineWindows, tokenizer, index: int) -> str:
     told = f"window {index} of {len(windows):,}: line {line}, from place {offset}; {sum(padded)} slots of padding"
     return page(
         f"<b>read</b>{tokens_html(tokens(rows[0]))}<b>to be predicted</b>{tokens_html(tokens(rows[1]))}",
-        f"<div role='status' style='color:{GREY}'>{html.escape(told)}</div>",
+        f"<div role='status' style='color:{GREY}'>{escaped(told)}</div>",
     )
 
 
