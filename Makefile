@@ -1,8 +1,9 @@
 # Thin: the work is in `python -m lab ...`, which also serves where there is no make.
-PYTHON ?= python3
 ifeq ($(OS),Windows_NT)
+PYTHON ?= python
 LAB = .venv/Scripts/python -m lab
 else
+PYTHON ?= python3
 LAB = .venv/bin/python -m lab
 endif
 

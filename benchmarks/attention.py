@@ -216,14 +216,14 @@ def peak_memory(T: int, backward: bool, name: str, threads: int) -> float:
     torch.set_num_threads(threads)
     attentions(32, backward)[name]()  # what the libraries keep for themselves
     side = attentions(T, backward)[name]
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     before = peak_resident()
     side()
     return peak_resident() - before
 
 
 def peak_resident() -> float:
-    status = Path("/proc/self/status").read_text().splitlines()
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 2**10 for line in status if line.startswith("VmHWM"))
 
 

@@ -39,14 +39,17 @@ CLAIMS = (
 )
 MEMORY_LIMIT_MB = 400
 PEAK_MEMORY = """
-import pathlib, resource, sys
+import pathlib, psutil, sys
 from lab.text import BPETokenizer
 with open(sys.argv[1], encoding="utf-8") as file:
     BPETokenizer.train(file.read().splitlines(), int(sys.argv[2]))
 status = pathlib.Path("/proc/self/status")
 if status.exists():  # getrusage would count what the parent held before this program replaced its copy
-    print(next(int(line.split()[1]) / 2**10 for line in status.open() if line.startswith("VmHWM")))
+    print(next(int(line.split()[1]) / 2**10 for line in status.open(encoding="utf-8") if line.startswith("VmHWM")))
+elif sys.platform == "win32":
+    print(psutil.Process().memory_info().peak_wset / 2**20)
 else:
+    import resource
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 """
 
@@ -114,7 +117,7 @@ def peak_training_memory_mb(text: str) -> float:
     write_atomic(path, text)
     try:
         command = [sys.executable, "-c", PEAK_MEMORY, str(path), str(VOCAB_SIZE)]
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        return float(subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout)
     finally:
         path.unlink()
 

@@ -42,7 +42,7 @@ class Settings:
 
 def read(path: Path) -> list[dict]:
     """The rows there are."""
-    return json.loads(path.read_text())["runs"] if path.exists() else []
+    return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
 
 
 def write(path: Path, about: dict, rows: list[dict]) -> None:

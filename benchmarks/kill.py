@@ -3,19 +3,20 @@
 A process trains a tiny model and saves after every other step; it is killed (SIGKILL) at a random moment, a little
 after the hidden folder of a save appears, or just as that is renamed. A new one takes the run up, saves the same step
 once more, and trains on, until a run is at its end. After every kill the newest checkpoint must load, and no step may
-be lost that was saved before. The processes are forked from this one, which has torch imported already, so that each
-starts at once.
+be lost that was saved before. On Linux the processes are forked from this one, which has torch imported already, so
+that each starts at once.
 
     python benchmarks/kill.py --kills 200
 """
 
 import json
+import multiprocessing
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ LINES = ["in the beginning", "the night and the light", "that it was good"] * 4
 TOKENIZER = CharTokenizer.train(LINES)
 STEPS, SAVE_EVERY, CONTEXT, BATCH_SIZE = 24, 2, 12, 4
 RESULT = Path(__file__).parent / "results" / "kill.json"
+PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
 
 def experiment() -> runs.Experiment:
@@ -70,16 +72,11 @@ def train_to_the_end(folder: Path) -> None:
             runs.save(folder, run)
 
 
-def start(folder: Path) -> int:
-    """The id of a new process that trains."""
-    if pid := os.fork():
-        return pid
-    try:
-        train_to_the_end(folder)
-        os._exit(0)
-    except BaseException as error:
-        print(f"the process that trains failed: {error!r}", file=sys.stderr)
-        os._exit(1)
+def start(folder: Path) -> BaseProcess:
+    """A new process that trains."""
+    process = PROCESSES.Process(target=train_to_the_end, args=(folder,))
+    process.start()
+    return process
 
 
 def hidden(folder: Path) -> list[str]:
@@ -87,14 +84,14 @@ def hidden(folder: Path) -> list[str]:
     return [name for name in os.listdir(folder) if name.endswith(".part")] if folder.is_dir() else []
 
 
-def kill_somewhere(pid: int, folder: Path, dice: random.Random) -> bool:
+def kill_somewhere(process: BaseProcess, folder: Path, dice: random.Random) -> bool:
     """Kill the process, mostly while it saves or just as that ends; False when it was at its end before."""
     stop = time.perf_counter() + dice.uniform(0, 0.3)
     moment = dice.choice(("any", "building", "renaming"))
     skipped = dice.randrange(4)  # how many saves may pass
     last = None
     while True:
-        if os.waitpid(pid, os.WNOHANG)[0]:
+        if not process.is_alive():
             return False
         if moment == "any" and time.perf_counter() > stop:
             break
@@ -106,8 +103,8 @@ def kill_somewhere(pid: int, folder: Path, dice: random.Random) -> bool:
         time.sleep(dice.uniform(0, 0.02))
     while moment == "renaming" and hidden(folder):
         pass
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    process.kill()
+    process.join()
     return True
 
 
@@ -123,11 +120,12 @@ def run_with_kills(folder: Path, dice: random.Random, counts: dict[str, int], ki
     """Train in `folder` to the end, killed on the way until there have been `kills` kills in all."""
     reached = 0
     while True:
-        pid = start(folder)
+        process = start(folder)
         if counts["kills"] >= kills:
-            counts["failures"] += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
+            process.join()
+            counts["failures"] += process.exitcode != 0
             return
-        if not kill_somewhere(pid, folder, dice):
+        if not kill_somewhere(process, folder, dice):
             return
         counts["kills"] += 1
         counts["inside a save"] += bool(hidden(folder))
@@ -151,7 +149,7 @@ def main(kills: int = 200, seed: int = 0, result: Path = RESULT) -> bool:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         alone = Path(scratch, "alone")
-        os.waitpid(start(alone), 0)
+        start(alone).join()
         expected = outcome(alone)
         while counts["kills"] < kills:
             folder = Path(scratch, f"run{counts['runs ended']}")

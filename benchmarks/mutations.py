@@ -59,7 +59,7 @@ def failing(project: Path, tests: str) -> str:
     }
     try:
         done = subprocess.run(
-            command, cwd=project, env=environment, capture_output=True, text=True, timeout=LIMIT
+            command, cwd=project, env=environment, capture_output=True, encoding="utf-8", timeout=LIMIT
         )
     except subprocess.TimeoutExpired:
         return "took too long"

@@ -415,7 +415,7 @@ def is_search(settings: Settings) -> bool:
 
 def record(measured: dict[str, dict]) -> None:
     """Put the parts that were measured into the result file; each says on which machine and day."""
-    parts = json.loads(RESULT.read_text())["parts"] if RESULT.exists() else {}
+    parts = json.loads(RESULT.read_text("utf-8"))["parts"] if RESULT.exists() else {}
     parts |= {name: {"machine": machine(), **part} for name, part in measured.items()}
     result = {"question": __doc__.splitlines()[0], "machine": machine(), "parts": parts}
     write_atomic(RESULT, json.dumps(result, indent=1) + "\n")

@@ -182,7 +182,7 @@ def record(side: str, found: dict) -> None:
 
 def judge() -> bool:
     """Whether all bounds measured so far are near enough, those of earlier runs too."""
-    sides = {side: json.loads(path(side).read_text()) for side in SIDES if path(side).exists()}
+    sides = {side: json.loads(path(side).read_text("utf-8")) for side in SIDES if path(side).exists()}
     met = True
     if "autoregressive" in sides:
         exact = sides["autoregressive"]["bits_per_char"]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,9 @@ from uuid import uuid4
 
 # Control characters, line and paragraph separators, what turns the direction of writing, lone surrogates.
 _NOT_FOR_TERMINALS = re.compile(r"[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*\0-\x1f\ud800-\udfff]')
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}
+_WINDOWS = os.name == "nt"
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
@@ -26,10 +30,35 @@ def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        put_in_place(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+def put_in_place(beside: Path, path: Path) -> None:
+    """Rename a file or folder. On Windows a reader or a virus scanner may hold one for a moment: that is waited for."""
+    for seconds in (0.05, 0.2, 1.0) if _WINDOWS else ():
+        try:
+            beside.replace(path)
+            return
+        except PermissionError:
+            time.sleep(seconds)
+    beside.replace(path)
+
+
+def nameable(name: str) -> bool:
+    r"""Whether a file or folder can be called so on Linux, macOS and Windows: what is copied there keeps its name.
+
+    >>> [nameable(name) for name in ("first try", "a:b", "con", "nul.txt", "ends.", "")]
+    [True, False, False, False, False, False]
+    """
+    return (
+        0 < len(name.encode(errors="replace")) <= 150  # 255 less what is written beside it is called
+        and not _NOT_IN_NAMES.search(name)
+        and name[-1] not in " ."
+        and name.split(".")[0].rstrip().upper() not in _RESERVED
+    )
 
 
 @contextmanager
@@ -45,7 +74,7 @@ def path_named(path: Path) -> Iterator[None]:
 
 def sync_folder(path: Path) -> None:
     """Flush a folder's entries to disk: without it a new name may be forgotten in a power cut."""
-    if os.name == "nt":  # folders cannot be opened there
+    if _WINDOWS:  # folders cannot be opened there
         return
     handle = os.open(path, os.O_RDONLY)
     try:

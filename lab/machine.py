@@ -44,8 +44,8 @@ def machine() -> dict[str, object]:
 def cpu_name() -> str:
     """What the processor's maker calls it, as far as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else None
-    if named:
+    told = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    if named := re.search(r"^model name\s*:\s*(.+)$", told, re.M):
         return named[1]
     # On macOS platform.processor() says only "arm".
     brand = _answer("sysctl", "-n", "machdep.cpu.brand_string") if platform.system() == "Darwin" else None
@@ -67,7 +67,7 @@ def _commit() -> str | None:
 def _answer(*command: str) -> str | None:
     """What a command prints; None where it is not there, fails or says nothing."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=20)
+    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: not UTF-8
         return None
     return done.stdout.strip() or None

@@ -19,6 +19,7 @@ if MIRROR.is_dir():
     os.environ.setdefault("LAB_MIRROR", str(MIRROR))
 for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
     os.environ[name] = DEAD_PROXY
+os.environ.setdefault("PYTHONUTF8", "1")  # what a child prints is read as UTF-8, on Windows too
 torch.set_num_threads(1)  # the tensors of a test are too small for two
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lab"
 
 BUDGETS = {
-    "files": 48,
+    "files": 66,
     "threads": 20,
     "outside": 75,
     "config": 115,

@@ -86,6 +86,7 @@ def test_a_recurrent_model_can_be_chosen(lab, place, folder, cell):
         ({"objective": "nowhere:Mamba"}, "nowhere"),
         ({"corpus": "kvj"}, "kjv"),
         ({"name": "../x"}, "one folder"),
+        ({"name": "a:b"}, "one folder"),
         ({"name": "mine", "training__steps": 5, "seed": 1}, "training.steps: 4 -> 5; seed: 0 -> 1"),
     ],
 )

@@ -3,8 +3,8 @@
 Each idea stands in a file of its own under `ideas/`, as somebody would write it who has lab installed.
 """
 
-import os
-import signal
+import multiprocessing
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from lab.nn import TransformerConfig
 from lab.runs import Data, Experiment
 from lab.train import TrainConfig
 
+PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 IDEAS = sorted((Path(__file__).parent / "ideas").glob("*.py"))
 SIZES = dict(context=24, width=16, num_layers=2, num_heads=2, feed_forward=16, dropout=0.1)
 BASE = Experiment(
@@ -49,14 +50,18 @@ def test_an_idea_takes_at_most_forty_lines(idea):
 
 def killed(experiment, folder) -> None:
     """Train in another process, which is killed once something is saved."""
-    if not (child := os.fork()):
-        for _ in runs.training(experiment, folder, save_seconds=0):
-            time.sleep(0.05)
-        os._exit(0)
+    child = PROCESSES.Process(target=train_slowly, args=(experiment, folder))
+    child.start()
     while not list(folder.glob("*/step-*")):
+        assert child.is_alive()
         time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    child.kill()
+    child.join()
+
+
+def train_slowly(experiment, folder) -> None:
+    for _ in runs.training(experiment, folder, save_seconds=0):
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("what", EXPERIMENTS)

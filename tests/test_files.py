@@ -1,8 +1,11 @@
 import os
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
-from lab.files import absolute_environment, printable, write_atomic
+from lab import files
+from lab.files import absolute_environment, nameable, printable, write_atomic
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -24,6 +27,41 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("refusals", "windows", "put"), [(2, True, True), (9, True, False), (1, False, False)]
+)
+def test_a_file_that_windows_holds_for_a_moment_is_waited_for(tmp_path, monkeypatch, refusals, windows, put):
+    replace, left = Path.replace, [PermissionError] * refusals
+
+    def busy(beside, path):
+        if left:
+            raise left.pop()
+        return replace(beside, path)
+
+    waits = []
+    monkeypatch.setattr(files, "_WINDOWS", windows)
+    monkeypatch.setattr(files.time, "sleep", waits.append)
+    monkeypatch.setattr(Path, "replace", busy)
+    with nullcontext() if put else pytest.raises(PermissionError):
+        write_atomic(tmp_path / "file", "new")
+    assert os.listdir(tmp_path) == ["file"] * put and bool(waits) == windows and sum(waits) < 2
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        *((name, True) for name in ("first try", "Größe-2.1", "大", "console", "com", "COM10", "a.con")),
+        *(
+            (name, False)
+            for name in ("", "a/b", "a\\b", "a:b", "what?", '"a"', "a\nb", "ends.", "ends ", "x" * 300)
+        ),
+        *((name, False) for name in ("con", "Nul.txt", "aux .b", "lpt1", "\ud800")),
+    ],
+)
+def test_a_name_that_every_system_takes(name, fits):
+    assert nameable(name) == fits
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import lab.text
+from lab.cli import project
 from lab.notebooks import ClaimFailed, DoesNotApply, by_profile, expect, needs, record
 from lab.notebooks.publish import complaints, publish, readme_table, stripped, with_table
 from lab.notebooks.report import closing_table, exit_status, run_and_report, write_report
@@ -144,6 +145,7 @@ def test_what_ends_or_hides_in_a_cell_fails_the_run(code, named, tmp_path):
 
 LACKS = """
 import lab.text
+from lab.cli import project
 from lab.notebooks import needs
 needs(lab.text.Corpus("haiku", ("an", "old", "pond")), distinct_lines=10, spaces=0.01)
 """
@@ -187,6 +189,21 @@ def test_an_interrupted_run_reports_what_is_done(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert ended.value.code == 130 and "00_start_here" in printed and "01 02" in printed
     assert "00_start_here" in (tmp_path / "index.html").read_text()
+
+
+def test_a_relative_path_is_taken_from_where_it_was_given(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my.txt").write_text("one\ntwo\nthree\n")
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr("lab.notebooks.report.run_and_report", lambda *given: asked.append(given[-1]) or [])
+    for corpus in ("my.txt", "grammar", None):
+        with pytest.raises(SystemExit) as ended:
+            project.run(corpus=corpus)
+        assert ended.value.code == 0
+    assert [given["corpus"] for given in asked] == [str(tmp_path / "my.txt"), "grammar", None]
+    with pytest.raises(SystemExit) as ended:
+        project.run(corpus="no.txt")
+    assert ended.value.code == 2 and "'no.txt'" in capsys.readouterr().err and len(asked) == 3
 
 
 def test_needs_goes_on_where_the_text_has_enough():

@@ -218,7 +218,7 @@ def test_runs_that_could_not_be_loaded_are_not_saved(tmp_path):
 
 @pytest.mark.parametrize("same_step", [False, True])
 @pytest.mark.parametrize("call", range(7))
-@pytest.mark.parametrize("operation", ["fsync", "mkdir", "rename", "write"])
+@pytest.mark.parametrize("operation", ["fsync", "mkdir", "replace", "write"])
 def test_a_disk_that_refuses_leaves_the_bundle_before(folder, monkeypatch, operation, call, same_step):
     run = load(folder)
     if not same_step:

@@ -1,6 +1,7 @@
 """Two processes that share every batch train the same model as one alone."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     train_once(str(tmp_path / "alone"))
     torch.set_default_dtype(torch.float32)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command += [__file__, str(tmp_path / "together")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180)
     assert done.returncode == 0, done.stderr

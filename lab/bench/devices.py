@@ -78,6 +78,6 @@ def free_memory(device: torch.device | str = "cpu") -> int:
     with suppress(
         OSError, ValueError
     ):  # where there is no such file, or it says "max", nothing else is a limit
-        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        limit, used = (int((CGROUP / name).read_text("utf-8")) for name in ("memory.max", "memory.current"))
         available = max(0, min(available, limit - used))
     return available

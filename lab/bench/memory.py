@@ -59,12 +59,12 @@ def _lower_host_mark() -> None:
     with suppress(OSError, AttributeError, TypeError):  # a C library other than glibc keeps what it keeps
         ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):  # not Linux, or not allowed: the mark then never falls
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _host_mark() -> int | None:
     """The most bytes of this process that were resident since the mark was lowered."""
     status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+)", status.read_text())):
+    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+)", status.read_text(encoding="utf-8"))):
         return int(found[1]) * 1024
     return None

@@ -11,8 +11,10 @@ def main() -> None:
         import tyro
 
         from lab.cli import project, speech, training
+        from lab.files import absolute_environment
         from lab.threads import spin_shortly
 
+        absolute_environment()  # notebooks work elsewhere
         spin_shortly()  # no command has imported torch yet
         commands = [
             project.run,

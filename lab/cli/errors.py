@@ -55,11 +55,11 @@ def _prepare_output() -> None:
     """What a console has no letters for is shown as `\\u4e2d`; ValueError where there is no output at all."""
     closed = sys.stdout is None
     # Without these the next file that is opened would take the place of what is closed.
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if closed:
         raise ValueError(
-            "the output is closed: send it to a file, or to /dev/null where nobody is to read it"
+            f"the output is closed: send it to a file, or to {os.devnull} where nobody is to read it"
         )
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

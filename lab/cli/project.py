@@ -31,10 +31,13 @@ def run(
         seed: the random seed of every notebook.
     """
     from lab.notebooks.report import exit_status, run_and_report
+    from lab.text import NAMES, load
 
-    if corpus and Path(corpus).exists():
-        corpus = str(Path(corpus).resolve())  # the kernels work elsewhere
     with errors_told():
+        if corpus is not None:
+            load(corpus)  # what is wrong with it is told once, before any notebook
+            # The kernels work elsewhere.
+            corpus = corpus if corpus in NAMES else str(Path(corpus).absolute())
         runs = run_and_report(notebooks, profile, ROOT / "build", {"corpus": corpus, "seed": seed})
     sys.exit(exit_status(runs))
 
@@ -60,7 +63,7 @@ def test(fast: bool = False) -> None:
     Args:
         fast: leave out the tests marked slow.
     """
-    sys.exit(_python("-m", "pytest", *(["-m", "not slow"] if fast else [])))
+    sys.exit(_python("-X", "utf8", "-m", "pytest", *(["-m", "not slow"] if fast else [])))
 
 
 def matrix(chosen: str = "") -> None:

@@ -34,7 +34,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 import lab
-from lab.files import path_named, sha256_bytes, sync_folder, write_atomic
+from lab.files import path_named, put_in_place, sha256_bytes, sync_folder, write_atomic
 from lab.runs import folder as run_folder
 from lab.runs.experiment import Experiment, differences
 from lab.runs.folder import (
@@ -239,7 +239,7 @@ def _write(path: Path, contents: dict[str, bytes], about_it: dict) -> None:
                 os.fsync(file.fileno())
         with path_named(path):
             sync_folder(beside)
-            beside.rename(path)
+            put_in_place(beside, path)
             sync_folder(path.parent)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)

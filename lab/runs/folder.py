@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.files import sha256_bytes
+from lab.files import nameable, sha256_bytes
 from lab.runs.code import PACKAGE, code_version
 from lab.runs.experiment import Experiment
 
@@ -40,8 +40,10 @@ def run_name(experiment: Experiment) -> str:
 
 def where(experiment: Experiment, folder: str | os.PathLike | None = None, name: str | None = None) -> Path:
     """The folder of this experiment's run in `folder` (by default `runs/`), called `name` or by its `run_name`."""
-    if name is not None and (not name or Path(name).name != name or name[0] in "._" or NAME.fullmatch(name)):
-        raise ValueError(f"a run's name is the name of one folder, such as 'first-try'; got {name!r}")
+    if name is not None and (not nameable(name) or name[0] in "._" or NAME.fullmatch(name)):
+        raise ValueError(
+            f"a run's name is the name of one folder on any system, such as 'first-try'; got {name[:80]!r}"
+        )
     return Path(folder or default_folder()) / (name or run_name(experiment))
 
 
