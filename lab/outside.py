@@ -40,9 +40,7 @@ def find_outside(named: Mapping, outside: Sequence[type]) -> type:
         if class_name(cls) == name:
             warnings.warn(f"{name} has changed since this was saved", stacklevel=2)
             return cls
-    raise OutsideNeeded(
-        f"{name} is not part of lab: hand over that class, outside=[...] or --own FILE.py:CLASS"
-    )
+    raise OutsideNeeded(f"{name} is not part of lab: hand over that class with outside=[...]")
 
 
 def named_class(name: str) -> type:

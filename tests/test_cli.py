@@ -1,13 +1,16 @@
 """The commands `train`, `sample` and `runs`: thin, so most is asked of the command line as a function."""
 
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 
 import pytest
 import torch
 
 from lab import cli, runs
+from lab.cli.flags import explained
 from lab.decode.search import Sampling, generate
 from lab.diffusion.writing import write_line
 from lab.runs.writing import pieces
@@ -87,12 +90,22 @@ def test_a_recurrent_model_can_be_chosen(lab, place, folder, cell):
         ({"corpus": "kvj"}, "kjv"),
         ({"name": "../x"}, "one folder"),
         ({"name": "a:b"}, "one folder"),
+        ({"name": "n" * 300}, "one folder"),
+        ({"name": "step-00000001"}, "one folder"),
+        ({"name": "_x"}, "one folder"),
+        ({"objective": "lab.text:Corpus"}, "no objective"),
+        ({"model__widht": 3}, "--model.width"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"save_seconds": "soon"}, "--save-seconds"),
         ({"name": "mine", "training__steps": 5, "seed": 1}, "training.steps: 4 -> 5; seed: 0 -> 1"),
     ],
 )
-def test_what_cannot_be_trained_is_one_message(lab, place, changed, named):
+def test_what_cannot_be_trained_is_one_message(lab, place, folder, changed, named):
     lab("train", *flags(place, name="mine"))
-    assert named in lab.refused("train", *flags(place, **changed))
+    before = sorted(folder.iterdir())
+    said = lab.refused("train", *flags(place, **changed))
+    assert named in said and "Traceback" not in said and "dummy" not in said
+    assert sorted(folder.iterdir()) == before
 
 
 def test_a_corpus_shows_its_control_characters_and_sends_none(lab, place):
@@ -122,9 +135,10 @@ def test_sample_writes_what_the_model_draws(lab, place, folder):
 
 
 def test_visual_diffusion_is_trained_in_stages_and_sampled(lab, place, folder):
-    told = flags(place, "model.stack", context=32, model__neighbours=1, model__code="learned")
-    told += ["--training.other-lr", 0.05]
-    lab("train", *told, "--objective", "reconstruction", "--name", "code", "--training.steps", 40)
+    parts = {"model__neighbours": 1, "model__code": "learned", "training__other_lr": 0.05}
+    told = flags(place, "model.stack", context=32, **parts)
+    first = flags(place, "model.stack", context=32, **parts, training__steps=40)
+    lab("train", *first, "--objective", "reconstruction", "--name", "code")
     clamped = ("--objective=diffusion", "--start", "code", "--objective.clamp", 0.25, "--name", "visual")
     assert "validation: <= " in lab("train", *told, *clamped)
     code, run = (runs.load(folder / name) for name in ("code", "visual"))
@@ -161,6 +175,43 @@ def test_an_objective_of_ones_own_is_named_by_its_file(lab, place, folder):
     assert "Mine" in lab.refused("sample", "own")
     assert lab("sample", "own", "--prompt", "line", "--own", own).startswith("line")
     assert "0.25" in lab("runs", folder, "--own", own)
+
+
+def test_a_class_of_ones_own_has_a_name_of_its_own(lab, place):
+    (place / "nameless.py").write_text(OWN.replace('name = "mine"', ""))
+    said = lab.refused("train", *flags(place, objective=f"{place / 'nameless.py'}:Mine"))
+    assert "'next-token'" in said and "'mine'" in said
+    lab.refused(
+        "train", *flags(place, objective=f"{place / 'my_file.py'}:Mine", recipe="lstm"), "--model.bias"
+    )
+
+
+def test_a_flag_given_twice_and_a_flag_of_another_command(lab, place):
+    assert "--name" in lab.refused("train", *flags(place, name="a"), "--name", "b")
+    assert "--batch-size" in lab.refused("train", *flags(place), "--batch_size=3")
+    assert "--top-k" in lab.refused("sample", "mine", "--topk", 3)
+    assert "--steps " not in lab.refused("train", "--stpes", 3), "that is a flag of `sample`"
+
+
+def configs_in(config):
+    yield config
+    for value in filter(is_dataclass, vars(config).values()):
+        yield from configs_in(value)
+
+
+@pytest.mark.parametrize("objective", ["next-token --recipe gru", *runs.OBJECTIVES])
+def test_every_flag_of_training_has_its_text(lab, objective):
+    said = lab.refused("train", "--objective", *objective.split(), "--help")
+    assert ">>>" not in said and "Raises" not in said, "which are for those who write Python"
+    name, _, recipe = objective.partition(" --recipe ")
+    usual = runs.Experiment.usual(name, recipe or None)
+    for part in (usual.model, usual.objective, usual.training):
+        for config in configs_in(part):
+            told = explained(type(config))
+            assert [field.name for field in fields(config) if len(told.get(field.name, "")) < 5] == []
+            for name, text in told.items():
+                shown = re.search(rf"--[a-z.-]+\.{name.replace('_', '-')} ", said)
+                assert text[:12] in said or not shown
 
 
 def test_runs_prints_the_table(lab, place, tmp_path, monkeypatch):

@@ -112,7 +112,7 @@ def test_each_file_must_be_there_whole_and_its_own(folder, name):
 def test_the_bundle_to_load_instead_is_itself_intact(folder):
     for step in (4, 3):
         (folder / f"step-{step:08d}" / "metrics.jsonl").unlink()
-    with pytest.raises(CheckpointError, match=r"metrics.jsonl.*step-00000002'\)"):
+    with pytest.raises(CheckpointError, match=r"metrics.jsonl.*step-00000002$"):
         load(folder)
     assert load(folder / "step-00000002").state.step == 2
     (folder / "step-00000002" / "training.json").unlink()

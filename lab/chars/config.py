@@ -14,6 +14,8 @@ class CharEncoderConfig:
     stack            the encoder; the decoder and the writer differ from it in depth alone. Its context is the most
                      characters read at once, special ones included; `tied` makes the embedding the output weights of
                      every head but restoration
+    pad_id           the id that fills up rows
+    decoder_layers   the decoder's depth
     head_maps        each tied head first maps its states by a matrix of its own, 0 at first: all characters then
                      start equally likely. Without, MLM and reconstruction are one function
     cross_attention  what the decoder reads besides its own past: "none"; "memory": the memory vectors; "states":

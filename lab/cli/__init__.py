@@ -11,6 +11,7 @@ def main() -> None:
         import tyro
 
         from lab.cli import project, speech, training
+        from lab.cli.flags import each_flag_once
         from lab.files import absolute_environment
         from lab.threads import spin_shortly
 
@@ -31,8 +32,10 @@ def main() -> None:
             project.bench,
             project.corpus,
         ]
-        tyro.extras.subcommand_cli_from_dict(
-            {command.__name__: command for command in commands},
-            prog="lab",
-            description="A notebook-driven workbench for understanding small language models.",
-        )
+        by_name, given = {command.__name__: command for command in commands}, sys.argv[1:]
+        if given and given[0] in by_name:  # alone, so that no flag of another command is suggested
+            each_flag_once(given)
+            tyro.cli(by_name[given[0]], prog=f"lab {given[0]}", args=given[1:])
+        else:
+            about = "A notebook-driven workbench for understanding small language models."
+            tyro.extras.subcommand_cli_from_dict(by_name, prog="lab", description=about)

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-OUTPUT_ENDED = {
+OUTPUT_ENDED = [
     errno.EPIPE,
     errno.ENOSPC,
     errno.EBADF,
     errno.EIO,
     errno.EINVAL,
-}  # of no file, as files are named
+]  # of no file: files are named
+FLAGS = {"outside=[...]": "--own FILE.py:CLASS", "best=True": "--best"}
 
 
 @contextmanager
@@ -35,14 +36,22 @@ def errors_told() -> Iterator[None]:
         _end(_sentence(error), 2)
 
 
+def at_the_command_line(told: str) -> str:
+    """What is told in Python's words, in those of the command line."""
+    for python, flag in FLAGS.items():
+        told = told.replace(python, flag)
+    return told
+
+
 def _sentence(error: Exception) -> str:
     """What an error says, without the numbers of the system."""
-    if isinstance(error, OSError) and error.errno in OUTPUT_ENDED and error.filename is None:
+    if isinstance(error, OSError) and error.filename:
+        wrong = "a folder is expected here: move this file" if error.errno == errno.EEXIST else error.strerror
+        return f"{error.filename}: {wrong}"
+    if isinstance(error, OSError) and error.errno in OUTPUT_ENDED:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
         return f"the output could not be written to its end: {error.strerror}"
-    if isinstance(error, FileExistsError) and error.filename:
-        return f"{error.filename} is a file where a folder is expected: move it"
-    return f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
+    return at_the_command_line(str(error))
 
 
 def _end(message: str, status: int) -> None:
@@ -54,13 +63,10 @@ def _end(message: str, status: int) -> None:
 def _prepare_output() -> None:
     """What a console has no letters for is shown as `\\u4e2d`; ValueError where there is no output at all."""
     closed = sys.stdout is None
-    # Without these the next file that is opened would take the place of what is closed.
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for name in ("stdout", "stderr"):
+        # What is closed would be taken for the next file that is opened.
+        stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, stream)
     if closed:
-        raise ValueError(
-            f"the output is closed: send it to a file, or to {os.devnull} where nobody is to read it"
-        )
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+        raise ValueError("the output is closed: send it to a file, even if nobody is to read it")

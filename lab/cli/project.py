@@ -137,8 +137,7 @@ def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
     if name is None:
         print("\n".join(f"{known:<14}{what}" for known, what in NAMES.items()))
         return
-    with errors_told():
-        loaded = load(name)
+    loaded = load(name)
     print(f"{printable(loaded.name)}: {len(loaded.lines):,} lines, {loaded.chars:,} characters")
     print(f"sha256 {loaded.sha256}\nlicence {loaded.licence}\n{printable(loaded.note)}".rstrip())
     print("\n".join(f"  {printable(line[:100])}" for line in loaded.lines[:3]))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from lab.cli.flags import explain
 from lab.outside import named_class
 
 
@@ -22,14 +23,13 @@ def train(given: list[str]) -> Callable[..., None]:
     named, asked_recipe = _asked(given, "--objective") or "next-token", _asked(given, "--recipe")
     cls = named_class(named) if ":" in named else named
     usual = Experiment.usual(cls, asked_recipe)
+    explain(usual.model, usual.objective, usual.training)
 
     def train_it(
-        model: Annotated[type(usual.model), tyro.conf.arg(name="model")] = usual.model,
-        settings: Annotated[
-            tyro.conf.AvoidSubcommands[type(usual.objective)], tyro.conf.arg(name="objective")
-        ] = usual.objective,
+        model: type(usual.model) = usual.model,
+        objective: tyro.conf.AvoidSubcommands[type(usual.objective)] = usual.objective,
         training: type(usual.training) = usual.training,
-        objective: str = named,
+        kind: Annotated[str, tyro.conf.arg(name="objective")] = named,
         recipe: str | None = asked_recipe,
         corpus: str = usual.data.corpus,
         tokenizer: Literal["bpe", "word", "char"] = usual.data.tokenizer,
@@ -44,7 +44,7 @@ def train(given: list[str]) -> Callable[..., None]:
         from lab.train import parallel
 
         data = Data(corpus, tokenizer, batch_size, split_seed)
-        experiment = Experiment(model, settings, training, data, seed, start)
+        experiment = Experiment(model, objective, training, data, seed, start)
         device = parallel.start()
         try:
             get_or_train(experiment, folder, name=name, save_seconds=save_seconds, device=device)
@@ -59,9 +59,9 @@ def train(given: list[str]) -> Callable[..., None]:
 
     Args:
         model: sizes and parts.
-        settings: what the objective can be told.
+        objective: what the objective can be told.
         training: how to train.
-        objective: what to train for: {", ".join(OBJECTIVES)}; or your own, as file.py:Class or module:Class.
+        kind: what to train for: {", ".join(OBJECTIVES)}; or your own, as file.py:Class or module:Class.
         recipe: which of the objective's usual settings to begin from: {recipes}.
         corpus: a name (`lab corpus` lists them), or the path of your own text or speech.
         tokenizer: how the text is cut; "char" takes all characters, the others at most --model.vocab-size ids.

@@ -27,6 +27,7 @@ from lab.nn.stack import WHOLE, Stack, settle_positions, unknown_id
 class DenoiserConfig:
     """A stack of layers, and what goes into it and comes out.
 
+    stack       the layers
     noise       what the cells have been through: "absorbing" or "uniform"
     schedule    of the noise: "linear", "cosine" or "log-linear"
     granularity what is lost at once: a whole "token" or a single "cell" (under uniform noise always a cell)
@@ -37,6 +38,7 @@ class DenoiserConfig:
     time_input  whether the network is told alpha; absorbing noise shows it anyway
     neighbours  this many tokens on either side are added to each, channel by channel, before the first layer
     grid        rows and columns of cells, which are the picture of a token
+    num_colours colours that a cell may have
 
     Raises ValueError for what cannot be built; the message names the field.
     """

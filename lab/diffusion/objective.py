@@ -102,7 +102,9 @@ class Writing(Stage):
 
 @dataclass(frozen=True)
 class Reconstruction(Stage):
-    """The first stage: every word of the vocabulary must come back from its grid; `words` of them a batch.
+    """The first stage: every word of the vocabulary must come back from its grid.
+
+    words  of the vocabulary a batch
 
     A learned code learns, with its decoder; of any other code only the decoder does.
     """
@@ -191,7 +193,9 @@ class Diffusion(Writing):
 class Tuning(Writing):
     """The third stage: the denoiser of an earlier run learns by reinforcement to land on words, and on likely ones.
 
-    prompts                  so many lines of one length a step, each written `samples` times in `denoising_steps`
+    prompts                  so many lines of one length a step
+    samples                  how often each is written
+    denoising_steps          in how many steps
     kl                       the weight of the KL to the denoiser it began as, in nats a token
     anchor                   the weight of the bound on the text, in nats a token
     distance, fluency, repetition   the weights in `Reward`

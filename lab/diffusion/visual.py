@@ -28,6 +28,7 @@ class VisualDiffusionConfig(DenoiserConfig):
     """A denoiser's sizes and parts, and beside them the code.
 
     code          how tokens are drawn: "linear", "random" (from `code_seed`), or "learned"
+    code_seed     of a random code
     longest_line  tokens in the longest line of the text, of which the model knows how many have each length; filled in
                   when the text is known
 

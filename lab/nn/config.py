@@ -15,12 +15,27 @@ class TransformerConfig:
         GPT-2   positions="learned", norm="layer", activation="gelu_tanh", bias=True, tied=True
         Llama   norm="rms", activation="gated_silu", num_key_value_heads below num_heads
 
-    `context` is the most tokens read at once, `num_positions` how many places there are (by default the
-    context; more, where positions count from elsewhere). `feed_forward` is the hidden width of the
-    feed-forward layers. Queries in `num_heads` heads share the keys and values of `num_key_value_heads`
-    (by default as many; 1 is multi-query, in between is grouped-query attention), or all keys and values are
-    made from one vector of `latent_width` a token, which is then all that decoding keeps. `positions` may also
-    be an object of your own, with `to_json()` and `build(config) -> lab.nn.Positions`.
+    vocab_size           ids of the vocabulary
+    context              the most tokens read at once
+    width                channels of the vector that stands for a token
+    num_layers           layers, each of attention and feed-forward
+    num_heads            heads of attention
+    feed_forward         the hidden width of the feed-forward layers
+    num_key_value_heads  heads of keys and values that the heads of queries share: by default as many; 1 is multi-query,
+                         in between is grouped-query attention
+    latent_width         instead, all keys and values are made from one vector of this width a token, which is then all
+                         that decoding keeps
+    positions            how tokens know their places; also an object of your own, with `to_json()` and
+                         `build(config) -> lab.nn.Positions`
+    num_positions        how many places there are: by default the context; more, where positions count from elsewhere
+    rotary_base          of rotary positions: the slowest channels turn about this many times slower than the fastest
+    norm                 the kind of normalisation
+    norm_place           whether it stands before each layer or after it
+    norm_epsilon         what it adds to the mean square
+    activation           of the feed-forward layers
+    bias                 whether linear maps add one
+    tied                 the embedding is the output's matrix too
+    dropout              the share of channels that are left out in training
 
     >>> TransformerConfig(vocab_size=1000, width=64, num_heads=4).head_width
     16

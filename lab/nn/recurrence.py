@@ -21,10 +21,16 @@ CELLS = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 class RecurrentConfig:
     """Sizes and the kind of cell: "elman" (1990), "gru" (Cho et al. 2014), "lstm" (Hochreiter and Schmidhuber 1997).
 
-    `context` is how many tokens it is trained on at once and scored with; it can read texts of any length.
-    With `feed_forward` 0, as in the papers, the cells are stacked and each reads the states of the one below; with
-    more the layers are a transformer's, with a cell for attention and feed-forward layers of that hidden width, over
-    tokens that hold a learned share of the one before (`TokenShift`).
+    vocab_size    ids of the vocabulary
+    context       how many tokens it is trained on at once and scored with; it can read texts of any length
+    cell          what keeps the state
+    width         channels of the state
+    num_layers    layers, each with a state of its own
+    feed_forward  0, as in the papers: the cells are stacked, and each reads the states of the one below. More: the
+                  layers are a transformer's, with a cell for attention and feed-forward layers of that hidden width,
+                  over tokens that hold a learned share of the one before (`TokenShift`)
+    dropout       the share of channels that are left out in training
+    tied          the embedding is the output's matrix too
 
     >>> RecurrentConfig(vocab_size=1000, cell="gru").width
     256

@@ -111,6 +111,8 @@ def load(
 ) -> Run:
     """The run at `path`: a run folder, then its newest checkpoint (or the `best`), or the folder of one checkpoint.
 
+    A run of `runs/` may go by its name, as `find` finds it.
+
     Needs nothing else: not the corpus, not the folder it was written in. Only what is not part of lab, an objective of
     your own or a kind of position, is asked for in `outside`, as classes: nothing that a file names is ever imported.
     The model is in evaluation mode, and the global random generators are left alone (see `restore_random`).
@@ -119,6 +121,8 @@ def load(
     names the newest intact one before it.
     """
     path = Path(path)
+    if path.parent == Path() and not path.exists():
+        path = run_folder.find(path)
     if best and run_folder.is_checkpoint(path):
         raise ValueError(f"best=True chooses from a run folder, but {path} is one checkpoint")
     path = run_folder.best(path) if best else run_folder.newest(path)
@@ -351,7 +355,7 @@ def _advice(damaged: Path, outside: Sequence[type]) -> str:
             _read(path, outside, "cpu")
         except CheckpointError:
             continue
-        return f"The newest intact checkpoint before it: load({str(path)!r})"
+        return f"The newest intact checkpoint before it is {path}"
     return "There is no intact checkpoint before it"
 
 

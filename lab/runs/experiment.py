@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from lab.config import AtLeast, from_json, from_outside, to_json, validate
-from lab.outside import find_outside
-from lab.runs.objectives import objective_class, objective_from_json, objective_to_json
+from lab.outside import class_name, find_outside, is_outside
+from lab.runs.objectives import OBJECTIVES, objective_class, objective_from_json, objective_to_json
 from lab.text import NAMES, Corpus, CorpusError
 from lab.train import NextToken, TrainConfig
 
@@ -72,6 +72,11 @@ class Experiment:
 
     def __post_init__(self):
         validate(self)
+        if is_outside(cls := type(self.objective)) and self.objective.name in OBJECTIVES:
+            raise ValueError(
+                f"{class_name(cls)} goes by the name of lab's own {self.objective.name!r}: give the class another, "
+                f"such as name = {cls.__name__.lower()!r}"
+            )
         if not isinstance(self.model, tuple(self.objective.configs)):
             names = " or ".join(config.__name__ for config in self.objective.configs)
             raise ValueError(f"{self.objective.name} trains a {names}, got {self.model!r}")
@@ -88,6 +93,10 @@ class Experiment:
         Raises ValueError for a name that is not known.
         """
         objective = objective_class(objective) if isinstance(objective, str) else objective
+        if lacks := [
+            part for part in ("configs", "build", "batches", "loss") if not hasattr(objective, part)
+        ]:
+            raise ValueError(f"{class_name(objective)} is no objective: it has no {', '.join(lacks)}")
         recipes = getattr(objective, "recipes", ())
         if recipe is not None and recipe not in recipes:
             raise ValueError(f"recipe must be one of {', '.join(recipes) or 'no names'}; got {recipe!r}")

@@ -33,9 +33,9 @@ def run_name(experiment: Experiment) -> str:
     whole = experiment.to_json()
     del whole["data"]["corpus"]  # its sha256 says which text it is
     digest = sha256_bytes(json.dumps([whole, code_version(experiment.objective)], sort_keys=True).encode())
-    kind = getattr(experiment.model, "cell", experiment.objective.name)
-    corpus = re.sub(r"[^a-z0-9]+", "-", experiment.data.name.lower()).strip("-")[:24] or "text"
-    return f"{kind}-{corpus}-{digest[:8]}"
+    plain = lambda name: re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24]  # noqa: E731
+    kind = plain(getattr(experiment.model, "cell", experiment.objective.name))
+    return f"{kind or 'run'}-{plain(experiment.data.name) or 'text'}-{digest[:8]}"
 
 
 def where(experiment: Experiment, folder: str | os.PathLike | None = None, name: str | None = None) -> Path:

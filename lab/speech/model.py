@@ -25,11 +25,19 @@ LEAST_SPREAD = 1e-3  # a band that never changes is not blown up
 class SpeechConfig:
     """Sizes and kinds of parts; a `decoder` of width 144 with one layer is the small model of notebook 10.
 
-    `decoder` is what the decoder is made of, its context the most tokens of a transcript, `<s>` included; the encoder
-    is as wide, of the same parts, and has `encoder_layers`. It reads at most `max_frames` frames. `embedding` leaves
-    one frame of every `reduction`. `kernel` is the width of the encoder's convolutions in frames, an odd number; 0
-    leaves them out. `normalize`: "global", by the mean and spread of each band over the training utterances, or
-    "utterance", over the utterance itself. The blank of CTC is token 0, `<pad>`.
+    decoder         what the decoder is made of; its context is the most tokens of a transcript, `<s>` included. The
+                    encoder is as wide and of the same parts
+    encoder_layers  the encoder's depth
+    features        what is heard of a sound
+    max_frames      the most frames that the encoder reads
+    embedding       what makes states of frames: convolutions, an LSTM in both directions, or both
+    channels        of these convolutions
+    reduction       it leaves one frame of so many
+    kernel          the width of the encoder's convolutions in frames, an odd number; 0 leaves them out
+    normalize       "global", by the mean and spread of each band over the training utterances, or "utterance", over the
+                    utterance itself
+
+    The blank of CTC is token 0, `<pad>`.
 
     >>> SpeechConfig(TransformerConfig(vocab_size=33, num_layers=1)).features.bands
     80

@@ -15,15 +15,21 @@ Rate = Annotated[float, Above(0)]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train: `steps` optimizer steps, the learning rates rising over `warmup` steps, then falling.
+    """How to train.
 
-    With `optimizer` "muon", `matrix_lr` is Muon's, for the matrices inside the blocks, and `other_lr` AdamW's, for
-    everything else; with "adamw", AdamW takes everything at `other_lr`.
-
-    A step takes `accumulate` batches: the gradient is the mean over all their targets. The model is
-    evaluated every `evaluate_every` steps, and training ends after `patience` evaluations without a new
-    best (0 = never, for both). `precision` "bfloat16" computes in bfloat16 where that is safe (autocast), the
-    weights staying as they are; `compile` lets torch.compile fuse the model's operations.
+    steps           optimizer steps
+    matrix_lr       the learning rate of Muon, for the matrices inside the blocks
+    other_lr        that of AdamW, for everything else
+    warmup          steps over which the learning rates rise
+    schedule        how they fall afterwards; "constant": not at all
+    weight_decay    the share of a weight that a step at learning rate 1 takes away
+    clip_norm       the longest that a gradient may be; a longer one is shortened
+    accumulate      batches a step: the gradient is the mean over all their targets
+    optimizer       "muon", with AdamW for the rest, or "adamw" for everything at `other_lr`
+    evaluate_every  steps from one evaluation to the next; 0: none
+    patience        evaluations without a new best after which training ends; 0: it does not
+    precision       "bfloat16" computes in bfloat16 where that is safe (autocast); the weights stay as they are
+    compile         torch.compile fuses the model's operations
 
     Raises ValueError for what cannot be; the message names the field.
     """
