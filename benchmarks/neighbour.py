@@ -145,7 +145,7 @@ def bits(objective: str, recipe: str | None, steps: int, threads: int) -> dict[s
     experiment = replace(usual, objective=asked, data=replace(usual.data, corpus=text))
     one, all_ = (weights_after(experiment, steps, count) for count in (1, threads))
     return {
-        "kind": recipe or objective,
+        "kind": " ".join(filter(None, (objective, recipe))),
         "sha256_one": fingerprint(one),
         "sha256_all": fingerprint(all_),
         "weights": len(one),
@@ -176,7 +176,7 @@ def main(settings: Settings) -> bool:
     kinds = [bits(*kind, settings.steps, threads) for kind in KINDS]
     for kind in kinds:
         differ = f"{kind['weights_that_differ']} of {kind['weights']} weights differ"
-        print(f"{kind['kind']:<14}{differ}, by at most {kind['largest_difference']:.1e}")
+        print(f"{kind['kind']:<20}{differ}, by at most {kind['largest_difference']:.1e}")
     if settings.quick:
         return True
     claims = [

@@ -362,7 +362,7 @@ def _advice(damaged: Path, outside: Sequence[type]) -> str:
 def _remove(path: Path) -> None:
     """Delete a checkpoint: first it is hidden, so that a half-deleted one is never taken for one."""
     hidden = path.with_name(f".{path.name}.{uuid4().hex[:8]}.removed")
-    path.rename(hidden)
+    put_in_place(path, hidden)
     shutil.rmtree(hidden, ignore_errors=True)
 
 
