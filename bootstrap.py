@@ -25,9 +25,9 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PIP = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
 # What pip says when something common is wrong, and what a person can do about it.
 REMEDIES = {
-    "Retrying (Retry(": "no package index answers: is there a network, or a proxy or mirror that pip must be told of?",
-    "No matching distribution": "a package is not there for this Python and system: README says which are served",
-    "No space left on device": "the disk is full: the packages need about 3 GB",
+    "Retrying (Retry(": "no package index answers: connect to the network, or tell pip of a proxy or mirror",
+    "No matching distribution": "no index that answers has it for this Python and system; README says which are served",
+    "No space left on device": "the disk is full: the packages need 2 GB, and 6 with CUDA",
 }
 
 
@@ -130,7 +130,7 @@ def main() -> None:
         print("[setup] stopped; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        sys.exit(f"[setup] {error}: the project must lie where you may write, on a disk with 3 GB free")
+        sys.exit(f"[setup] {error}: the project must lie where you may write, on a disk with a few GB free")
 
 
 if __name__ == "__main__":
