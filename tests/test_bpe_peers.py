@@ -107,7 +107,7 @@ def test_an_imported_tokenizer_keeps_its_ids(pre_tokenizer, pattern, ignore_merg
     theirs = their_tokenizer(pre_tokenizer, pre_tokenizers.ByteLevel.alphabet(), ignore_merges=ignore_merges)
     ours = from_huggingface(theirs.to_str())
     assert ours.pattern == pattern and ours.vocab_size == theirs.get_vocab_size()
-    assert (ours.bos_id, ours.eos_id, ours.unk_id, ours.mask_id) == (0, 0, 1, None)
+    assert (ours.bos_id, ours.eos_id, ours.unk_id, ours.mask_id) == (0, 0, None, None)  # no unk_token
     again = tokenizer_from_json(ours.to_json())
     assert again == ours
     for text in [*texts(), "a<late>b<|endoftext|>"]:
@@ -127,12 +127,18 @@ def test_an_alphabet_may_lack_bytes():
         assert ours.encode(text, allow_special=True) == theirs.encode(text).ids
     assert ours.decode(ours.encode("the Zoo")) == "the \N{REPLACEMENT CHARACTER}oo"
 
-    file = json.loads(their_tokenizer(pre_tokenizer).to_str())
-    file["added_tokens"] = [token for token in file["added_tokens"] if token["content"] != "<unk>"]
-    without = from_huggingface(json.dumps(file))
+    without = from_huggingface(their_tokenizer(pre_tokenizer).to_str())  # its unk_token is null
     assert without.unk_id is None and without.encode("the earth") == theirs.encode("the earth").ids
     with pytest.raises(ValueError, match=r"byte 0x5a .*alphabet.*no <unk>"):
         without.encode("the Zoo")
+
+
+@pytest.mark.parametrize("names", [("[SOS]", "[EOS]"), ("[BOS]", "</s>"), ("<bos>", "<|endoftext|>")])
+def test_lines_stand_between_the_tokens_that_a_file_has_for_it(names):
+    theirs = their_tokenizer(pre_tokenizers.ByteLevel(add_prefix_space=False))
+    theirs.add_special_tokens(list(names))
+    ours = from_huggingface(theirs.to_str())
+    assert ours.encode_lines(["the earth"]) == [theirs.encode(f"{names[0]}the earth{names[1]}").ids]
 
 
 def test_roles_are_found_or_given():
@@ -158,6 +164,13 @@ def test_roles_are_found_or_given():
         (["pre_tokenizer", "pretokenizers", 0, "pattern"], {"String": " "}, "pre_tokenizer"),
         (["pre_tokenizer", "pretokenizers", 1, "use_regex"], True, "pre_tokenizer"),
         (["model", "type"], "Unigram", "type"),
+        (["model", "type"], "WordLevel", "WordLevel"),
+        (["model"], {"type": "WordLevel", "vocab": {"the": 0}, "unk_token": "<unk>"}, "WordLevel"),
+        (["model", "vocab"], ["a"], "tokenizer.json"),
+        (["model", "merges"], 7, "tokenizer.json"),
+        (["added_tokens", 4, "id"], 77, "<mask>"),
+        (["added_tokens", 4, "content"], "<late>", "<late>"),
+        (["added_tokens", 4, "content"], ["<late>"], "tokenizer.json"),
         (["model"], None, "model"),
         (["model", "dropout"], 0.1, "dropout"),
         (["model", "byte_fallback"], True, "byte_fallback"),
@@ -225,3 +238,18 @@ def test_bad_ranks_are_named():
     file["layout"]["merged_ids"].reverse()
     with pytest.raises(ValueError, match="order of ids"):
         to_tiktoken(tokenizer_from_json(json.dumps(file)))
+
+
+def test_a_late_token_has_the_librarys_id_or_is_refused():
+    theirs = their_tokenizer(pre_tokenizers.ByteLevel(add_prefix_space=False), ["<unk>"])
+    file = json.loads(theirs.to_str())
+    late = file["added_tokens"][-1]
+    ids = theirs.encode("the<late>earth").ids
+    assert (
+        late["id"] in ids
+        and from_huggingface(json.dumps(file)).encode("the<late>earth", allow_special=True) == ids
+    )
+    late["id"] += 1
+    assert tokenizers.Tokenizer.from_str(json.dumps(file)).encode("the<late>earth").ids == ids
+    with pytest.raises(ValueError, match=f"<late>.* {late['id']}, .* {late['id'] - 1}"):
+        from_huggingface(json.dumps(file))

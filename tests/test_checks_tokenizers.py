@@ -94,7 +94,7 @@ def test_right_tokenizers_pass():
     checks.tokenizer(CharTokenizer.train(NASTY_TEXTS)).raise_if_failed()
     checks.tokenizer(WordTokenizer.train(NASTY_TEXTS)).raise_if_failed()
     checks.tokenizer(Bytes()).raise_if_failed()
-    checks.tokenizer(CharTokenizer.train("abc "), texts=["a", "cab", " "]).raise_if_failed()
+    checks.tokenizer(CharTokenizer.train(["abc "]), texts=["a", "cab", " "]).raise_if_failed()
 
 
 def changing(change, **attributes):

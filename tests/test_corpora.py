@@ -261,7 +261,7 @@ SPECIAL = st.sampled_from(
 
 
 @pytest.mark.filterwarnings("ignore:training stopped")
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(texts=st.lists(st.text(ODD, max_size=12) | SPECIAL, max_size=12))
 def test_any_text_is_read_dealt_without_leaks_and_round_trips(tmp_path_factory, texts):
     file = tmp_path_factory.getbasetemp() / "odd.txt"

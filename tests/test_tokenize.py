@@ -2,19 +2,23 @@
 
 import json
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 import lab.text as tokenize
-from lab.text import SPECIAL_TOKENS, BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from lab.text import SPECIAL_TOKENS, BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer, from_tiktoken
+from lab.text.bpe_train import MAX_VOCAB
 from lab.text.protocol import JSON_VERSION, write_json
-from lab.text.wikitext import kept_lines
 
 LINES = [
     "In the beginning God created the heaven and the earth.",
     "And the earth was without form, and void;",
 ]
+
+
+RANKS = {bytes([byte]): byte for byte in range(256)} | {b"th": 256, b"the": 258}
 
 
 def make_all() -> list[Tokenizer]:
@@ -115,7 +119,6 @@ def test_refusals(call, about):
         *(tokenizer.encode_lines for tokenizer in make_all()),
         lambda lines: tokenize.Corpus("mine", lines),
         tokenize.grammar.grammar().log2_probability,
-        kept_lines,
     ],
 )
 @pytest.mark.parametrize("text", ["To be", b"To be"])
@@ -128,6 +131,50 @@ def test_a_long_string_is_not_printed_whole():
     with pytest.raises(ValueError) as error:
         CharTokenizer.train("x" * 10**6)
     assert len(str(error.value)) < 300
+
+
+def changed(value):
+    """Every value that differs from a JSON value at one place, where something odd stands."""
+    yield from (None, True, -1, 0.5, 10**12, "", "x", [], ["x"], [[5]], {}, {"x": 7})
+    inside = (
+        value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    )
+    for key, part in inside:
+        for other in changed(part):
+            again = value.copy()
+            again[key] = other
+            yield again
+
+
+@pytest.mark.parametrize("tokenizer", [*make_all(), from_tiktoken(RANKS)], ids=lambda t: type(t).__name__)
+def test_a_forged_tokenizer_is_a_value_error_or_works(tokenizer):
+    for forged in map(json.dumps, changed(json.loads(tokenizer.to_json()))):
+        with suppress(ValueError):
+            read = tokenize.tokenizer_from_json(forged)
+            assert read.vocab_size <= MAX_VOCAB and read.decode(read.encode("the")) is not None
+
+
+DOUBLING = [(5 + ord("a"), 5 + ord("a")), *((261 + n, 261 + n) for n in range(33))]
+TOO_MUCH = ["(" * 9999, "a|" * 10**5, "a{1000000000}", "((ab){999}){999}", "(?R)", "(?P<x>(?&x)a)", "(a(?1))"]
+NEVER_ENDING = BPETokenizer([], pattern="(?:a|aa|aaa)+$")
+
+
+@pytest.mark.parametrize(
+    "call, about",
+    [
+        (lambda: tokenize.tokenizer_from_json("[" * 10**5), "JSON"),
+        (lambda: BPETokenizer(DOUBLING), "merge 2"),
+        *((lambda p=p: BPETokenizer([], pattern=p), "pattern") for p in TOO_MUCH),
+        (lambda: NEVER_ENDING.encode("a" * 99 + "b"), "pattern"),
+        (lambda: list(NEVER_ENDING.steps("a" * 99 + "b")), "pattern"),
+        (lambda: BPETokenizer.train(["a" * 99 + "b"], 300, pattern=NEVER_ENDING.pattern), "pattern"),
+    ],
+)
+def test_a_tokenizer_that_would_take_for_ever_is_refused(call, about, monkeypatch):
+    monkeypatch.setattr("lab.text.pretokens.SECONDS", 0.1)
+    with pytest.raises(ValueError, match=about) as error:
+        call()
+    assert len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize(("min_percentile", "kept"), [(0, "abcd"), (66, "abcd"), (67, "ab"), (100, "a")])

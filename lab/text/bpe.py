@@ -12,7 +12,7 @@ from lab.text.bpe_encode import Pieces, Words, apply_merges
 from lab.text.bpe_layout import FIRST_BYTE, FIRST_MERGE, ROLES, Layout
 from lab.text.bpe_train import MAX_VOCAB, learn_merges
 from lab.text.pretokens import HAS_SAFE_CUTS, count_pretokens, splitter
-from lab.text.protocol import REPLACEMENT, as_lines, frame_lines, read_json, write_json
+from lab.text.protocol import REPLACEMENT, as_lines, frame_lines, read_json, refused_as, write_json
 
 # Latin-1 reads byte b as character b, which this table turns into the id of that byte.
 BYTE_TO_ID = {byte: FIRST_BYTE + byte for byte in range(256)}
@@ -162,13 +162,11 @@ class BPETokenizer:
         return write_json("bpe", pattern=self.pattern, merges=self.merges, **layout)
 
     @classmethod
+    @refused_as("BPE tokenizer")
     def from_json(cls, text: str) -> Self:
         """The tokenizer that `to_json` wrote. Raises ValueError for other versions, kinds or keys."""
         fields = read_json(text, "bpe", required={"pattern", "merges"}, optional={"layout"})
-        try:
-            layout = Layout(**fields.pop("layout")) if "layout" in fields else None
-        except TypeError as error:
-            raise ValueError(f"this is no layout of a tokenizer: {error}") from None
+        layout = Layout(**fields.pop("layout")) if "layout" in fields else None
         return cls(**fields, layout=layout)
 
     def __eq__(self, other) -> bool:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Self
 
+from lab.text.bpe_train import MAX_VOCAB
 from lab.text.protocol import SPECIAL_TOKENS
 
 FIRST_BYTE = len(SPECIAL_TOKENS)
 FIRST_MERGE = FIRST_BYTE + 256
+MOST_BYTES = 1 << 26  # of all tokens; those of a large vocabulary have 2 MB, a forged one doubles for ever
 ROLES = ("pad", "unk", "bos", "eos", "mask")
 
 
@@ -50,10 +52,14 @@ class Layout:
             raise ValueError(f"a layout for {len(self.merged_ids)} merges cannot hold {len(merges)}")
         spelled = {i: bytes([byte]) for byte, i in enumerate(self.byte_ids) if i is not None}
         spelled |= {i: bytes.fromhex(data) for data, i in self.extra.items()}
+        size = 0
         for n, (pair, merged) in enumerate(zip(merges, self.merged_ids, strict=True)):
             if len(pair) != 2 or any(type(i) is not int or i not in spelled for i in pair):
                 raise ValueError(f"merge {n} is {pair}; expected (left, right), ids of tokens made before it")
             spelled[merged] = spelled[pair[0]] + spelled[pair[1]]
+            size += len(spelled[merged])
+            if size > MOST_BYTES:
+                raise ValueError(f"merge {n} is one too many: the tokens have {size:,} bytes in all by then")
         return spelled
 
     def byte_to_id(self, data: bytes) -> list[int]:
@@ -73,9 +79,9 @@ class Layout:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         fixed = [*self.special.values(), *self.extra.values(), *(i for i in self.byte_ids if i is not None)]
         if len(set(fixed)) < len(fixed) or not all(
-            type(i) is int and i >= 0 for i in (*fixed, *self.merged_ids)
+            type(i) is int and 0 <= i < MAX_VOCAB for i in (*fixed, *self.merged_ids)
         ):
-            raise ValueError("special tokens, bytes and extra tokens have ids of their own, each from 0 up")
+            raise ValueError(f"special, byte and extra tokens have ids of their own below {MAX_VOCAB}")
         if len(self.byte_ids) != 256:
             raise ValueError(f"a layout gives each of 256 bytes an id or None, got {len(self.byte_ids)}")
         if strays := set(self.roles.values()) - set(self.special.values()):

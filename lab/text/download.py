@@ -65,8 +65,7 @@ def fetch(file: RemoteFile) -> bytes:
     elif mirror:
         if (copy := Path(mirror) / file.name).is_file():
             return _checked(copy, file, "Replace that file, or unset LAB_MIRROR.")
-        is_there = Path(mirror).is_dir()
-        failures = [f"LAB_MIRROR={mirror!r} {'lacks it' if is_there else f'is no folder in {Path.cwd()}'}"]
+        failures = [f"LAB_MIRROR={mirror!r} has no {copy.absolute()}"]
     if cached.is_file():
         try:
             return _checked(cached, file, "It was deleted; load again for a fresh copy.")
@@ -103,11 +102,9 @@ def _download(address: str, size: int) -> bytes:
         request.HTTPDefaultErrorHandler, request.HTTPRedirectHandler, request.HTTPErrorProcessor,
     ):  # fmt: skip
         opener.add_handler(handler())
-    ends, pieces, name = monotonic() + DOWNLOAD_SECONDS, [], address.rsplit("/", 1)[-1]
-    with (
-        opener.open(address, timeout=CONNECT_SECONDS) as response,
-        tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar,
-    ):
+    ends, pieces = monotonic() + DOWNLOAD_SECONDS, []
+    progress = {"total": size, "desc": address.rsplit("/", 1)[-1], "unit": "B", "unit_scale": True}
+    with opener.open(address, timeout=CONNECT_SECONDS) as response, tqdm(**progress) as bar:
         while bar.n <= size and monotonic() < ends and (piece := response.read1(_CHUNK_BYTES)):
             bar.update(len(piece))
             pieces.append(piece)

@@ -59,13 +59,20 @@ def read_pattern(pre_tokenizer: dict | None) -> str:
 
 
 def read_added_tokens(file: dict) -> dict[str, int]:
-    """The ids of the added tokens by name. Raises ValueError where one also takes the text beside it."""
-    special = {}
+    """The ids of the added tokens by name.
+
+    Raises ValueError where one also takes the text beside it, or has another id than the library gives it: that of
+    the vocabulary, else the next free one.
+    """
+    special, vocabulary = {}, file["model"]["vocab"]
     for token in file.get("added_tokens") or ():
         if flags := [flag for flag in ("single_word", "lstrip", "rstrip") if token.get(flag)]:
             raise ValueError(
                 f"added token {token['content']!r} with {flags} is not supported; set them to false"
             )
+        following = max([len(vocabulary), *(i + 1 for i in special.values())])
+        if token["id"] != (expected := vocabulary.get(token["content"], following)):
+            raise ValueError(f"added token {token['content']!r} has id {token['id']!r}, expected {expected}")
         special[token["content"]] = token["id"]
     return special
 

@@ -21,14 +21,14 @@ from lab.text.hf_format import (
     write_pattern,
 )
 from lab.text.pretokens import pattern_name
-from lab.text.protocol import parse_object
+from lab.text.protocol import parse_object, refused_as
 
 # tokenizer.json does not say what its special tokens are for; these are the usual names, by role.
 USUAL_NAMES = {
     "pad": ("<pad>", "[PAD]", "<|pad|>", "<|endoftext|>"),
     "unk": ("<unk>", "[UNK]", "<|unk|>"),
-    "bos": ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>"),
-    "eos": ("</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"),
+    "bos": ("<s>", "<bos>", "[BOS]", "[SOS]", "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>"),
+    "eos": ("</s>", "<eos>", "[EOS]", "<|end_of_text|>", "<|endoftext|>"),
     "mask": ("<mask>", "[MASK]"),
 }
 
@@ -71,18 +71,19 @@ def to_huggingface(tokenizer: BPETokenizer) -> str:
     return json.dumps(parts, ensure_ascii=False)
 
 
+@refused_as("tokenizer.json")
 def from_huggingface(text: str, roles: Mapping[str, str] | None = None) -> BPETokenizer:
     """The byte-level BPE of a `tokenizer.json`, with the ids of the file.
 
-    `roles` names the tokens that are "pad", "unk", "bos", "eos" and "mask"; by default they are found
-    by their usual names, and those not found are None. Post-processing is left to `encode_lines`. Where
-    the alphabet lacks a byte, encoding it gives `<unk>`, or a ValueError where there is none.
+    `roles` names the tokens that are "pad", "unk", "bos", "eos" and "mask"; by default "unk" is the `unk_token`
+    of the file, the others are found by their usual names, and those not found are None. Post-processing is left to
+    `encode_lines`. Where the alphabet lacks a byte, encoding it gives `<unk>`, or a ValueError where there is none.
 
     Raises ValueError for what is not byte-level BPE, naming the part of the file.
     """
     file = parse_object(text)
-    pattern = read_pattern(file.get("pre_tokenizer"))
     refuse_unsupported(file)
+    pattern = read_pattern(file.get("pre_tokenizer"))
     model, special = file["model"], read_added_tokens(file)
     vocabulary, unk = model["vocab"], model.get("unk_token")
     if unk in vocabulary:
@@ -98,7 +99,7 @@ def from_huggingface(text: str, roles: Mapping[str, str] | None = None) -> BPETo
     made = {*special, *ALPHABET, *(left + right for left, right in merges)}
     layout = Layout(
         special=special,
-        roles=find_roles(special, ({"unk": unk} if unk in special else {}) | dict(roles or {})),
+        roles=find_roles(special, {"unk": unk if unk in special else None} | dict(roles or {})),
         byte_ids=tuple(vocabulary.get(char) for char in ALPHABET),
         merged_ids=tuple(merged),
         extra={unspell(name).hex(): i for name, i in vocabulary.items() if name not in made},
@@ -158,8 +159,8 @@ def from_tiktoken(
 
 
 def find_roles(special: Mapping[str, int], given: Mapping[str, str]) -> dict[str, int]:
-    """The id for each role: the token `given` for it, else the first that has a usual name."""
-    if strays := {name for name in given.values() if name not in special}:
+    """The id for each role: the token `given` for it, none where None is, else the first that has a usual name."""
+    if strays := {name for name in given.values() if name is not None and name not in special}:
         raise ValueError(
             f"roles name {sorted(strays)}, which are not among the special tokens {sorted(special)}"
         )

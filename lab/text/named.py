@@ -7,28 +7,24 @@ from pathlib import Path
 from lab.text import grammar, own, python_docs, wikitext
 from lab.text.corpus import Corpus, CorpusError
 from lab.text.download import RemoteFile, UnreachableError, fetch
-from lab.text.protocol import brief
 
 _KJV = "https://raw.githubusercontent.com/natureframework/data/7b65f87c86248918f54c1dbc90134c0cccfe78bc"
 _CHAR_RNN_AT = "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 
 KJV = RemoteFile(
-    "kjv.txt",
-    f"{_KJV}/kjv.txt",
-    "908ea6f8d3c9318b204f18c27cc66d186b13575ef3b5fcf07891b345f67a8416",
-    4_137_741,
+    "kjv.txt", f"{_KJV}/kjv.txt", "908ea6f8d3c9318b204f18c27cc66d186b13575ef3b5fcf07891b345f67a8416", 4137741
 )
 KJV_REFS = RemoteFile(
     "kjv-refs.txt",
     f"{_KJV}/kjv-refs.txt",
     "9ede85996a21f6c6c188ca85302e359195677771ad7d6754b618ec312c58b524",
-    418_949,
+    418949,
 )
 SHAKESPEARE = RemoteFile(
     "shakespeare.txt",
     f"{_CHAR_RNN_AT}/data/tinyshakespeare/input.txt",
     "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-    1_115_394,
+    1115394,
 )
 
 KJV_LICENCE = "public domain (in the United Kingdom under Crown patent)"
@@ -94,7 +90,7 @@ def load(name_or_path: str | os.PathLike = "auto") -> Corpus:
     if not given or not os.path.exists(given):  # Path("") would be the current folder
         close = " or ".join(difflib.get_close_matches(given, NAMES, n=2, cutoff=0.5))
         raise CorpusError(
-            f"no corpus is named {brief(given, 200)}, and no file or folder lies there (looked in {Path.cwd()}).\n"
+            f"no corpus is named {given[:200]!r}, and no file or folder lies there (looked in {Path.cwd()}).\n"
             f"{f'Did you mean {close}? ' if close else ''}Known names: {', '.join(NAMES)}; "
             "or give the path of a text file or a folder."
         )

@@ -1,6 +1,5 @@
 """Your own text: a file of it, a folder of `.txt` files, or a folder of `.npy` transcripts."""
 
-import codecs
 import re
 from pathlib import Path
 
@@ -28,19 +27,15 @@ def read(path: Path) -> Corpus:
     path = Path(path)
     lines, dropped = [], 0
     for file in _files_at(path):
-        found, empty = split_lines(
-            _transcript(file) if file.suffix.lower() == ".npy" else decode(file.read_bytes(), file)
-        )
+        text = _transcript(file) if file.suffix.lower() == ".npy" else decode(file.read_bytes(), file)
+        found, empty = split_lines(text)
         lines += found
         dropped += empty
     if not lines:
         raise CorpusError(f"{path} holds no text: a corpus needs at least one line that is not empty")
     lines, long = in_stretches(lines)
-    counts = (
-        (dropped, "dropped", "empty"),
-        (long, f"cut into stretches of at most {STRETCH} characters", "long"),
-    )
-    note = "; ".join(f"{n:,} {kind} line{'s' * (n > 1)} {fate}" for n, fate, kind in counts if n)
+    counts = (dropped, "empty", "dropped"), (long, "long", f"cut after at most {STRETCH} characters")
+    note = "; ".join(f"{n:,} {kind} line{'s' * (n > 1)} {fate}" for n, kind, fate in counts if n)
     sha256 = "" if path.is_dir() else sha256_file(path)
     return Corpus(path.resolve().name, lines, sha256=sha256, note=note)
 
@@ -76,9 +71,8 @@ def in_stretches(lines: list[str]) -> tuple[list[str], int]:
 
 def decode(data: bytes, origin: str | Path) -> str:
     """The text of UTF-8 bytes, or of UTF-16 with its mark; CorpusError for bytes of another kind."""
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         if (zero := text.find("\0")) >= 0:
             raise ValueError(f"character {zero:,} is U+0000, as in binary files and UTF-16 without its mark")
         return text
@@ -91,11 +85,10 @@ def decode(data: bytes, origin: str | Path) -> str:
 
 def _files_at(path: Path) -> list[Path]:
     files = _files_in(path) if path.is_dir() else [path]
-    for file in files:
-        if not file.is_file():  # reading a pipe or a device might never end
-            raise CorpusError(
-                f"{file} is neither a file nor a folder; write its text into a file, and give that"
-            )
+    if odd := [file for file in files if not file.is_file()]:  # reading a pipe or a device might never end
+        raise CorpusError(
+            f"{odd[0]} is neither a file nor a folder: write its text into a file, and give that"
+        )
     if (size := sum(file.stat().st_size for file in files)) > MOST_BYTES:
         raise CorpusError(
             f"{path} holds {size:,} bytes, but a corpus lies in memory whole: give at most {MOST_BYTES:,} of them"

@@ -27,10 +27,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice
+from math import prod
 
 import regex
 
-from lab.text.protocol import as_lines
+from lab.text.protocol import as_lines, brief
 
 # GPT-4's is cl100k_base, GPT-2's the one of its encoder.py, with each class in brackets.
 # Here \s is Unicode's White_Space, as in Rust; str.isspace() would add U+001C to U+001F.
@@ -57,6 +58,11 @@ SPELLINGS = {
 HAS_SAFE_CUTS = ("gpt4", "gpt2")
 
 LINES_AT_ONCE = 8192
+# Patterns cut millions of characters a second, but some need more time than there is for a few.
+SECONDS, CHARS_PER_SECOND = 5, 100_000
+# And some take all time or memory there is before they cut anything: what is repeated a given number of times is
+# written out when a pattern is compiled.
+MOST, CALLS_ITSELF = 10_000, re.compile(r"\(\?(?:R|&|P>|[+-]?\d)")
 BLOCK = 8192
 
 # The inside of a piece may hold any white space; only its ends decide whether the cuts there were right.
@@ -80,10 +86,13 @@ def splitter(pattern: str) -> Callable[[str], list[str]]:
     ['Egg', ',', ' egg']
     """
     try:
+        counts = [int(count) or 1 for count in re.findall(r"\{(\d+)", pattern)]
+        if CALLS_ITSELF.search(pattern) or prod(counts) > MOST or len(pattern) > MOST:
+            raise regex.error("it calls itself, repeats something too often, or is too long")
         compiled = regex.compile(PATTERNS.get(pattern, pattern))
-    except (regex.error, TypeError) as error:
+    except (regex.error, TypeError, RecursionError) as error:
         raise ValueError(
-            f"pattern {pattern!r} is neither one of {sorted(PATTERNS)} nor a regular expression ({error})"
+            f"pattern {brief(str(pattern))} is neither one of {sorted(PATTERNS)} nor a regular expression ({error})"
         ) from None
     if pattern in PATTERNS:
         # These match every character. The standard library's engine is three times as fast, but knows
@@ -94,9 +103,12 @@ def splitter(pattern: str) -> Callable[[str], list[str]]:
 
     def split(text: str) -> list[str]:
         pretokens, end = [], 0
-        for match in compiled.finditer(text):
-            pretokens += [text[end : match.start()], match.group()]
-            end = match.end()
+        try:
+            for match in compiled.finditer(text, timeout=SECONDS + len(text) / CHARS_PER_SECOND):
+                pretokens += [text[end : match.start()], match.group()]
+                end = match.end()
+        except TimeoutError:
+            raise ValueError(f"pattern {brief(pattern, 200)} finds no end in {brief(text)}") from None
         return [pretoken for pretoken in [*pretokens, text[end:]] if pretoken]
 
     return split

@@ -1,7 +1,8 @@
 """What every tokenizer promises: the special tokens, the methods, and the shape of its JSON."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, Self, runtime_checkable
 
 # Every tokenizer trained here gives these the ids 0 to 4, in this order.
@@ -98,6 +99,16 @@ def read_json(text: str, kind: str, required: set[str], optional: frozenset[str]
     return fields
 
 
+@contextmanager
+def refused_as(kind: str) -> Iterator[None]:
+    """What stumbles over the shape of a forged or damaged file inside is a ValueError: this is no `kind`."""
+    try:
+        yield
+    except (TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
+        raise ValueError(f"this is no {kind}: {type(error).__name__}, {str(error)[:200]}") from None
+
+
+@refused_as("tokenizer JSON")
 def parse_object(text: str) -> dict:
     """`text` as a JSON object, or a ValueError."""
     fields = json.loads(text)

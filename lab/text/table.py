@@ -54,6 +54,7 @@ class TableTokenizer:
         return protocol.write_json(self.kind, vocabulary=self.vocabulary)
 
     @classmethod
+    @protocol.refused_as("table of characters or words")
     def from_json(cls, text: str) -> Self:
         """The tokenizer that `to_json` wrote. Raises ValueError for other versions, kinds or keys."""
         vocabulary = protocol.read_json(text, cls.kind, required={"vocabulary"})["vocabulary"]

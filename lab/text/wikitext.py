@@ -11,7 +11,6 @@ from string import ascii_uppercase
 
 from lab.text.corpus import Corpus, CorpusError
 from lab.text.download import UnreachableError, cache_folder
-from lab.text.protocol import as_lines
 
 NAME, REPOSITORY, CONFIGURATION = "wikitext-103", "Salesforce/wikitext", "wikitext-103-raw-v1"
 REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"
@@ -43,7 +42,7 @@ def kept_lines(rows: Iterable[str]) -> list[str]:
     >>> kept_lines(["", " = Headings go = \n", " Sentences stay . \n", " So does this one ? \n", " But : this \n"])
     ['Sentences stay .', 'So does this one ?']
     """
-    return [line for line in map(str.strip, as_lines("rows", rows)) if is_kept(line)]
+    return [line for line in map(str.strip, rows) if is_kept(line)]
 
 
 def is_kept(line: str) -> bool:
@@ -79,6 +78,5 @@ def _rows():
             f"{NAME} could not be had through `datasets` ({reason})\n"
             "Load it where https://huggingface.co can be reached, or put its files train-*.parquet by hand into\n"
             f"{CONFIGURATION} in the folder that LAB_MIRROR names (from "
-            f"https://huggingface.co/datasets/{REPOSITORY}/tree/{REVISION}/{CONFIGURATION}), "
-            "or choose another corpus, such as kjv."
+            f"https://huggingface.co/datasets/{REPOSITORY}/tree/{REVISION}/{CONFIGURATION}), or choose another corpus."
         ) from error
