@@ -168,6 +168,7 @@ def test_roles_are_found_or_given():
         (["model"], {"type": "WordLevel", "vocab": {"the": 0}, "unk_token": "<unk>"}, "WordLevel"),
         (["model", "vocab"], ["a"], "tokenizer.json"),
         (["model", "merges"], 7, "tokenizer.json"),
+        (["added_tokens", 4], {}, "tokenizer.json"),
         (["added_tokens", 4, "id"], 77, "<mask>"),
         (["added_tokens", 4, "content"], "<late>", "<late>"),
         (["added_tokens", 4, "content"], ["<late>"], "tokenizer.json"),
