@@ -50,7 +50,12 @@ def validate(config) -> None:
     for name, hint in annotations(type(config)).items():
         value = getattr(config, name)
         if not _fits(value, hint):
-            raise ValueError(f"{name} must be {_said(hint)}, got {value!r}")
+            raise ValueError(f"{name} must be {_said(hint)}, got {shown(value)}")
+
+
+def shown(value) -> str:
+    """What a message shows of a value, the beginning of a long one: `[1, 1, 1, 1, ...`; it may be a whole corpus."""
+    return f"{value!r:.60}{'...' * (len(repr(value)) > 60)}"
 
 
 def to_json(config) -> dict:
@@ -75,7 +80,7 @@ def from_json(cls, values: Mapping, outside: Sequence[type] = ()):
     class from outside that was not given; the message names the key, what was given and what was expected.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{cls.__name__}: expected an object with its fields, got {values!r}")
+        raise ValueError(f"{cls.__name__}: expected an object with its fields, got {shown(values)}")
     hints = annotations(cls)
     if unknown := sorted(values.keys() - hints.keys()):
         raise ValueError(f"{cls.__name__} has no {unknown}; it has {sorted(hints)}")
@@ -166,7 +171,7 @@ def _built(value, hint, outside: Sequence[type]):
             return from_json(*classes.values(), value, outside)
         kind = value.get("kind")
         if not isinstance(kind, str) or kind not in classes:
-            raise ValueError(f"expected an object of kind {' or '.join(classes)}, got {value!r}")
+            raise ValueError(f"expected an object of kind {' or '.join(classes)}, got {shown(value)}")
         return from_json(classes[kind], {k: v for k, v in value.items() if k != "kind"}, outside)
     if isinstance(value, list):
         for option in map(_bare, _options(hint)):

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import torch
 
+WORTH_A_LOOK = 2**28  # bytes: what takes less is not looked at
+
 
 def machine() -> dict[str, object]:
     """Processor, cores, threads, memory, GPU and driver, libraries, commit and date.
@@ -38,6 +40,14 @@ def machine() -> dict[str, object]:
         "commit": _commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def check_memory(what: str, needed: int, remedy: str) -> None:
+    """Raises ValueError when `needed` bytes are more than are free, before an allocator says so in its own words."""
+    if needed > WORTH_A_LOOK and needed > (free := psutil.virtual_memory().available):
+        raise ValueError(
+            f"{what} would take {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are free: {remedy}"
+        )
 
 
 @cache

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from lab.config import Above, AtLeast, AtMost, Below, from_json, to_json, validate
+from lab import runs
+from lab.config import Above, AtLeast, AtMost, Below, from_json, shown, to_json, validate
 from lab.nn.config import TransformerConfig
 from lab.train import TrainConfig
 
@@ -86,6 +87,13 @@ def test_a_config_refuses_what_its_annotations_do_not_allow_and_names_the_field(
             Sizes(**{field: value})
     for value in allowed:
         assert getattr(Sizes(**{field: value}), field) == value
+
+
+def test_a_long_value_is_shown_by_its_beginning():
+    with pytest.raises(ValueError, match=r"corpus must be .*got \['abc', 'abc'.*\.\.\.$") as error:
+        runs.Data(corpus=["abc"] * 50_000)
+    assert len(str(error.value)) < 150
+    assert shown("a" * 58) == f"'{'a' * 58}'" and shown(None) == "None"
 
 
 def drawing(**change):

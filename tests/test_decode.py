@@ -141,6 +141,33 @@ def test_the_same_seed_gives_the_same_text_with_a_cache_or_without(kind, strateg
     assert one == other and len(one) == 40  # beyond the transformer's context of 16
 
 
+BY_PLACE = torch.randn(5, 9, generator=seeded(1)).double()  # whose row says what it writes; 0 ends it
+
+
+def by_place(ids):
+    return BY_PLACE[: len(ids)].roll(ids.shape[1], dims=1)
+
+
+def by_name(ids, rows):
+    return BY_PLACE[rows].roll(ids.shape[1], dims=1)
+
+
+@pytest.mark.parametrize("strategy", [Sampling(), Sampling(temperature=0), BeamSearch(3)], ids=repr)
+@pytest.mark.parametrize("prompts", [[[2]] * 5, [[2], [3, 4], [5], [6, 7], [1]]], ids=["even", "uneven"])
+@pytest.mark.parametrize("model", [by_place, by_name])
+def test_a_function_knows_whose_text_a_row_is(model, prompts, strategy):
+    """By its place, to the end, where prompts are equally long; by its name always."""
+    if model is by_place and (len(prompts[1]) > 1 or isinstance(strategy, BeamSearch)):
+        return
+    asked = dict(strategy=strategy, max_new_tokens=12, stop_id=0)
+    steps = generate_batch(model, prompts, generator=[seeded(n) for n in range(5)], **asked)
+    texts = [[drawn.token for drawn in row if drawn] for row in zip(*steps, strict=True)]
+    for n, prompt in enumerate(prompts):
+        alone = generate(lambda ids, n=n: by_name(ids, [n] * len(ids)), prompt, generator=seeded(n), **asked)
+        assert texts[n] == [drawn.token for drawn in alone]
+    assert len(set(map(len, texts))) > 1, "the rows must end at different times"
+
+
 def test_one_generator_serves_all_rows_that_go_on(model):
     def texts(seed: int) -> list:
         return list(generate_batch(model, [[2]] * 4, max_new_tokens=12, generator=seeded(seed), stop_id=3))
@@ -175,6 +202,7 @@ def test_what_was_kept_is_the_models_own_probability_of_what_the_filters_left(mo
         ([[-1]], {}, "id -1"),
         ([[0.5]], {}, "whole numbers"),
         ([[2]], {"max_new_tokens": 0}, "max_new_tokens"),
+        ([[2]] * 5, {"max_new_tokens": 10**13}, "5 texts of 10,000,000,000,000 tokens.* GiB"),
         ([[2]], {"model": "gpt"}, "new_cache"),
         ([[2]], {"model": lambda ids: torch.zeros(1, 1, 4)}, r"\(1, 1, 4\)"),
         ([[2]], {"model": lambda ids: torch.tensor([[-1, math.nan, 0]])}, "nan"),

@@ -127,7 +127,11 @@ def test_a_vocabulary_smaller_than_the_beam_and_tokens_that_cannot_come():
     [
         (lambda: BeamSearch(width=0), "width"),
         (lambda: BeamSearch(num_best=5), "num_best"),
-        (lambda: BeamSearch(length_penalty=math.inf), "length_penalty"),
+        *[(lambda p=p: BeamSearch(length_penalty=p), "length_penalty") for p in (math.inf, 400, -400, 1e300)],
+        (
+            lambda: next(beam_search(table(8, 1), [[2, 2]], BeamSearch(10**9), max_new_tokens=2)),
+            "1,000,000,000 beams",
+        ),
         (lambda: BeamSearch(early_stopping=1), "early_stopping"),
         (lambda: next(beam_search(table(8, 1), [[2]], Sampling(), max_new_tokens=1)), "BeamSearch"),
     ],

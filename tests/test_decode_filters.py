@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.decode import Sampling
@@ -64,7 +64,7 @@ def test_filters_from_outside_come_last_and_greedy_decoding_asks_them_too():
 
 @pytest.mark.parametrize("name, value", [
     ("temperature", -0.1), ("temperature", math.nan), ("top_k", 0), ("top_k", 2.5), ("top_p", 0.0), ("min_p", -1),
-    ("repetition_penalty", 0), ("filters", (3,)),
+    ("repetition_penalty", 0), ("repetition_penalty", 1e-300), ("repetition_penalty", 1e300), ("filters", (3,)),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(name, value):
     with pytest.raises(ValueError, match=name):
@@ -73,6 +73,7 @@ def test_settings_that_make_no_sense_are_refused(name, value):
 
 @pytest.mark.parametrize("change, value", [
     (temperature, -0.1), (temperature, math.nan), (top_k, 0), (top_p, 1.01), (top_p, math.nan), (min_p, 1.1),
+    (lambda logits, value: repetition_penalty(logits, torch.tensor([0]), value), 1e-300),
 ])  # fmt: skip
 def test_values_that_make_no_sense_are_refused(change, value):
     with pytest.raises(ValueError, match=str(value)):
@@ -98,3 +99,43 @@ def test_the_repetition_penalty_takes_rows():
 def test_min_p_keeps_what_is_just_likely_enough():
     assert torch.equal(min_p(torch.zeros(3), 1.0), torch.zeros(3))
     assert min_p(torch.tensor([1.0, 0.0, 1.0]), 1.0).isinf().tolist() == [False, True, False]
+
+
+TINY, HUGE = 5e-324, 1.7e308
+numbers = st.sampled_from([-HUGE, -3e38, -math.inf, -1e13, -2.0, 0.0, 1e-45, 1.0, 1.0 + 1e-6, 3.0, 1e13])
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    rows=st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=3),
+    temperature=st.sampled_from([0, TINY, 1e-300, 1e-45, 1e-38, 1e-9, 1e-4, 0.5, 1, 100, 1e38, 1e300, HUGE]),
+    top_p=st.sampled_from([TINY, 1e-300, 1e-38, 1e-9, 0.5, 1 - 1e-16, 1]),
+    min_p=st.sampled_from([0, TINY, 1e-300, 0.5, 1 - 1e-16, 1]),
+    top_k=st.sampled_from([None, 1, 3, 10**30]),
+    repetition_penalty=st.sampled_from([1e-6, 0.5, 1, 2, 1e6]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_at_every_extreme_an_id_is_drawn_that_there_is(rows, dtype, **values):
+    logits = torch.tensor(rows, dtype=torch.float64).to(dtype)
+    if not (logits.amax(-1) >= -1e20).all():
+        logits[:, 0] = 0.0  # a row of which nothing is left is refused: see test_decode.py
+    sampling, ids = Sampling(**values), torch.tensor([[0, 1]] * len(rows))
+    filtered = sampling.logits(logits, ids)
+    probabilities = filtered.softmax(-1)
+    assert probabilities.isfinite().all() and torch.allclose(
+        probabilities.sum(-1), probabilities.new_ones(())
+    )
+    for seed in range(3):
+        tokens, log_probs, kept = sampling.choose(logits, ids, torch.Generator().manual_seed(seed))
+        chosen = filtered.gather(-1, tokens[:, None])
+        assert (
+            ((tokens >= 0) & (tokens < 4)).all()
+            and (chosen > -math.inf).all()
+            and not log_probs.isnan().any()
+        )
+        assert kept is None or ((kept >= 0) & (kept <= 1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("value", [TINY, 1e-300, 1e-45, 1e-38, 1e-12])
+def test_a_temperature_near_zero_is_greedy(value):
+    assert Sampling(value).logits(LOGITS).softmax(-1).tolist() == pytest.approx([0, 0.5, 0, 0.5, 0])

@@ -12,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from lab.chars import bottleneck_score, chance_levels, memory_effect
+from lab.chars.batches import line_batches, passages
+from lab.diffusion.bound import score_bound
 from lab.score import (
     COMPRESSORS,
     KneserNey,
@@ -292,6 +295,27 @@ def test_discounts_are_made_from_the_counts_of_real_text():
         (lambda: KneserNey([], 2), "no lines"),
         (lambda: KneserNey(["a"], 2).score([]), "no lines"),
         (lambda: score_lines(Bigrams(9), CharTokenizer.train(["abc"]), []), "no lines"),
+        *[
+            (call, r"\['a cat'\]")
+            for call in (
+                lambda: score_lines(Bigrams(9), CharTokenizer.train(["abc"]), "a cat"),
+                lambda: KneserNey("a cat"),
+                lambda: KneserNey(["a cat"]).bits_per_char("a cat"),
+                lambda: unigram_bits_per_char("a cat", ["a"]),
+                lambda: unigram_bits_per_char(["a"], "a cat"),
+                lambda: compressed_bits_per_char("zlib", "a cat", ["a"]),
+                lambda: compressed_bits_per_char("zlib", ["a"], "a cat"),
+                lambda: score_bound(None, None, "a cat", None),
+                lambda: chance_levels(None, "a cat"),
+                lambda: memory_effect(None, None, ["a"], "a cat"),
+                lambda: memory_effect(None, None, "a cat", ["a"]),
+                lambda: passages("a cat", ["a"]),
+                lambda: next(line_batches(None, None, "a cat")),
+                lambda: bottleneck_score(
+                    SimpleNamespace(config=SimpleNamespace(latents=1)), CharTokenizer("a"), "a cat"
+                ),
+            )
+        ],
     ],
 )
 def test_refusals(call, about):

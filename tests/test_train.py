@@ -8,7 +8,7 @@ from torch import nn
 from lab.data import join_lines, random_windows
 from lab.data.batch import IGNORE, Batch
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.train import Loss, Report, TrainConfig, next_token_loss, train
+from lab.train import Loss, Report, TrainConfig, next_token_loss, train, trained_tokenizer
 from lab.train.optim import Muon, learning_rate_factor, make_optimizers, orthogonalise, set_learning_rate
 
 CONFIG = TransformerConfig(vocab_size=20, context=8, width=16, num_layers=2, num_heads=2, feed_forward=32)
@@ -104,6 +104,13 @@ REFUSED = [
     (lambda: trained([], steps=3), "ran out after 0 of 3 steps"),
     (lambda: trained([Batch(torch.full((1, 4), 2), torch.full((1, 4), IGNORE))], steps=1), "no targets"),
     (lambda: trained(windows(), steps=5, evaluate_every=2), "evaluate_every"),
+    (lambda: trained(windows(), lambda *_: torch.ones(()), steps=1), r"lab\.train\.Loss.* Tensor"),
+    (lambda: trained(windows(), lambda *_: None, steps=1), r"lab\.train\.Loss.* NoneType"),
+    (lambda: trained_tokenizer(int, ["a"], 9), "int lacks train"),
+    (
+        lambda: trained_tokenizer(type("Own", (), {"train": len, "encode": len}), ["a"], 9),
+        "Own lacks encode_lines",
+    ),
     (lambda: next(random_windows(torch.arange(7), 7, 1, torch.Generator())), "8"),
     (lambda: next(random_windows(torch.arange(7), 0, 1, torch.Generator())), "1"),
     (lambda: Batch(torch.zeros(1, 4), torch.zeros(1, 3)), "ids and targets"),

@@ -276,6 +276,37 @@ def test_ids_that_cannot_be_read_are_named_by_every_model(reader, bad, named):
         read(bad)
 
 
+@pytest.mark.parametrize(
+    "make, named",
+    [
+        (lambda: DecoderOnlyTransformer(replace(CONFIG, width=4 * 10**7)), "layers of width 40,000,000"),
+        (lambda: DecoderOnlyTransformer(replace(CONFIG, context=2 * 10**11)), "200,000,000,000 places"),
+        (lambda: EncoderOnlyTransformer(replace(CONFIG, vocab_size=10**12)), "1,000,000,000,000 tokens"),
+        (lambda: EncoderOnlyTransformer(replace(CONFIG, num_layers=10**9)), "1,000,000,000 layers"),
+        (lambda: RecurrentLM(RecurrentConfig(30, width=10**7)), "width 10,000,000"),
+        (lambda: RecurrentLM(RecurrentConfig(30, num_layers=10**9)), "1,000,000,000 layers"),
+        (lambda: CharEncoder(CharEncoderConfig(replace(CONFIG, width=4 * 10**7))), "width 40,000,000"),
+        (
+            lambda: VisualDiffusion(VisualDiffusionConfig(replace(CONFIG, num_layers=10**9))),
+            "1,000,000,000 layers",
+        ),
+        (lambda: decoder().new_cache(10**10), "10,000,000,000 rows"),
+        (
+            lambda: decoder().new_cache(1).select(torch.zeros(1, dtype=torch.int64).expand(10**9)),
+            "1,000,000,000 rows",
+        ),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_said_before_it_is_made(make, named):
+    with pytest.raises(ValueError, match=rf"{named}.* GiB, and .* GiB of memory are free"):
+        make()
+
+
+def test_sizes_that_fit_are_not_looked_at(monkeypatch):
+    monkeypatch.setattr("lab.machine.psutil", None)
+    decoder().new_cache(4)
+
+
 @pytest.mark.parametrize("config", [CONFIG, RecurrentConfig(vocab_size=30)], ids=lambda c: type(c).__name__)
 def test_every_field_of_a_config_refuses_nonsense(config):
     for field in vars(config):

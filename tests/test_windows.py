@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, random_split
 
 from lab.checks.windows import PAD, all_windows
-from lab.data import IGNORE, POLICIES, FlatLines, LineWindows, by_length, flatten, pad, random_windows
+from lab.data import (
+    IGNORE,
+    POLICIES,
+    FlatLines,
+    LineWindows,
+    Loader,
+    by_length,
+    flatten,
+    pack,
+    pad,
+    random_windows,
+)
 from lab.data.loader import CHUNK, in_order, shuffled
 
 LINES = [[2, 7, 8, 9, 3], [2, 3], [2, 5, 6, 7, 8, 9, 10, 11, 3], [2, 4, 3]]
@@ -159,6 +170,15 @@ def of(lines, context=4, policy="slide", **settings):
         (lambda: LineWindows(LINES, 4, "slide").loader(2, positions="page"), ValueError, "positions"),
         (lambda: LineWindows(LINES, 4, "slide").loader(0), ValueError, "batch_size"),
         (lambda: LineWindows(LINES, 4, "slide").loader(2, shuffle=True), ValueError, "generator"),
+        # Passes of no batch, one after the other, never end.
+        (lambda: LineWindows(LINES, 4, "slide").loader(10**4, drop_last=True), ValueError, "drop_last"),
+        (lambda: pack(LINES, 8).loader(10**4, drop_last=True), ValueError, "drop_last"),
+        (lambda: Loader(None, 0, 4), ValueError, "0 rows"),
+        (
+            lambda: next(random_windows(torch.arange(99), 8, 10**12, None)),
+            ValueError,
+            "1,000,000,000,000 windows",
+        ),
     ],
 )
 def test_refusals(call, exception, about):

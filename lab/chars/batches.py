@@ -13,6 +13,7 @@ from torch import nn
 
 from lab.data import IGNORE, Batch, by_length, pad_pairs
 from lab.nn import evaluating
+from lab.text.protocol import as_lines
 
 BATCH = 64  # rows scored at once
 
@@ -36,7 +37,7 @@ def line_batches(model: nn.Module, tokenizer, lines: Sequence[str]) -> Iterator[
 
     Raises ValueError when there are no lines.
     """
-    if not lines:
+    if not as_lines("lines", lines):
         raise ValueError("no lines to score: pass at least one")
     rows = [row for ids in tokenizer.encode_lines(lines) for row in character_rows(ids, model.config.context)]
     device = next(model.parameters()).device
@@ -85,5 +86,5 @@ def passages(text: Sequence[str], kept: Sequence[str]) -> list[list[str]]:
     >>> passages(["a", "b", "c", "d"], kept=["d", "a", "b"])
     [['a', 'b'], ['d']]
     """
-    kept = set(kept)
-    return [list(lines) for known, lines in groupby(text, kept.__contains__) if known]
+    kept = set(as_lines("kept", kept))
+    return [list(lines) for known, lines in groupby(as_lines("text", text), kept.__contains__) if known]

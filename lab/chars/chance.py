@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.chars.scores import CharacterScores
+from lab.text.protocol import as_lines
 
 LN2 = math.log(2)
 COLUMNS = ("objective", "measure", "score", "unigram", "uniform")
@@ -38,7 +39,7 @@ def chance_levels(tokenizer, lines: Sequence[str]) -> Chance:
     >>> levels.commonest, levels.share, round(levels.uniform, 3)
     ('a', 0.75, 1.946)
     """
-    counts = Counter(character for line in lines for character in line)
+    counts = Counter(character for line in as_lines("lines", lines) for character in line)
     if not counts:
         raise ValueError("there is no character in these lines: give lines with text")
     commonest, most = counts.most_common(1)[0]

@@ -16,6 +16,7 @@ from lab.chars.corruption import mask_characters, vocabulary_of
 from lab.chars.model import CharEncoder
 from lab.data import IGNORE, by_length, pad_pairs
 from lab.nn import evaluating
+from lab.text.protocol import as_lines
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def memory_effect(
 
     Raises ValueError when none of the lines follows so many others.
     """
-    pairs = _rows_and_memories(tokenizer, text, set(lines), model.config.context, memory)
+    text, lines = as_lines("text", text), set(as_lines("lines", lines))
+    pairs = _rows_and_memories(tokenizer, text, lines, model.config.context, memory)
     if not pairs:
         raise ValueError(f"none of these {len(lines)} lines follows {memory} others in the text")
     device, pad_id = next(model.parameters()).device, model.config.pad_id

@@ -17,6 +17,7 @@ from lab.chars.model import CharEncoder
 from lab.data import IGNORE
 from lab.nn import evaluating
 from lab.score import Score
+from lab.text.protocol import as_lines
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def bottleneck_score(
     """
     if not model.config.latents:
         raise ValueError("this model has no bottleneck: its config has latents=0")
-    encoded = tokenizer.encode_lines(lines, add_special=False)
+    encoded = tokenizer.encode_lines(as_lines("lines", lines), add_special=False)
     chunks = [ids[i : i + chunk] for ids in encoded for i in range(0, len(ids) - chunk + 1, chunk)][:most]
     if not chunks:
         raise ValueError(f"no line has {chunk} characters: give longer lines, or a smaller chunk")

@@ -24,7 +24,7 @@ class Loader:
     With `ahead` above 1, so many batches are made in one go and then cut apart, which saves most of the time where
     making a batch is quicker than asking for it; they have no mask of their own.
 
-    Raises ValueError for a batch size below 1 and for `shuffle` without a generator.
+    Raises ValueError for a batch size below 1, for `shuffle` without a generator, and where there would be no batch.
     """
 
     make_batch: Callable[[np.ndarray], Batch]
@@ -39,6 +39,11 @@ class Loader:
         check_whole(1, batch_size=self.batch_size)
         if self.shuffle and self.generator is None:
             raise ValueError("shuffle=True needs a generator: give torch.Generator().manual_seed(0)")
+        if not len(self):
+            raise ValueError(
+                f"{self.num_rows} rows make no batch of {self.batch_size}: give more, or a smaller batch_size, or "
+                "drop_last=False"
+            )
 
     def __len__(self) -> int:
         """The number of batches in one pass."""

@@ -8,6 +8,7 @@ import torch
 from lab.data.batch import Batch
 from lab.data.flat import FlatLines, check_whole
 from lab.data.lines import LineWindows
+from lab.machine import check_memory
 
 
 def random_windows(
@@ -21,6 +22,8 @@ def random_windows(
     Raises ValueError when the stream is too short for one window.
     """
     check_whole(1, batch_size=batch_size)
+    what = f"a batch of {batch_size:,} windows of {context:,} tokens"
+    check_memory(what, 16 * batch_size * context, "take a smaller batch")
     windows = LineWindows(FlatLines(ids.numpy(), np.array([0, len(ids)])), context, "continuous")
     while True:
         yield windows.batch(torch.randint(len(windows), (batch_size, 1), generator=generator).flatten())

@@ -13,6 +13,7 @@ from lab.decode.filters import REMOVED, check_logits
 from lab.decode.hypotheses import BeamStep, Candidate, Hypothesis, likeliest
 from lab.decode.reading import Model, Reader, in_turn
 from lab.decode.strategies import BeamSearch
+from lab.machine import check_memory
 
 
 def beam_search(
@@ -93,6 +94,9 @@ class _Group:
         self.length += 1
         steps, going_on, rows, tokens = [], [], [], []
         W = len(self.searches[0].beams)
+        if self.length == 1:  # each beam's text, its logits in three forms, and candidates
+            needed = self.strategy.width * len(self.searches) * (8 * self.reader.ids.shape[1] + 12 * V + 1000)
+            check_memory(f"a search with {self.strategy.width:,} beams", needed, "take fewer")
         for place, (search, *values) in enumerate(zip(self.searches, *found, strict=True)):
             first = place * W
             candidates, sources = self._candidates(search, first, V, others, *values)

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 
 REMOVED = -math.inf
+# Logits so large, times a penalty and over a temperature that is not colder, are still numbers in float32; SMALLEST is
+# one of its smallest.
+LARGEST, COLD, SMALLEST = 1e20, 1e-4, 1e-37
 
 
 def repetition_penalty(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
@@ -27,8 +30,8 @@ def repetition_penalty(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
     >>> repetition_penalty(torch.tensor([2.0, -2.0, 2.0]), torch.tensor([0, 1, 1]), 2.0).tolist()
     [1.0, -4.0, 2.0]
     """
-    if not 0 < penalty < math.inf:
-        raise ValueError(f"penalty must be above 0 (1 changes nothing), got {penalty!r}")
+    if not 1e-6 <= penalty <= 1e6:
+        raise ValueError(f"penalty must be from 1e-6 to 1e6 (1 changes nothing), got {penalty!r}")
     there = logits.gather(-1, ids)  # (..., T)
     return logits.scatter(-1, ids, torch.where(there > 0, there / penalty, there * penalty))
 
@@ -43,7 +46,11 @@ def temperature(logits: Tensor, value: float) -> Tensor:
         raise ValueError(f"temperature must be 0 or more, and finite; got {value!r}")
     if value == 0:
         return top_k(logits, 1)
-    return logits if value == 1 else logits / value
+    if (
+        value < COLD
+    ):  # a quotient may be beyond all numbers: so the largest becomes 0, and others at worst -inf
+        logits = logits - logits.amax(dim=-1, keepdim=True)
+    return logits if value == 1 else logits / min(max(value, SMALLEST), 1 / SMALLEST)
 
 
 def top_k(logits: Tensor, k: int) -> Tensor:
@@ -74,7 +81,8 @@ def top_p(logits: Tensor, p: float) -> Tensor:
     if p == 1:
         return logits
     probs, order = logits.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
-    reached_before = probs.cumsum(dim=-1) - probs >= p  # the tokens before this one already reach p
+    # The tokens before this one already reach p; a p that is rounded to 0 there would be reached by none at all.
+    reached_before = probs.cumsum(dim=-1) - probs >= max(p, SMALLEST)
     remove = torch.zeros_like(reached_before).scatter(-1, order, reached_before)
     return logits.masked_fill(remove, REMOVED)
 
@@ -109,7 +117,7 @@ def kept_mass(logits: Tensor, filtered: Tensor) -> Tensor:
 
 
 def check_logits(logits: Tensor) -> None:
-    """Raises ValueError unless each row `(V,)` has a largest logit, and that one finite."""
+    """Raises ValueError unless each row `(V,)` has a largest logit, which is a number of at most 1e20."""
     check_largest(logits.amax(dim=-1).flatten().tolist())
 
 
@@ -118,7 +126,7 @@ def check_largest(largest: Sequence[float]) -> None:
     for row, value in enumerate(largest):
         if value == REMOVED:
             raise ValueError(f"all logits of row {row} are -inf: no token is left to choose")
-        if not math.isfinite(value):
+        if not abs(value) <= LARGEST:
             raise ValueError(
                 f"row {row} holds a logit of {value}: the model is broken, or its training diverged"
             )

@@ -9,8 +9,9 @@ rounding of a matrix product, beside others and alone, whatever model reads it.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
+from inspect import signature
 from operator import index
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.data.flat import check_whole
+from lab.machine import check_memory
 from lab.nn import evaluating
 from lab.nn.step import make_step
 
@@ -37,6 +39,10 @@ class Reader:
         self, model: Model, ids: Tensor, names: Sequence[int], *, room: int, context: float, new_cache, step
     ):
         self.model, self.names, self.length = model, list(names), ids.shape[1]
+        self.begun, self.tells_rows = self.names, not is_language_model(model) and _has_rows(model)
+        check_memory(
+            f"{len(ids):,} texts of {room:,} tokens", 8 * len(ids) * (self.length + room), "ask for fewer"
+        )
         self.ids = torch.cat([ids, ids.new_zeros(len(ids), room)], dim=1)  # with room for what follows
         self.device = next(model.parameters()).device if is_language_model(model) else ids.device
         self.context, self.new_cache, self.step = context, new_cache, step
@@ -60,12 +66,25 @@ class Reader:
     def _read(self) -> Tensor:
         if self.cache is None:
             ids = self.ids[:, self.start : self.length].to(self.device)
-            return self.model(ids)[:, -1] if is_language_model(self.model) else _scores(self.model, ids)
+            return self.model(ids)[:, -1] if is_language_model(self.model) else self._ask(ids)
         unread = slice(self.read, self.length)
         self.read = self.length
         if self.step is not None and unread.stop - unread.start == 1:
             return self.step(self.ids[:, unread.start].to(self.device), self.cache)
         return self.model(self.ids[:, unread].to(self.device), cache=self.cache)[:, -1]
+
+    def _ask(self, ids: Tensor) -> Tensor:
+        """What a function says of ids `(R, T)`: with `rows` it is told whose they are, without it each keeps its place.
+
+        In the place of a text that has ended stands a copy of another.
+        """
+        if self.tells_rows:
+            return _scores(partial(self.model, rows=list(self.names)), ids)
+        places = [self.begun.index(name) for name in self.names]
+        if len(places) == len(self.begun) or len(set(places)) < len(places):  # all are there, or beams
+            return _scores(self.model, ids)
+        whole = ids[:1].repeat(len(self.begun), 1).index_copy(0, torch.tensor(places), ids)
+        return _scores(self.model, whole)[places]
 
     def append(self, tokens: Tensor) -> None:
         """One token a row, `(R,)`."""
@@ -168,6 +187,12 @@ def in_turn(
 def is_language_model(model: object) -> bool:
     """Whether it reads with a cache of its own, and knows its vocabulary."""
     return isinstance(model, nn.Module) and hasattr(model, "new_cache") and hasattr(model, "config")
+
+
+def _has_rows(score_fn: Callable) -> bool:
+    with suppress(TypeError, ValueError):  # some that are not written in Python do not say
+        return "rows" in signature(score_fn).parameters
+    return False
 
 
 def _scores(score_fn: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:

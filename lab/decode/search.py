@@ -45,9 +45,10 @@ def generate(
     """Continue `ids`, yielding each token as it is chosen; ends after `stop_id` or `max_new_tokens`.
 
     `model` is a transformer, which reads each token once with a cache; a recurrent model; or any function of ids
-    `(B, T)` that gives logits `(B, V)` for the next token. `strategy` says how to choose, by default from the model's
-    own distribution; a `BeamSearch` yields its best text once that is found. `options` are those of `generate_batch`:
-    `generator`, `stop_id`, `cut_prompt`, `cached`. The same generator state gives the same text, `cached` or not.
+    `(B, T)` that gives logits `(B, V)` for the next token, see `generate_batch`. `strategy` says how to choose, by
+    default from the model's own distribution; a `BeamSearch` yields its best text once that is found. `options` are
+    those of `generate_batch`: `generator`, `stop_id`, `cut_prompt`, `cached`. The same generator state gives the same
+    text, `cached` or not.
 
     The text may outgrow the context: when a transformer's cache is full, it starts again from the last half of the
     context. A prompt may not, unless `cut_prompt` says to read its end.
@@ -83,6 +84,9 @@ def generate_batch(
     Arguments as those of `generate`. Prompts may differ in length: those of one length are read together (see
     `lab.decode.reading`), so that a row gives what it gives alone. Drawn by chance, that holds where `generator` is a
     sequence of one generator a row; a single one deals its numbers out to all rows that still go on.
+
+    A function that must know whose text a row is takes `rows` besides: a list, for each row the number of its prompt.
+    For one that does not, prompts of one length keep their places to the end; the rows of beams do not.
     """
     strategy = strategy or Sampling()
     options = dict(max_new_tokens=max_new_tokens, cut_prompt=cut_prompt, cached=cached)

@@ -42,7 +42,7 @@ class Sampling:
     top_k: Annotated[int, AtLeast(1)] | None = None
     top_p: Annotated[float, Above(0), AtMost(1)] = 1.0
     min_p: Annotated[float, AtLeast(0), AtMost(1)] = 0.0
-    repetition_penalty: Annotated[float, Above(0)] = 1.0
+    repetition_penalty: Annotated[float, AtLeast(1e-6), AtMost(1e6)] = 1.0
     filters: tuple[Filter, ...] = ()
 
     __post_init__ = validate
@@ -133,7 +133,7 @@ class BeamSearch:
     """
 
     width: Annotated[int, AtLeast(1)] = 4
-    length_penalty: float = 1.0
+    length_penalty: Annotated[float, AtLeast(-10), AtMost(10)] = 1.0
     early_stopping: Literal[False, True, "never"] = False
     num_best: Annotated[int, AtLeast(1)] = 1
 

@@ -18,6 +18,7 @@ from lab.diffusion.lines import LineLengths, asking_windows, pad_windows
 from lab.diffusion.noise import Uniform
 from lab.nn import evaluating
 from lab.score import Score, hidden_nats
+from lab.text.protocol import as_lines
 
 POINTS = 4  # times of one set, a quarter apart: antithetic, so that a set varies little
 # Where the integrand is large: 90 % of the times go there, the rest anywhere, weighed back in.
@@ -83,7 +84,7 @@ def score_bound(
 
     Raises ValueError for no lines, and for fewer than 16 draws or not a multiple of 4.
     """
-    if not lines:
+    if not as_lines("lines", lines):
         raise ValueError("no lines to score: pass at least one")
     if draws < 16 or draws % POINTS:
         raise ValueError(f"draws must be at least 16 and a multiple of {POINTS}, got {draws!r}")

@@ -1,10 +1,13 @@
 """What a model keeps of the tokens it has read, so that the next one costs one token and not the whole text."""
 
+import math
 from copy import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from lab.machine import check_memory
 
 
 @dataclass
@@ -59,6 +62,12 @@ class KeyValueCache:
     """
 
     def __init__(self, num_layers, batch, max_length, key_shape, value_shape, device="cpu", dtype=None):
+        numbers = num_layers * batch * max_length * (math.prod(key_shape) + math.prod(value_shape))
+        what = f"a cache of {batch:,} rows of {max_length:,} tokens"
+        check_memory(
+            what, numbers * (dtype or torch.float32).itemsize, "take fewer rows, or a shorter context"
+        )
+
         def room(shape: tuple[int, int]) -> Tensor:
             heads, channels = shape
             return torch.zeros(batch, heads, max_length, channels, device=device, dtype=dtype)
@@ -77,6 +86,9 @@ class KeyValueCache:
 
     def select(self, rows: Tensor) -> "KeyValueCache":
         """A cache of these rows, int64 `(N,)`, of which any may occur more than once."""
+        check_memory(
+            f"a cache of {len(rows):,} rows", len(rows) * self.max_length * self.bytes_per_token, "take fewer"
+        )
         chosen = copy(self)
         chosen.layers = [layer.select(rows) for layer in self.layers]
         return chosen

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.data import masks
+from lab.machine import check_memory
 from lab.nn.attention import last_queries, settle_mask
 from lab.nn.blocks import Block, initialise, make_norm
 from lab.nn.cache import KeyValueCache
@@ -62,6 +63,10 @@ class TokenEmbedding(nn.Module):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
+        c = config
+        numbers = c.vocab_size * c.width + c.places * c.head_width * (c.positions != "none")
+        what = f"embedding {c.vocab_size:,} tokens in {c.places:,} places, width {c.width:,},"
+        check_memory(what, 4 * numbers, "make the model smaller")
         self.token = nn.Embedding(config.vocab_size, config.width)
         self.place = make_positions(config)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
@@ -92,6 +97,9 @@ class Stack(nn.Module):
     ):
         super().__init__()
         self.config, self.causal, self.reads_memory = config, causal, reads_memory
+        c = config
+        what = f"{c.num_layers:,} layers of width {c.width:,} and {c.feed_forward:,}"
+        check_memory(what, 8 * c.num_layers * c.width * (c.width + c.feed_forward), "make the model smaller")
         if positions is None:
             self.positions = make_positions(config)
         else:  # no part of this module: they are stored with the embedding

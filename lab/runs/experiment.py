@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from lab.config import AtLeast, from_json, from_outside, to_json, validate
+from lab.config import AtLeast, from_json, from_outside, shown, to_json, validate
 from lab.outside import class_name, find_outside, is_outside
 from lab.runs.objectives import OBJECTIVES, objective_class, objective_from_json, objective_to_json
 from lab.text import NAMES, Corpus, CorpusError
@@ -79,9 +79,9 @@ class Experiment:
             )
         if not isinstance(self.model, tuple(self.objective.configs)):
             names = " or ".join(config.__name__ for config in self.objective.configs)
-            raise ValueError(f"{self.objective.name} trains a {names}, got {self.model!r}")
+            raise ValueError(f"{self.objective.name} trains a {names}, got {shown(self.model)}")
         if self.start is not None and not hasattr(self.objective, "begin"):
-            raise ValueError(f"{self.objective.name} starts from no other run, got start={self.start!r}")
+            raise ValueError(f"{self.objective.name} starts from no other run, got start={shown(self.start)}")
 
     @classmethod
     def usual(cls, objective: str | type = "next-token", recipe: str | None = None) -> Self:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lab.data import IGNORE, Batch, by_length, pad_pairs
 from lab.nn import evaluating
 from lab.score.hidden import hidden_nats
+from lab.text.protocol import as_lines
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def score_lines(
 
     Raises ValueError when there are no lines.
     """
-    if not lines:
+    if not as_lines("lines", lines):
         raise ValueError("no lines to score: pass at least one")
     encoded = tokenizer.encode_lines(lines)
     nats, tokens = hidden_nats(tokenizer, lines, encoded), 0

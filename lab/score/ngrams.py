@@ -11,6 +11,7 @@ import numpy as np
 
 from lab.score.hidden import unknown_nats
 from lab.score.lines import Score
+from lab.text.protocol import as_lines
 
 FALLBACK = (
     0.5,
@@ -61,7 +62,7 @@ class KneserNey:
     def __init__(self, lines: Sequence[str], order: int = 5):
         if isinstance(order, bool) or not isinstance(order, int) or order < 1:
             raise ValueError(f"order must be a whole number of at least 1, got {order!r}")
-        if not lines:
+        if not as_lines("lines", lines):
             raise ValueError("no lines to count: pass at least one")
         points = _code_points(lines)
         self.order = order
@@ -75,7 +76,7 @@ class KneserNey:
 
         Raises ValueError for no lines.
         """
-        if not lines:
+        if not as_lines("lines", lines):
             raise ValueError("no lines to score: pass at least one")
         symbols = self._symbols(_code_points(lines))
         nats = -float(np.log(self._probabilities(symbols)[1:]).sum())

@@ -7,6 +7,8 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from lab.text.protocol import as_lines
+
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "zlib": lambda data: zlib.compress(data, 9),
     "bz2": lambda data: bz2.compress(data, 9),
@@ -19,8 +21,8 @@ def unigram_bits_per_char(train_lines: Sequence[str], lines: Sequence[str]) -> f
 
     One count is added to every character seen in either text (Laplace), so nothing costs infinitely much.
     """
-    counts = Counter("\n".join(train_lines) + "\n")
-    text = Counter("\n".join(lines) + "\n")
+    counts = Counter("\n".join(as_lines("train_lines", train_lines)) + "\n")
+    text = Counter("\n".join(as_lines("lines", lines)) + "\n")
     kinds = counts.keys() | text.keys()
     total = counts.total() + len(kinds)
     bits = -sum(n * math.log2((counts[char] + 1) / total) for char, n in text.items())
@@ -34,7 +36,7 @@ def compressed_bits_per_char(name: str, train_lines: Sequence[str], lines: Seque
     back as that compressor looks (32 kB for zlib, 900 kB for bz2, everything for lzma).
     """
     compress = COMPRESSORS[name]
-    known = ("\n".join(train_lines) + "\n").encode()
-    new = ("\n".join(lines) + "\n").encode()
+    known = ("\n".join(as_lines("train_lines", train_lines)) + "\n").encode()
+    new = ("\n".join(as_lines("lines", lines)) + "\n").encode()
     chars = sum(len(line) + 1 for line in lines)
     return 8 * (len(compress(known + new)) - len(compress(known))) / chars

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lab.machine import check_memory
 from lab.nn import evaluating
 from lab.train import parallel
 from lab.train.objective import Loss, Step
@@ -68,6 +69,9 @@ def train(
     state = state or TrainingState(model, config)
     _check(model, config, state, evaluate)
     parameters = [p for p in model.parameters() if p.requires_grad]
+    numbers = sum(p.numel() for p in parameters if p.device.type == "cpu")
+    # Each has a gradient, and the optimizer remembers one number or two.
+    check_memory(f"training {numbers:,} weights", 8 * numbers, "make the model smaller")
     parallel.share_weights(parameters)
     device = parameters[0].device
     compiled = torch.compile(model) if config.compile else model
@@ -88,6 +92,8 @@ def train(
             step = Step(state.step, micro, state.step / config.steps, _rng(seed, state, micro), material)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 found = loss(compiled, batch, step)
+            if not isinstance(found, Loss):
+                raise ValueError(f"a loss returns lab.train.Loss(nats, count), got a {type(found).__name__}")
             found.nats.backward()
             nats, count = nats + found.nats.item(), count + found.count
             told.append(found.metrics)

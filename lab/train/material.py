@@ -11,6 +11,8 @@ from lab.data import join_lines
 from lab.score import hidden_nats
 from lab.text import NAMES, TOKENIZERS, Corpus, Splits, Tokenizer, load
 
+NEEDED = ("train", "encode", "encode_lines", "decode", "to_json", "from_json")  # of a tokenizer from outside
+
 
 @dataclass(frozen=True)
 class TextMaterial:
@@ -64,6 +66,8 @@ def text_material(experiment) -> TextMaterial:
 def trained_tokenizer(kind: str | type, lines: list[str], vocab_size: int) -> Tokenizer:
     """A tokenizer of that kind, or of a class from outside, that has at most so many ids ("char" takes all)."""
     if isclass(kind):
+        if missing := [name for name in NEEDED if not hasattr(kind, name)]:
+            raise ValueError(f"tokenizer {kind.__name__} lacks {', '.join(missing)}: see lab.text.Tokenizer")
         return kind.train(lines, vocab_size)
     if kind not in TOKENIZERS:
         raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZERS)}, or a class; got {kind!r}")
@@ -76,9 +80,7 @@ def _loaded(name: str) -> Corpus:
     return _named(name) if name in NAMES and name != "auto" else load(name)
 
 
-@lru_cache(maxsize=4)
-def _named(name: str) -> Corpus:
-    return load(name)
+_named = lru_cache(maxsize=4)(load)
 
 
 @lru_cache(maxsize=8)  # several runs on one text are the rule
