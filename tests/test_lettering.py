@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from xml.etree import ElementTree
 
 import pytest
@@ -12,8 +13,11 @@ from widget_toys import planted
 
 from lab.bench import STEP_PARTS, Operation, Row, StepTimes, Timing
 from lab.data.batch import IGNORE
-from lab.show import attention, bench, grids, lettering, listening, plots, tokens
-from lab.show.clusters import advance, fitted, one_line, parts, printable, shortened
+from lab.diffusion import Codebook
+from lab.show import attention, bench, grids, lettering, listening, plots, token_grids, tokens
+from lab.show.clusters import advance, escaped, fitted, one_line, parts, printable, shortened
+from lab.show.diagrams import render, sketch
+from lab.show.widgets import parts as parts_of_widgets
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -121,6 +125,7 @@ def test_letters_are_counted_cut_and_shown_as_a_reader_sees_them():
     assert [advance(text) for text in ("word", "中文", "e\u0301", FAMILY, "")] == [4, 4, 1, 2, 0]
     assert printable(f"{FAMILY}{PERSIAN}") == f"{FAMILY}{PERSIAN}"
     assert printable("\u200d \u200d\u202e\ud800\x1b") == r"\u200d \u200d\u202e\ud800\x1b"
+    assert printable("1\xa02") == r"1\xa02" and fitted("1\xa02", 9) == escaped("1\xa02") == "1\xa02"
     assert parts(FAMILY * 3, 4) == [FAMILY * 2, FAMILY]
     assert shortened("e\u0301" * 9, 4) == "e\u0301" * 3 + "…"
     assert one_line(" a\n") == "␣a⏎"
@@ -139,3 +144,70 @@ def test_fonts_of_the_machine_are_asked_once_and_what_none_has_is_noted_in_a_lin
     assert len(asked) == 1 and not caplog.records
     made, _ = plots.figure("plain", "x", "y")
     assert not any("font" in words for words in drawn(made)) and len(asked) == 1
+
+
+NAN, INF = math.nan, math.inf
+A_ROW, BY_ONE = Row({"batch": 1}, (0.1,)), Operation("x", "x", 9, 9, 3)
+
+
+def curve_of(values: list[float]) -> Figure:
+    curve = plots.LiveCurve("t", "x", "y", {"level": 1e30}, window=3)
+    for step, value in enumerate(values):
+        curve.add(step, value)
+        curve.mark(step, value)
+    made = curve.figure()
+    bench.on_log_scales(made.axes[0])
+    return made
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [1.0], [NAN, NAN], [1.0, NAN, INF, 2.0], [INF, -INF], [0.0, 0.0], [-1.0, -2.0], [1e300, 1e307]],
+)
+def test_a_curve_of_odd_numbers_is_drawn_and_what_is_none_is_counted(values):
+    lost = sum(not abs(value) < 1e300 for value in values)
+    assert any(f"{lost} are no numbers" in words for words in drawn(curve_of(values))) == bool(lost)
+
+
+REFUSED = {
+    "cost": (lambda: bench.cost({"a": []}, {}), "nothing was measured on a"),
+    "no time": (lambda: bench.cost({"a": [Row({"batch": 1}, (0.0,))]}, {}), "0.0"),
+    "parts": (lambda: bench.step_parts({}), "nothing was measured"),
+    "predicted": (lambda: bench.predicted({}, {}), "nothing was measured"),
+    "roofline": (lambda: bench.roofline({"a": (BY_ONE, Timing((0.0,)))}, 9, 9), "above 0"),
+    "masks": (lambda: grids.masks_figure({}, "t"), "no masks"),
+    "mask": (lambda: grids.masks_figure({"a": torch.ones(2, 3, 3)}, "t"), r"\(2, 3, 3\)"),
+    "windows": (lambda: grids.windows_figure({"a": []}, [], "t"), "no windows"),
+    "heads": (lambda: attention.heads_figure([SHARES * NAN], "abc", "t"), "nan"),
+    "lines": (lambda: token_grids.lines_svg([], Codebook.linear(9)), "nothing to draw"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_drawn_is_said_in_a_sentence(name):
+    draw, named = REFUSED[name]
+    with pytest.raises(ValueError, match=named):
+        draw()
+
+
+def test_the_smallest_that_can_be_drawn_is_drawn():
+    drawn(bench.cost({"a": [A_ROW], "b": []}, {}))
+    drawn(grids.masks_figure({"a": torch.ones(1, 1)}, "t", ["a"]))
+    drawn(attention.heads_figure([torch.ones(1, 1, 1)], ["a"], "t"))
+    drawn(tokens.tokens_figure({"a": []}, ""))
+
+
+@pytest.mark.parametrize("words", [NASTY, "x" * 5000, "", FAMILY], ids=["nasty", "long", "none", "family"])
+def test_pages_and_diagrams_show_any_words_and_take_none_for_markup(words):
+    grid = Codebook.linear(9).encode(torch.tensor([1]))
+    line = token_grids.TokenLine(grid, [words], words)
+    pages = [
+        attention.attention_html(SHARES[0], [words, "a", words], heading=words),
+        token_grids.lines_svg([line], Codebook.linear(9), title=words),
+        sketch.draw(f'digraph {{ a [class=data label="{render.quoted(words)}"] }}', words),
+        f"<p>{tokens.tokens_html(tokens.in_turn([words]), words)}{parts_of_widgets.alert(words)}</p>",
+    ]
+    for page in pages:
+        tree = ElementTree.fromstring(page)  # so all of it is well formed
+        assert not any("onclick" in element.attrib for element in tree.iter())
+        assert words[:2] in "".join(tree.itertext())

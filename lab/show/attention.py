@@ -221,9 +221,8 @@ class _Drawing:
     def _lines(self, i: int) -> str:
         """Lines from query `i`, the widest drawn last, and the share of each key as a bar."""
         lines = bars = shares = ""
-        leave, turn, turned, arrive = (
-            round(x) for x in (self.start, self.start + 80, self.stop - 80, self.stop)
-        )
+        bends = self.start, self.start + 80, self.stop - 80, self.stop
+        leave, turn, turned, arrive = map(round, bends)
         for j, share in sorted(enumerate(self.weights[i].tolist()), key=lambda pair: pair[1]):
             if share >= LEAST:
                 y, to = self._middle(i), self._middle(j)

@@ -73,8 +73,11 @@ def roofline(
     """The roofline (Williams et al. 2009): GFLOP/s over operations a byte, and no point can be above the roof.
 
     Left of the ridge an operation waits for memory, right of it for arithmetic. A point above the roof did not move
-    its bytes through memory: they were still in a cache.
+    its bytes through memory: they were still in a cache. Raises ValueError for what is not above 0.
     """
+    counts = [n for one, timing in points.values() for n in (one.flops, one.bytes, *timing.seconds)]
+    if not all(0 < n < math.inf for n in (flops_per_second, bytes_per_second, *counts)):
+        raise ValueError("expected limits, operations, bytes and seconds above 0: these axes are logarithms")
     made, ax = figure(title, "floating-point operations a byte", "GFLOP/s", size=(9.0, 4.6))
     intensities = [operation.intensity for operation, _ in points.values()]
     ridge = flops_per_second / bytes_per_second
@@ -162,14 +165,19 @@ def predicted(
 
 
 def on_log_scales(ax: Axes, which: str = "xy") -> None:
-    """Logarithmic axes with plain numbers at 1, 10, 100, and at 2 and 5 between where they find room."""
+    """Logarithmic axes with plain numbers at 1, 10, 100, and at 2 and 5 between where they find room.
+
+    An axis with nothing above 0 stays as it is.
+    """
     for letter in which:
         axis = {"x": ax.xaxis, "y": ax.yaxis}[letter]
+        if not axis.get_minpos() < math.inf:  # nothing above 0 that has a logarithm
+            continue
         ax.set(**{f"{letter}scale": "log"})
         low, high = axis.get_view_interval()
         between = (1, 2, 5) if high < 2000 * low else (1,)
         axis.set_major_locator(LogLocator(subs=between))
-        plain = FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+        plain = FuncFormatter(lambda value, _: f"{value:,.0f}" if 1 <= value < 1e12 else f"{value:g}")
         axis.set_major_formatter(plain)
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
@@ -181,9 +189,7 @@ def _timed(measured: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
         name: timed for name, rows in measured.items() if (timed := [row for row in rows if row.seconds])
     }
     if not found:
-        raise ValueError(
-            f"there are no times to draw: nothing was measured on {', '.join(measured) or 'any device'}"
-        )
+        raise ValueError(f"nothing was measured on {', '.join(measured) or 'any device'}: no times to draw")
     for row in (row for rows in found.values() for row in rows):
         if not all(0 < seconds < math.inf for seconds in row.seconds):
             raise ValueError(f"{row.case}: its times are {row.seconds[:4]}, expected seconds above 0")

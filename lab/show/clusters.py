@@ -5,10 +5,15 @@ before it, and a family of emoji is one.
 """
 
 import html
+from collections.abc import Iterator
 from textwrap import wrap
 from unicodedata import category, east_asian_width
 
 import regex
+
+SPACES = "\n\t\r"
+# Also those of another width, and those at which no line may break.
+EVERY_SPACE = SPACES + "".join(map(chr, [0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000]))
 
 
 def clusters(text: str) -> list[str]:
@@ -50,15 +55,15 @@ def shortened(text: str, most: int) -> str:
     return parts(text[: 8 * most], most - 1)[0] + "…"
 
 
-def printable(text: str) -> str:
+def printable(text: str, spaces: str = SPACES) -> str:
     r"""The text with each character that has no picture written as in a Python string; white space stays.
 
-    What joins letters, as in Persian words and families of emoji, is left where it joins.
+    What joins letters, as in Persian words and families of emoji, is left where it joins; of white space, `spaces`.
 
     >>> printable("a b\x0b")
     'a b\\x0b'
     """
-    return text if text.isascii() and text.isprintable() else "".join(map(_shown, clusters(text)))
+    return text if text.isascii() and text.isprintable() else "".join(_shown(clusters(text), spaces))
 
 
 def one_line(text: str, space: str = "␣") -> str:
@@ -69,7 +74,7 @@ def one_line(text: str, space: str = "␣") -> str:
 def fitted(text: str, most: int, high: int = 6) -> str:
     """What can be drawn of a text in `high` lines of at most `most` columns."""
     lines = []
-    for line in printable(text).replace("\t", "    ").replace("\r", "").split("\n", high):
+    for line in printable(text, EVERY_SPACE).replace("\t", "    ").replace("\r", "").split("\n", high):
         if (wide := advance(line)) > most:
             lines += wrap(line[: (high + 1) * most], max(1, most * len(line) // wide))
         else:
@@ -81,13 +86,13 @@ def fitted(text: str, most: int, high: int = 6) -> str:
 
 def escaped(text: str, quote: bool = True) -> str:
     """The text for HTML, where it is never markup; what cannot be printed is written as in `printable`."""
-    return html.escape(printable(text), quote)
+    return html.escape(printable(text, EVERY_SPACE), quote)
 
 
-def _shown(cluster: str) -> str:
-    if cluster[0].isprintable() and not cluster[0].isspace():
-        return cluster
-    return "".join(c if c.isprintable() or c in "\n\t\r" else repr(c)[1:-1] for c in cluster)
+def _shown(letters: list[str], spaces: str) -> Iterator[str]:
+    for letter in letters:
+        joined = letter[0].isprintable() and not letter[0].isspace()
+        yield from (c if joined or c.isprintable() or c in spaces else repr(c)[1:-1] for c in letter)
 
 
 def _width(cluster: str) -> int:

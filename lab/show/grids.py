@@ -19,13 +19,16 @@ MAY, MAY_NOT = BLUE, "#EDEFF2"
 def masks_figure(masks: Mapping[str, Tensor], title: str, labels: Sequence[str] | None = None) -> Figure:
     """Square masks `(T, T)` side by side: blue where the row's token may attend to the column's.
 
-    `labels`, one a token, are written along both axes of small masks. Raises ValueError where there are no masks.
+    `labels`, one a token, are written along both axes of small masks. Raises ValueError for no masks, and for
+    one of another shape.
     """
     if not masks:
         raise ValueError("there are no masks to draw: give at least one, such as {'causal': mask}")
     height = 3.1 if labels is None else 3.4
     made, axes = figure(title, "looked at", "looking", panels=len(masks), size=(3.0 * len(masks), height))
     for ax, (name, mask) in zip([axes] if len(masks) == 1 else axes, masks.items(), strict=True):
+        if mask.dim() < 2 or not 0 < mask.numel() == mask.shape[-2] * mask.shape[-1]:
+            raise ValueError(f"{name}: expected a mask (T, T), got {tuple(mask.shape)}")
         allowed = mask.reshape(mask.shape[-2:]).cpu().numpy()
         rows, columns = allowed.shape
         ax.imshow(allowed, cmap=ListedColormap([MAY_NOT, MAY]), vmin=0, vmax=1)
@@ -53,9 +56,8 @@ def mask_html(mask: Tensor, labels: Sequence[str], row: int) -> str:
         chosen = " class='chosen'" if i == row else ""
         body += f"<tr{chosen}><th>{escaped(labels[i])}</th>{cells}</tr>"
     seen = [labels[j] for j, may in enumerate(mask[row].tolist()) if may]
-    told = f"“{labels[row]}” may attend to " + (
-        ", ".join(f"“{label}”" for label in seen) or "nothing: it gets zeros"
-    )
+    named = ", ".join(f"“{label}”" for label in seen) or "nothing: it gets zeros"
+    told = f"“{labels[row]}” may attend to {named}"
     return (
         f"<style>.lab-mask {{ border-spacing:2px; background:{PAPER}; color:{INK}; padding:8px; border-radius:6px; }}"
         ".lab-mask th { font: 12px ui-monospace, monospace; font-weight: normal; padding: 0 4px; text-align: right; }"

@@ -1,5 +1,6 @@
 """Figures in one manner: a title that says what is shown, axes with units, colours that all can tell apart."""
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -67,7 +68,8 @@ def figure(
 def levels(ax: Axes, values: Mapping[str, float]) -> None:
     """Horizontal lines at known levels (baselines, floors), named and valued in the legend."""
     for (name, value), dash in zip(values.items(), cycle(DASHES), strict=False):
-        ax.axhline(value, color=GREY, linestyle=dash, linewidth=1.3, label=f"{name}: {value:.2f}")
+        label = f"{name}: {value:.2f}" if abs(value) < 1e6 else f"{name}: {value:.3g}"
+        ax.axhline(value, color=GREY, linestyle=dash, linewidth=1.3, label=label)
 
 
 def legend(ax: Axes) -> None:
@@ -100,7 +102,8 @@ class LiveCurve:
     >>> for step in train(...): curve.add(step.step, step.loss)  # doctest: +SKIP
     >>> curve.finish()  # doctest: +SKIP
 
-    Points are averaged over `window` neighbours for the strong line; the faint line is every point.
+    Points are averaged over `window` neighbours for the strong line; the faint line is every point. What is no number,
+    as the loss of a model that diverged, is left out and counted in the legend.
     """
 
     def __init__(
@@ -141,12 +144,15 @@ class LiveCurve:
     def figure(self) -> Figure:
         """The picture of what is known so far."""
         made, ax = figure(self.title, self.xlabel, self.ylabel)
-        ax.plot(self.xs, self.ys, color=BLUE, alpha=0.25, linewidth=0.8)
-        smooth = [
-            sum(part) / len(part)
-            for part in (self.ys[max(0, i - self.window + 1) : i + 1] for i in range(len(self.ys)))
-        ]
-        ax.plot(self.xs, smooth, color=BLUE, linewidth=2, label=f"training, mean of {self.window} steps")
+        # Of two numbers that are larger still the distance may be none.
+        ys = [y if abs(y) < 1e300 else math.nan for y in self.ys]
+        ax.plot(self.xs, ys, color=BLUE, alpha=0.25, linewidth=0.8)
+        smooth, lost = [], sum(map(math.isnan, ys))
+        for i in range(len(ys)):
+            part = [y for y in ys[max(0, i - self.window + 1) : i + 1] if not math.isnan(y)]
+            smooth.append(sum(part) / len(part) if part else math.nan)
+        told = f"training, mean of {self.window} steps" + (f"; {lost:,} are no numbers" if lost else "")
+        ax.plot(self.xs, smooth, color=BLUE, linewidth=2, label=told)
         if self.marks:
             ax.plot(*zip(*self.marks, strict=True), "o", color=CYCLE[5], markersize=7, label="held-out lines")
         levels(ax, self.baselines)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lab.diffusion import Codebook
 from lab.show.attention import label
-from lab.show.clusters import escaped
+from lab.show.clusters import advance, escaped, shortened
 from lab.show.colours import BLUE, GREEN, GREY, INK, ORANGE, PAPER, PINK, SKY, VERMILION, YELLOW
 
 # In this order the first few are as far apart as they can be, whatever a person's colour vision.
@@ -115,10 +115,10 @@ def lines_svg(lines: Sequence[TokenLine], codebook: Codebook, *, width: float = 
 
     The same token stands in the same column of every line. A screen reader hears the labels and the words.
     """
+    title = shortened(title, int(width / 8.5) - 3)
     drawing, head = _Drawing(lines, codebook, width), 28 if title else 0
-    parts = (
-        [f"<text x='12' y='20' font-size='15' font-weight='bold'>{escaped(title)}</text>"] if title else []
-    )
+    heading = f"<text x='12' y='20' font-size='15' font-weight='bold'>{escaped(title)}</text>"
+    parts = [heading] if title else []
     parts.append(f"<g transform='translate(0 {head})'>")
     for colour, squares in drawing.by_colour().items():
         d = "".join(f"M{x:g} {y:g}h{SIDE:g}v{SIDE:g}h-{SIDE:g}z" for x, y in squares)
@@ -133,7 +133,7 @@ def lines_svg(lines: Sequence[TokenLine], codebook: Codebook, *, width: float = 
         text = escaped(words)
         parts.append(f"<text x='{x:g}' y='{y:g}' {looks[is_label]} xml:space='preserve'>{text}</text>")
     told = escaped("; ".join(f"{line.label}: {' '.join(line.words)}" for line in lines))
-    wide, high = max(drawing.width, 24 + 8.5 * len(title)), drawing.height + head
+    wide, high = max(drawing.width, 24 + 8.5 * advance(title)), drawing.height + head
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' class='lab-grids' width='{wide:.0f}' height='{high:.0f}' "
         f"viewBox='0 0 {wide:.0f} {high:.0f}' style='max-width:100%;height:auto;background:{PAPER}' role='img' "
@@ -151,6 +151,8 @@ class _Drawing:
     """Where everything stands, in pixels from the upper left corner."""
 
     def __init__(self, lines: Sequence[TokenLine], codebook: Codebook, width: float):
+        if not lines or not all(line.words for line in lines):
+            raise ValueError("there is nothing to draw: every line needs a token, and there must be a line")
         self.colours = (*cell_colours(codebook.num_colours), PAPER)
         self.rows, self.columns = codebook.grid
         self.squares: list[tuple[float, float, int]] = []  # left, top, colour
@@ -173,7 +175,7 @@ class _Drawing:
     def _slots(self, lines: Sequence[TokenLine]) -> list[float]:
         """How wide each token's column is: its grid, or the longest of its words."""
         T = max(len(line.words) for line in lines)
-        longest = [max(len(line.words[i]) for line in lines if i < len(line.words)) for i in range(T)]
+        longest = [max(advance(line.words[i]) for line in lines if i < len(line.words)) for i in range(T)]
         return [BETWEEN + max(self.columns * PITCH, LETTER * letters) for letters in longest]
 
     def _line(self, line: TokenLine, slots: list[float], y: float) -> float:
@@ -194,7 +196,7 @@ class _Drawing:
             words, baseline = line.words[place], top + grid_height + TEXT + 1
             self.texts.append((middle, baseline, words, False))
             if line.given is not None and line.given[place]:
-                self.underlines.append((middle, baseline + 5, LETTER * len(words)))
+                self.underlines.append((middle, baseline + 5, LETTER * advance(words)))
         return top + grid_height + TEXT + LEADING + 6
 
     def _places(self, line: TokenLine, slots: list[float]) -> Iterator[tuple[int, float, int]]:

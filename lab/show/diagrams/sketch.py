@@ -7,11 +7,11 @@ below it are notes.
 
 import re
 from collections.abc import Iterator
-from html import escape
 from random import Random
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from lab.show.clusters import escaped
 from lab.show.diagrams import strokes
 from lab.show.diagrams.palette import FONT, INK, NOTE, PALETTE, PAPER, PAPER_EDGE, SHEET, SHEET_EDGE, Look
 from lab.show.diagrams.render import to_svg
@@ -46,8 +46,8 @@ def sketch(svg: str, description: str, seed: int = 7) -> str:
     page_width, page_height = width + 2 * EDGE, height + 2 * EDGE + (LEGEND_HEIGHT if legend else 0)
     origin = f"{EDGE + float(shift_x):g} {EDGE + float(shift_y):g}"
     return (
-        f'{_opening(name, page_width, page_height)}<title id="{_slug(name)}-title">{escape(name)}</title>\n'
-        f'<desc id="{_slug(name)}-desc">{escape(description)}</desc>\n'
+        f'{_opening(name, page_width, page_height)}<title id="{_slug(name)}-title">{escaped(name)}</title>\n'
+        f'<desc id="{_slug(name)}-desc">{escaped(description)}</desc>\n'
         f"{_paper(page_width, page_height, seed)}"
         f'<g transform="translate({origin})">\n{heading}{drawing}</g>\n'
         f'<g transform="translate({EDGE} 0)">\n{legend}</g>\n</svg>\n'
@@ -162,7 +162,7 @@ def _letters(words: str, x: float, y: float, size: float, bold: bool, anchor: st
     behind = f' stroke="{PAPER}" stroke-width="4" paint-order="stroke"' if halo else ""
     return (
         f'<text xml:space="preserve" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}" '
-        f'fill="{INK if bold else NOTE}"{weight}{behind}>{escape(words)}</text>\n'
+        f'fill="{INK if bold else NOTE}"{weight}{behind}>{escaped(words)}</text>\n'
     )
 
 

@@ -13,7 +13,7 @@ from lab.decode import Sampling
 from lab.diffusion import Codebook, Denoiser, denoise
 from lab.diffusion.sampler import BLANK, METHODS
 from lab.diffusion.writing import text_of
-from lab.show.clusters import escaped
+from lab.show.clusters import escaped, shortened
 from lab.show.colours import GREY
 from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
 from lab.show.widgets.parts import LETTERS, Explorer, in_row, page, wide
@@ -190,8 +190,7 @@ class DenoisingViewer(Explorer):
             raise ValueError(f"nothing was written: {self.problem}")
         made, last = self.written, len(self.written.cells) - 1
         title = f"{self.model.config.noise} noise, {last} steps: {text_at(made, self.codebook, self.tokenizer, last)}"
-        fitting = min(80, int(width / 10.5) - 3)  # letters; a longer title would widen the picture
-        title = title if len(title) < fitting else f"{title[: fitting - 2]}…"
+        title = shortened(title, min(80, int(width / 10.5) - 3))  # a longer one would widen the picture
         lines = stages(made.cells, self.codebook, self.tokenizer, at=at, times=made.times, given=made.given)
         return lines_figure(lines, self.codebook, title, width=width)
 

@@ -120,9 +120,8 @@ class GridEditor(Explorer):
         self._cells = codebook.patterns[first].cpu().clone()
         self.buttons = [self._button(i) for i in range(codebook.num_cells)]
         self.word = widgets.Text(tokenizer.tokens([first])[0], description="word", continuous_update=False)
-        self.count = widgets.IntSlider(
-            min(3, codebook.num_cells), min=1, max=codebook.num_cells, description="cells"
-        )
+        most = codebook.num_cells
+        self.count = widgets.IntSlider(min(3, most), min=1, max=most, description="cells")
         self.load = widgets.Button(description="Load word", icon="download")
         self.recolour = widgets.Button(description="Recolour", icon="random")
         self.erase = widgets.Button(description="Erase", icon="eraser")

@@ -77,9 +77,8 @@ class RunsExplorer(Explorer):
         self.button.add_class("lab-generate")
         self.button.on_click(self._start)
         damaged = {name: str(error) for name, error in opened.items() if isinstance(error, CheckpointError)}
-        self.problems = widgets.HTML(
-            "".join(alert(f"{name} is left out: {why}") for name, why in damaged.items())
-        )
+        alerts = [alert(f"{name} is left out: {why}") for name, why in damaged.items()]
+        self.problems = widgets.HTML("".join(alerts))
         if not opened:
             self.problems.value = alert(f"no runs in {folder}: `lab train` makes one")
         self._show_curves()

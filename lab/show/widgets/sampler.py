@@ -80,9 +80,8 @@ class Sampler(Explorer):
         self.notice, self.copy, self.saying = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.next_token = widgets.HTML(layout=wide())
         self.texts = widgets.GridBox(layout=widgets.Layout(grid_template_columns=COLUMNS, grid_gap="8px"))
-        self.caption = widgets.HTML(
-            f"<div style='padding:0 12px;line-height:1.5'>{CAPTION}</div>", layout=wide()
-        )
+        caption = f"<div style='padding:0 12px;line-height:1.5'>{CAPTION}</div>"
+        self.caption = widgets.HTML(caption, layout=wide())
         self.named("models", "path", "notice", "next_token", "texts")
         self.models.observe(lambda _: self._show(), "value")
         self._show()

@@ -99,11 +99,10 @@ class StepTimeExplorer(Explorer):
         self.times = {name: StepTimes.fit(rows, config) for name, rows in measured.items()}
         self.device = widgets.Dropdown(options=list(self.times), description="device")
         powers = [2**n for n in range(11)]
-        self.batch = widgets.SelectionSlider(options=powers, value=StepState.batch, description="batch size")
-        self.width = widgets.SelectionSlider(options=WIDTHS, value=StepState.width, description="width")
-        self.context = widgets.SelectionSlider(
-            options=powers[2:], value=StepState.context, description="context"
-        )
+        slider = widgets.SelectionSlider
+        self.batch = slider(options=powers, value=StepState.batch, description="batch size")
+        self.width = slider(options=WIDTHS, value=StepState.width, description="width")
+        self.context = slider(options=powers[2:], value=StepState.context, description="context")
         self.view = widgets.HTML()
         self.view.add_class("lab-step-time")
         self.named("device", *SIZES, "view")
