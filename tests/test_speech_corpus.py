@@ -355,6 +355,7 @@ def test_a_folder_of_another_layout_is_told_which_is_expected(tmp_path):
             folder_corpus(folder)
         said.append(str(refused.value))
     assert all(str(tmp_path) in message for message in said) and "no transcript" in said[-1]
+    assert ["no folder" in message for message in said] == [True, True, False, False]
 
 
 def pickled(folder):

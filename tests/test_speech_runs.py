@@ -176,8 +176,9 @@ def test_a_sound_file_is_transcribed_from_the_command_line(trained, tmp_path, ca
     (expected,) = transcribe(run.model, run.tokenizer, [features], Reading("both"))
     assert capsys.readouterr().out.splitlines()[-1] == expected
     (tmp_path / "lines.txt").write_text("one two\nsix two\ntwo one\n" * 5)
-    commands.transcribe("ears", (path, path), folder=place, text=str(tmp_path / "lines.txt"))
-    assert [line[:9] for line in capsys.readouterr().out.splitlines()] == ["tone.wav:"] * 2
+    red = path.rename(tmp_path / "\u202etone.wav")
+    commands.transcribe("ears", (red, red), folder=place, text=str(tmp_path / "lines.txt"))
+    assert [line[:15] for line in capsys.readouterr().out.splitlines()] == [r"\u202etone.wav:"] * 2
     (tmp_path / "empty.wav").write_bytes(b"")
     long = tmp_path / "long.wav"
     long.write_bytes(wav_bytes(Audio(samples.repeat(90), 16_000)))

@@ -35,6 +35,7 @@ def transcribe(
         folder: where the runs are; `runs/` of the project if absent.
     """
     with errors_told():
+        from lab.files import printable
         from lab.runs import find, load
         from lab.speech import NGramScorer, Reading, log_mel, read_audio, transcribe
 
@@ -54,4 +55,4 @@ def transcribe(
         for path in sounds:
             features = log_mel(read_audio(path), model.config.features)
             (said,) = transcribe(model, tokenizer, [features], reading, scorer)
-            print(f"{path.name}: {said}" if len(sounds) > 1 else said)
+            print(f"{printable(path.name)}: {said}" if len(sounds) > 1 else said)

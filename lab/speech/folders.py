@@ -125,7 +125,8 @@ def folder_corpus(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) ->
                 first.setdefault(reason, found.first[reason])
     if not parts["train"]:
         left_out = "".join(f"{len(names)} {why} ({first[why]}); " for why, names in skipped.items())
-        raise ValueError(f"{folder} has nothing to train on; {left_out}{LAYOUT}")
+        what = "has nothing to train on" if folder.is_dir() else "is no folder"
+        raise ValueError(f"{folder} {what}; {left_out}{LAYOUT}")
     notes = {f"first {reason}": message for reason, message in first.items()}
     return SpeechCorpus(folder.resolve().name, spec, **parts, skipped=dict(skipped), notes=notes)
 
