@@ -185,6 +185,8 @@ def test_both_ways_of_reading_are_weighed(model_and_heard):
     changed = rescored(model, heard, TOKENIZER, found, 0.3)
     assert {one.tokens: one.score for one in changed} == pytest.approx(expected)
     assert changed[0].tokens == max(expected, key=expected.get)
+    too_long = replace(found[0], tokens=(7,) * 99)  # for the decoder: -inf, of which 0 is no number
+    assert rescored(model, heard, TOKENIZER, [too_long], 0.0) == [too_long]
     reading = Reading("both", bonus=0.5, attention_weight=0.3)
     assert read(model, heard, TOKENIZER, reading) == list(changed[0].tokens)
 
