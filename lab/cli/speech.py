@@ -40,9 +40,7 @@ def transcribe(
         from lab.speech import NGramScorer, Reading, log_mel, read_audio, transcribe
 
         if not sounds:
-            raise ValueError(
-                "there is nothing to listen to: name at least one WAV or FLAC file after the run"
-            )
+            raise ValueError("there is nothing to listen to: name a WAV or FLAC file after the run")
         loaded = load(find(run, folder), best=best)
         if loaded.experiment.objective.name != "recognition":
             raise ValueError(
