@@ -15,6 +15,7 @@ Nothing is ever unpickled.
 """
 
 import json
+import math
 import os
 import platform
 import random
@@ -28,10 +29,10 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 import lab
 from lab.files import path_named, put_in_place, sha256_bytes, sync_folder, write_atomic
@@ -43,9 +44,12 @@ from lab.runs.folder import (
     CheckpointError,
     about,
     checkpoints,
+    from_json_bytes,
     manifest_digest,
+    read_file,
     read_manifest,
 )
+from lab.score import Score
 from lab.text import Tokenizer, tokenizer_from_json
 from lab.train import TrainingState, parallel
 
@@ -270,35 +274,59 @@ def _read(path: Path, outside: Sequence[type], device: torch.device | str) -> Ru
         with _naming(path):
             contents = modern(contents)
     with _naming(path / "experiment.json"):
-        experiment = Experiment.from_json(json.loads(contents["experiment.json"]), outside)
+        experiment = Experiment.from_json(from_json_bytes(contents["experiment.json"]), outside)
     with _naming(path / "tokenizer.json"):
         tokenizer = _tokenizer(experiment, contents["tokenizer.json"].decode())
     with _naming(path / "model.safetensors"):
-        with torch.random.fork_rng(devices=[]):  # initial weights draw random numbers
+        weights = tensors_from_bytes(contents["model.safetensors"])
+        with (
+            torch.random.fork_rng(devices=[]),
+            _no_larger_than(weights),
+        ):  # initial weights draw random numbers
             model = experiment.objective.build(experiment.model, None)
-        _load_weights(model, tensors_from_bytes(contents["model.safetensors"]))
+        _load_weights(model, weights)
         model = model.to(device).eval()
     with _naming(path / "training.json"):
-        training = json.loads(contents["training.json"])
+        training = from_json_bytes(contents["training.json"])
         tensors = tensors_from_bytes(contents["training.safetensors"])
         state = TrainingState(model, experiment.training)
         state.load({n: t for n, t in tensors.items() if not n.startswith(RANDOM)}, training["state"])
         state.saved_to = str(path)
-        generators = None
-        if "numpy" in training:
-            training["numpy"]["state"]["key"] = np.array(training["numpy"]["state"]["key"], dtype=np.uint32)
-            generators = {"python": training["python"], "numpy": training["numpy"]}
-            generators |= {n.removeprefix(RANDOM): t for n, t in tensors.items() if n.startswith(RANDOM)}
+        batches = state.step * experiment.training.accumulate
+        if (state.step, state.batches_taken) != (manifest["step"], batches) or state.tokens >= 2**63:
+            raise ValueError(f"{state.step} steps and {state.batches_taken} batches are not what was trained")
+        generators = _generators(training, tensors) if "numpy" in training else None
     with _naming(path / "metrics.jsonl"):
-        metrics = [json.loads(line) for line in contents["metrics.jsonl"].splitlines()]
+        metrics = [from_json_bytes(line) for line in contents["metrics.jsonl"].splitlines()]
+        _check_metrics(metrics)
     return Run(experiment, tokenizer, model, state, metrics, generators, manifest.get("run") or uuid4().hex)
 
 
+def _generators(training: dict, tensors: dict[str, Tensor]) -> dict:
+    """The states of the global generators, each tried on one of its kind: a wrong one would end the process."""
+    numpy, (version, words, gauss) = training["numpy"], training["python"]
+    numpy["state"]["key"] = np.array(numpy["state"]["key"], dtype=np.uint32)
+    if numpy["state"]["key"].shape != (624,) or numpy["state"]["pos"] not in range(625):
+        raise ValueError("the state of numpy's generator has another shape")
+    states = {n.removeprefix(RANDOM): t for n, t in tensors.items() if n.startswith(RANDOM)}
+    np.random.RandomState().set_state(numpy)
+    random.Random().setstate((version, tuple(words), gauss))
+    torch.Generator().set_state(states["torch"])
+    return {"python": training["python"], "numpy": numpy} | states
+
+
+def _check_metrics(metrics: list[dict]) -> None:
+    """Raise ValueError, or what Python says, for metrics that no table could show."""
+    for line in metrics:
+        numbers = [line[name] for name in ("loss", "bits_per_char") if name in line]
+        numbers += (found := line.get("outcome", {})).values()
+        if wrong := [n for n in numbers if not isinstance(n, int | float) or not math.isfinite(n)]:
+            raise ValueError(f"expected a number, got {str(wrong[0])[:40]!r}")
+        str(Score.of_columns(found))
+
+
 def _verified(place: Path, sha256: str | None) -> bytes:
-    try:
-        data = place.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{place} cannot be read ({error}): copy the whole folder again") from error
+    data = read_file(place)
     if sha256_bytes(data) != sha256:
         raise CheckpointError(f"{place} is damaged: its SHA-256 is not the manifest's; copy the folder again")
     return data
@@ -327,6 +355,24 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
             seen.add(id(tensor))
             named[name] = tensor
     return named
+
+
+@contextmanager
+def _no_larger_than(weights: dict[str, Tensor]) -> Iterator[None]:
+    """Raise ValueError as soon as a model is built of more than was saved; what is tied is made several times."""
+    left = 8 * sum(tensor.numel() for tensor in weights.values())
+
+    def count(_, name: str, weight: Tensor | None) -> None:
+        nonlocal left
+        left -= 0 if weight is None else weight.numel()
+        if left < 0:
+            raise ValueError(f"these are too few weights for the experiment's model, such as of {name!r}")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -375,8 +421,8 @@ def _naming(place: Path) -> Iterator[None]:
     """Whatever is wrong with a file's contents becomes a CheckpointError that names the file."""
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        about_it = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+    except Exception as error:
+        about_it = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else f"{error!s:.600}"
         raise CheckpointError(
             f"{place} does not hold what a checkpoint of this experiment should: {about_it}"
         ) from error

@@ -4,13 +4,24 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from lab.files import nameable, sha256_bytes
 from lab.runs.code import PACKAGE, code_version
 from lab.runs.experiment import Experiment
 
+LARGEST_JSON = 2**26  # bytes
+KINDS = {
+    "format": int,
+    "step": int,
+    "files": dict,
+    "date": str,
+    "validation": float | int | None,
+}  # in a manifest
 ABOUT, MANIFEST = "about.json", "manifest.json"
 NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
 
@@ -79,8 +90,8 @@ def find(name: str | os.PathLike, folder: str | os.PathLike | None = None) -> Pa
 def about(run_folder: Path) -> dict:
     """What is known of the run in a folder before its first checkpoint: its `id`, the version of the `code`."""
     try:
-        found = json.loads((run_folder / ABOUT).read_text("utf-8"))
-    except (OSError, ValueError):
+        found = from_json_bytes(read_file(run_folder / ABOUT))
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -157,18 +168,39 @@ def _best_of(manifests: dict[Path, dict]) -> Path | None:
 def read_manifest(path: Path) -> dict:
     """The manifest of the checkpoint at `path`, itself verified, without a look at the other files."""
     place = path / MANIFEST
+    data = read_file(place)
     try:
-        manifest = json.loads(place.read_bytes())
-        intact = manifest["digest"] == manifest_digest(manifest) and isinstance(manifest["files"], dict)
-    except OSError as error:
-        raise CheckpointError(f"{place} cannot be read ({error}): copy the whole folder again") from error
-    except (ValueError, TypeError, KeyError, RecursionError):
+        manifest = from_json_bytes(data)
+        intact = manifest["digest"] == manifest_digest(manifest)
+        intact = intact and all(isinstance(manifest[name], kind) for name, kind in KINDS.items())
+        if intact and manifest["format"] == 1:  # of which each file's entry held its size too
+            manifest["files"] = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    except (ValueError, TypeError, LookupError, RecursionError):
         intact = False
     if not intact:
         raise CheckpointError(f"{place} is damaged: it does not match its own digest; copy the folder again")
-    if manifest["format"] == 1:  # of which each file's entry held its size too
-        manifest["files"] = {name: entry["sha256"] for name, entry in manifest["files"].items()}
     return manifest
+
+
+def read_file(place: Path) -> bytes:
+    """The bytes of a file of a run; CheckpointError for a link, a pipe, and what no memory could hold."""
+    try:
+        about_it = place.lstat()
+        room = LARGEST_JSON if place.suffix == ".json" else psutil.virtual_memory().available
+        if not stat.S_ISREG(about_it.st_mode) or about_it.st_size > room:
+            raise CheckpointError(f"{place} must be a file, and no link, of at most {room:,} bytes")
+        return place.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{place} cannot be read ({error}): copy the whole folder again") from error
+
+
+def from_json_bytes(data: bytes):
+    """What JSON says; ValueError where it is none, and for NaN and infinity, which no run holds."""
+
+    def refused(name: str):
+        raise ValueError(f"it holds {name}, which is no number")
+
+    return json.loads(data, parse_constant=refused)
 
 
 def manifest_digest(manifest: dict) -> str:
