@@ -1,8 +1,14 @@
 """What the tests of runs share: a text of few words, training that says nothing, and the bits of what was trained."""
 
+import multiprocessing
+import sys
+
 import torch
 
 from lab import runs
+
+# Where a process can be forked without harm, it need not import torch once more.
+PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
 
 def made_text(folder, name: str, words: str, lengths: tuple[int, int], lines: int) -> str:

@@ -3,8 +3,6 @@
 Each idea stands in a file of its own under `ideas/`, as somebody would write it who has lab installed.
 """
 
-import multiprocessing
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +15,7 @@ from ideas.dilated import DilatedAttention, dilated
 from ideas.syllables import Syllables
 from ideas.two_ahead import TwoAhead
 from ideas.typical import typical
-from run_toys import quiet, weights
+from run_toys import PROCESSES, quiet, weights
 
 from lab import runs
 from lab.decode import Sampling
@@ -25,7 +23,6 @@ from lab.nn import TransformerConfig
 from lab.runs import Data, Experiment
 from lab.train import TrainConfig
 
-PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 IDEAS = sorted((Path(__file__).parent / "ideas").glob("*.py"))
 SIZES = dict(context=24, width=16, num_layers=2, num_heads=2, feed_forward=16, dropout=0.1)
 BASE = Experiment(

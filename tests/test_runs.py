@@ -2,7 +2,6 @@
 
 import errno
 import math
-import multiprocessing
 import os
 import shutil
 import signal
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_toys import made_text, quiet, told, weights
+from run_toys import PROCESSES, made_text, quiet, told, weights
 
 from lab import runs
 from lab.nn import RecurrentConfig, TransformerConfig
@@ -238,10 +237,9 @@ def _hold(folder, ready, done):
 
 
 def test_two_processes_do_not_train_the_same_run(experiment, tmp_path):
-    context = multiprocessing.get_context("fork")
-    ready, done = context.Event(), context.Event()
+    ready, done = PROCESSES.Event(), PROCESSES.Event()
     path = runs.where(experiment.resolved(), tmp_path)
-    other = context.Process(target=_hold, args=(path, ready, done))
+    other = PROCESSES.Process(target=_hold, args=(path, ready, done))
     other.start()
     assert ready.wait(20)
     with pytest.raises(runs.RunBusy, match=f"process {other.pid} trains"):
