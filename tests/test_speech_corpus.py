@@ -84,13 +84,22 @@ def test_without_espeak_everything_says_how_to_get_it(monkeypatch, tmp_path):
 def test_speech_that_is_interrupted_says_what_is_kept_and_ends_those_who_speak(tmp_path, monkeypatch):
     def speak(requests, **_):
         try:
-            yield Audio(0.3 * torch.sin(torch.arange(4000) / 9), 22_050)
-            raise KeyboardInterrupt
+            while True:
+                yield Audio(0.3 * torch.sin(torch.arange(4000) / 9), 22_050)
         finally:
             ended.append(len(requests))
 
-    ended = []
-    monkeypatch.setattr(espeak, "speak", speak)
+    def interrupted(audio, rate):
+        heard.append(audio)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+        return resampled(audio, rate)
+
+    ended, heard, speakers = [], [], []
+    monkeypatch.setattr(
+        espeak, "speak", lambda *said, **how: speakers.append(speak(*said, **how)) or speakers[-1]
+    )
+    monkeypatch.setattr(synthesis, "resampled", interrupted)
     with pytest.raises(KeyboardInterrupt, match=r"1 of 5 utterances.*same command"):
         synthesis.synthetic(SMALL, folder=tmp_path / "kept")
     assert ended == [5] and not any((tmp_path / "kept").iterdir())

@@ -33,9 +33,8 @@ def plain(text: str) -> str:
     "mister quilter's he said twice"
     """
     text = UNHEARD.sub(" ", text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
-    return unicodedata.normalize(
-        "NFC", " ".join(text.split())
-    )  # an accent is its letter's, however it was typed
+    # An accent belongs to its letter, however it was typed.
+    return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def encode(text: str, tokenizer: Tokenizer) -> list[int]:
