@@ -211,3 +211,9 @@ def test_pages_and_diagrams_show_any_words_and_take_none_for_markup(words):
         tree = ElementTree.fromstring(page)  # so all of it is well formed
         assert not any("onclick" in element.attrib for element in tree.iter())
         assert words[:2] in "".join(tree.itertext())
+
+
+def test_one_panel_too_keeps_its_name_apart_from_the_title():
+    for made in (DRAWN["masks"]("one"), DRAWN["windows"]("one")):
+        assert made.get_suptitle() == "one" and not made.axes[0].get_title("left")
+        assert made.axes[0].get_title().startswith("one:")

@@ -175,7 +175,8 @@ class _Drawing:
         self.stop = self.start + LINES
         self.keys = self.stop + 8
         self.bars = self.keys + wide + 10
-        self.width, self.height = max(self.bars + BAR + 60, 700), self.top + T * self.high + 44
+        said = max(advance(told(row, tokens, i)) for i, row in enumerate(weights))
+        self.width, self.height = max(self.bars + BAR + 60, 700, 8.6 * said), self.top + T * self.high + 44
 
     def svg(self, query: int, heading: str) -> str:
         T, foot = len(self.tokens), self.top + len(self.tokens) * self.high

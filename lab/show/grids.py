@@ -39,11 +39,9 @@ def masks_figure(masks: Mapping[str, Tensor], title: str, labels: Sequence[str] 
         ax.grid(which="minor", color=PAPER, linewidth=1)
         ax.tick_params(which="both", length=0)
         if labels is not None:
-            ax.set_xticks(range(columns), labels, rotation=90, fontsize=8)
-            ax.set_yticks(range(rows), labels, fontsize=8)
-    if len(masks) == 1:
-        ax.set_title("", loc="left")  # the title stands above, as it does over several
-        made.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
+            names = [_name(label, 16) for label in labels]
+            ax.set_xticks(range(columns), names, rotation=90, fontsize=8)
+            ax.set_yticks(range(rows), names, fontsize=8)
     return made
 
 
@@ -81,7 +79,7 @@ def windows_figure(
         raise ValueError("there are no windows to draw: give at least one (x, y) of one policy")
     context = len(every[0][0])
     rows = max(map(len, windows.values()))
-    size = (max(2.6, 0.62 * context + 0.5) * len(windows), 0.38 * rows + 1.0)
+    size = (max(2.6, 0.62 * context + 0.5) * len(windows), 0.38 * rows + 1.4)
     made, axes = figure(title, "place in the window", "", panels=len(windows), size=size)
     np.atleast_1d(axes)[0].set_ylabel("window")
     for ax, (policy, pairs) in zip(np.atleast_1d(axes), windows.items(), strict=True):
@@ -91,10 +89,10 @@ def windows_figure(
                 colour = TINTS[read % len(TINTS)] if asked else FAINT
                 ax.add_patch(_slot(place, row, colour))
                 look = {"va": "center", "color": INK, "ha": "center", "fontsize": 9}
-                ax.text(place, row - 0.12, _name(tokens[read], 12) if read else "", **look)
+                ax.text(place, row - 0.12, _name(tokens[read], 10) if read else "", **look)
                 if asked:
                     look |= {"color": GREY, "ha": "right", "fontsize": 6}
-                    ax.text(place + 0.4, row + 0.3, _name(tokens[target], 18), **look)
+                    ax.text(place + 0.4, row + 0.3, _name(tokens[target], 14), **look)
         ax.set(xlim=(-0.6, context - 0.4), ylim=(rows - 0.4, -0.6), xticks=range(context))
         ax.set_yticks(range(len(pairs)))
         ax.grid(False)

@@ -46,18 +46,20 @@ MANNER = {
 
 
 def figure(
-    title: str, xlabel: str, ylabel: str, *, size: tuple[float, float] = (7.5, 4.0), panels: int = 1
+    title: str, xlabel: str, ylabel: str, *, size: tuple[float, float] = (7.5, 4.0), panels: int = 0
 ) -> tuple[Figure, Axes]:
     """A figure and its axes (an array of axes when `panels` is more than 1) in the manner of the house.
+
+    The title of panels stands above them all, so that each may have its own; without any it is that of the axes.
 
     The caller returns or displays the figure; pyplot keeps no copy that would be shown twice.
     """
     with plt.rc_context(MANNER):
-        made, axes = plt.subplots(1, panels, figsize=size, layout="constrained", FigureClass=Lettered)
-        for ax in [axes] if panels == 1 else axes:
+        made, axes = plt.subplots(1, panels or 1, figsize=size, layout="constrained", FigureClass=Lettered)
+        for ax in [axes] if panels < 2 else axes:
             ax.set(xlabel=xlabel, ylabel=ylabel)
             ax.xaxis.set_major_formatter(THOUSANDS)
-        if panels == 1:
+        if not panels:
             axes.set_title(title)
         else:
             made.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lab.diffusion import Codebook
 from lab.show.attention import label
-from lab.show.clusters import advance, escaped, shortened
+from lab.show.clusters import advance, escaped, one_line, shortened
 from lab.show.colours import BLUE, GREEN, GREY, INK, ORANGE, PAPER, PINK, SKY, VERMILION, YELLOW
 
 # In this order the first few are as far apart as they can be, whatever a person's colour vision.
@@ -115,7 +115,7 @@ def lines_svg(lines: Sequence[TokenLine], codebook: Codebook, *, width: float = 
 
     The same token stands in the same column of every line. A screen reader hears the labels and the words.
     """
-    title = shortened(title, int(width / 8.5) - 3)
+    title = shortened(one_line(title, " "), int(width / 8.5) - 3)
     drawing, head = _Drawing(lines, codebook, width), 28 if title else 0
     heading = f"<text x='12' y='20' font-size='15' font-weight='bold'>{escaped(title)}</text>"
     parts = [heading] if title else []
