@@ -287,6 +287,8 @@ def test_who_always_says_one_character_is_right_as_often_as_it_stands():
             return F.one_hot(torch.full(states.shape[:-1], space), V).double() * 50
 
     model.heads["mlm"] = Always()
+    none = mlm_score(model, TOKENIZER, lines, rate=0.0)
+    assert none.asked == 0 and math.isnan(none.accuracy) and math.isnan(none.mean_nats)
     score = mlm_score(model, TOKENIZER, lines, rate=0.2)
     assert score.asked == pytest.approx(0.16 * len(text), rel=0.1), "what is shown as <mask> counts"
     assert score.accuracy == pytest.approx(text.count(" ") / len(text), abs=0.03)
@@ -374,7 +376,7 @@ REFUSED = [
     (lambda: loss_of(replace(OBJECTIVE, memory=2), restless(memory_slots=2), batch_of()), "groups of 3"),
     (lambda: memory_effect(restless(memory_slots=1), TOKENIZER, LINES, LINES[:1]), "lines"),
     (lambda: mlm_score(restless(), TOKENIZER, []), None),
-    (lambda: mlm_score(restless(), TOKENIZER, ["a"], rate=0.0), "rate"),
+    (lambda: mlm_score(restless(), TOKENIZER, ["a"], rate=1.5), "rate"),
     (lambda: bottleneck_score(restless(), TOKENIZER, LINES, chunk=99), "chunk"),
     (lambda: bottleneck_score(restless(latents=0, latent_width=0), TOKENIZER, LINES), "latents"),
     (lambda: restoration_score(restless(), TOKENIZER, LINES, "#"), "#"),

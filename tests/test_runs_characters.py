@@ -113,7 +113,8 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_end(experiment, tmp_path
         ({"model": {"latents": 0, "latent_width": 0}}, "latents"),
         ({"objective": {"chunk": 64}}, "chunk"),
         ({"objective": {"memory": 1}}, "memory_slots"),
-        ({"objective": {"removed": ("#",)}}, "removed"),
+        ({"objective": {"removed": ("#",), "weights": Weights(0, 0, 0, 0, 1)}}, "removed"),
+        ({"objective": {"removed": ("#",), "last_weights": Weights(0, 0, 0, 0, 1)}}, "removed"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_saved(experiment, tmp_path, changed, name):

@@ -2,6 +2,7 @@
 
 import math
 import string
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -31,7 +32,7 @@ from lab.chars.scores import (
     reconstruction_score,
     restoration_score,
 )
-from lab.config import Above, AtLeast, AtMost, validate
+from lab.config import Above, AtLeast, AtMost, shown, validate
 from lab.data import IGNORE, Batch
 from lab.nn import TransformerConfig
 from lab.score import score_lines
@@ -75,7 +76,8 @@ class Weights:
 class CharacterText(TextMaterial):
     """Lines of characters, and what the objectives look up in their vocabulary.
 
-    `removed` holds the ids of each set of characters that is taken out; `seed` is the run's.
+    `removed` holds the ids of each set of characters that is taken out, those left out that the text has none of;
+    `seed` is the run's.
     """
 
     removed: tuple[tuple[int, ...], ...]
@@ -99,7 +101,8 @@ class CharacterObjectives:
                                the same all along)
     mask_rate, last_mask_rate  how many of the characters are chosen for `mlm`, likewise
     space_rate                 of the spaces; None: as of the other characters
-    removed                    which characters `restoration` takes out: one of these sets, drawn anew for each batch
+    removed                    which characters `restoration` takes out: one of these sets, drawn anew for each batch;
+                               those that the text has none of are passed over
     chunk                      characters that go through the bottleneck at once
     restored, chunked, predicted
                                the shares of the rows that are restored, that give a chunk, that the decoder predicts
@@ -162,7 +165,9 @@ class CharacterObjectives:
     def material(self, experiment) -> CharacterText:
         text = text_material(experiment)
         removed = (tuple(character_ids(text.tokenizer, characters)) for characters in self.removed)
-        return CharacterText(text.corpus, text.splits, text.tokenizer, tuple(removed), experiment.seed)
+        return CharacterText(
+            text.corpus, text.splits, text.tokenizer, tuple(filter(None, removed)), experiment.seed
+        )
 
     def check(self, experiment, material: CharacterText) -> None:
         """Raises ValueError where the model, the tokenizer or the processes do not fit the objectives."""
@@ -174,10 +179,11 @@ class CharacterObjectives:
             raise ValueError(
                 "this model has no bottleneck: set latents and latent_width, or the weight of bottleneck to 0"
             )
-        if any(weights.restoration for weights in asked) and not all(material.removed):
-            raise ValueError(
-                f"removed is {self.removed!r}, but of one of these sets the vocabulary has no character"
-            )
+        if any(weights.restoration for weights in asked) and not material.removed:
+            lacks = f"the text {material.name!r} has none of the characters {shown(self.removed)}"
+            if any(sum(asdict(weights).values()) == weights.restoration for weights in asked):
+                raise ValueError(f"{lacks}, and nothing else is to be learned: give others as `removed`")
+            warnings.warn(f"restoration is left out: {lacks}; give others as `removed`", stacklevel=2)
         if self.chunk > config.context:
             raise ValueError(
                 f"a chunk of {self.chunk} characters does not fit in a context of {config.context}"
@@ -217,6 +223,8 @@ class CharacterObjectives:
         reads the rows as they are. What the encoder sees and was not masked is what `reconstruction` asks for.
         """
         weights, text = self.weights_at(step.share), step.material
+        if not text.removed:
+            weights = replace(weights, restoration=0.0)
         losses, memory = {}, None
         if weights.mlm or weights.reconstruction or weights.restoration:
             losses, memory = self._encoder_losses(model, batch.ids, weights, step)
