@@ -174,7 +174,7 @@ def test_an_objective_of_ones_own_is_named_by_its_file(lab, place, folder):
     assert lab("train", *told).startswith("trained ") and lab("train", *told).startswith("loaded ")
     assert "Mine" in lab.refused("sample", "own")
     assert lab("sample", "own", "--prompt", "line", "--own", own).startswith("line")
-    assert "0.25" in lab("runs", folder, "--own", own)
+    assert "mine\n" in lab("runs", folder, "--own", own)
 
 
 def test_a_class_of_ones_own_has_a_name_of_its_own(lab, place):
@@ -220,10 +220,13 @@ def test_runs_prints_the_table(lab, place, tmp_path, monkeypatch):
     for name, seed in (("first", 0), ("second", 1), ("third", 2)):
         lab("train", *flags(place, name=name, seed=seed))
     (tmp_path / "third" / "step-00000004" / "metrics.jsonl").write_text("")
-    header, _, first, second, third, why = lab("runs", tmp_path).splitlines()
-    assert header.split()[0] == "seed" and "bits_per_char" in header
-    assert first.split()[:2] == ["first", "0"] and second.split()[:2] == ["second", "1"]
-    assert third.split()[0] == "third" and third.split()[-1] == "damaged"
+    (tmp_path / "second").rename(tmp_path / "\x1b[31m")
+    said = lab("runs", tmp_path)
+    objective, header, _, second, first, *_, why = said.splitlines()
+    assert objective == "next-token" and header.split()[:2] == ["bits_per_char", "seed"]
+    assert first.split()[0] == "first" and first.split()[2] == "0"
+    assert second.split()[0] == r"\x1b[31m" and second.split()[2] == "1" and "\x1b" not in said
+    assert max(map(len, said.splitlines()[:-1])) <= 100
     assert why.startswith("third is damaged: ") and "metrics.jsonl" in why
 
 

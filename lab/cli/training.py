@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from lab.cli.errors import at_the_command_line
 from lab.cli.flags import explain
+from lab.files import printable
 from lab.outside import named_class
 
 
@@ -149,19 +151,26 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
         folder: where the runs are; `runs/` of the project if absent.
         own: your own classes that runs were trained with, as file.py:Class or module:Class.
     """
-    from lab.runs import default_folder, table
+    from lab.runs import default_folder, tables
 
-    rows = table(folder, outside=[named_class(one) for one in own])
-    if rows.empty:
+    found = tables(folder, outside=[named_class(one) for one in own])
+    if not found:
         print(f"no runs in {folder or default_folder()}: `lab train` makes one")
-        return
-    problems = rows["state"][rows["state"].str.startswith(("damaged", "needs"))]
-    rows["state"] = rows["state"].str.split(":").str[0]
-    formats = {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}", "seconds": "{:,.0f}"}
-    formats |= {"tokens_per_second": "{:,.0f}", "parameters": "{:,}"}
-    print(rows.to_string(formatters={name: form.format for name, form in formats.items()}, na_rep="-"))
-    for name, problem in problems.items():
-        print(f"{name} is {problem}")
+    formats = {"seconds": "{:,.0f}", "tokens_per_second": "{:,.0f}", "parameters": "{:,}"}
+    formats |= {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}"}
+    options = {"formatters": {name: form.format for name, form in formats.items()}, "na_rep": "-"}
+    for objective, rows in found.items():
+        rows = rows.rename(printable).map(lambda value: printable(value) if isinstance(value, str) else value)
+        if not objective:
+            told = "\n".join(f"{name} is {why}" for name, why in rows["state"].items())
+            print(at_the_command_line(told))
+            continue
+        if "data.corpus" in rows:
+            rows["data.corpus"] = rows["data.corpus"].map(lambda place: Path(place).name)
+        last = [name.rpartition(".")[2] for name in rows]
+        rows.columns = [one if last.count(one) == 1 else name for one, name in zip(last, rows, strict=True)]
+        rows = rows.dropna(axis="columns", how="all")
+        print(f"{printable(objective)}\n{rows.to_string(line_width=100, max_colwidth=60, **options)}\n")
 
 
 def _asked(given: list[str], flag: str) -> str | None:

@@ -14,7 +14,7 @@ from lab.runs.folder import CheckpointError, default_folder, find, run_folders, 
 from lab.runs.lock import RunBusy
 from lab.runs.loop import get_or_train, training
 from lab.runs.objectives import OBJECTIVES
-from lab.runs.table import differing, open_runs, outcome, score, settings, steps, table
+from lab.runs.table import differing, open_runs, outcome, score, settings, steps, table, tables
 from lab.runs.writing import generate
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "settings",
     "steps",
     "table",
+    "tables",
     "training",
     "where",
 ]

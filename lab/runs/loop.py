@@ -117,7 +117,7 @@ def _finish(run: Run, material, path: Path, save_seconds: float, progress: bool,
                 bar.update()
     except (KeyboardInterrupt, OSError) as error:
         stopped = f"stopped at step {state.step} of {total}; saved: {state.saved_to or 'nothing yet'}"
-        again = "The same call or command goes on from there"
+        again = f"The same call or command {'goes on from there' if state.saved_to else 'begins anew'}"
         if isinstance(error, OSError):
             raise OSError(f"{error}: training {stopped}. {again} when this is mended") from error
         raise KeyboardInterrupt(f"{stopped}. {again}") from None

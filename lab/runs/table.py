@@ -78,7 +78,21 @@ def table(folder: str | os.PathLike | None = None, outside: Sequence[type] = ())
     (at most so many where `bound` has "<="); `train_bits_per_char` is the mean of the last 20 steps. `state` says
     "done", how far an unfinished run is, or why a damaged one cannot be read.
     """
-    opened = open_runs(folder, outside)
+    return _table(open_runs(folder, outside), folder)
+
+
+def tables(folder: str | os.PathLike | None = None, outside: Sequence[type] = ()) -> dict[str, pd.DataFrame]:
+    """A table for the runs of each objective, by its name, the outcome first; under "" those that cannot be read."""
+    opened, kinds = open_runs(folder, outside), {}
+    for name, run in opened.items():
+        kinds.setdefault(run.experiment.objective.name if isinstance(run, Run) else "", {})[name] = run
+    return {
+        kind: _table(kinds[kind], folder, outcome_first=True)
+        for kind in sorted(kinds, key=lambda k: (not k, k))
+    }
+
+
+def _table(opened: dict[str, Run | Exception], folder, outcome_first: bool = False) -> pd.DataFrame:
     paths = {path.name: path for path in run_folders(folder)}
     intact = {name: run for name, run in opened.items() if isinstance(run, Run)}
     code = {name: (about(paths[name]).get("code") or "")[:8] for name in intact}
@@ -90,10 +104,12 @@ def table(folder: str | os.PathLike | None = None, outside: Sequence[type] = ())
         else {"state": _why(run, paths[name])}
         for name, run in opened.items()
     }
-    first = [*next(iter(differ.values()), {}), "bits_per_char"]
+    first = [*next(iter(differ.values()), {})]
     last = ["train_bits_per_char", "steps", "parameters", "seconds", "tokens_per_second", "date", "state"]
-    others = dict.fromkeys(name for row in rows.values() for name in row if name not in (*first, *last))
-    columns = [*first, *others, *last]
+    found = {"bits_per_char": None} | {
+        n: None for row in rows.values() for n in row if n not in (*first, *last)
+    }
+    columns = [*found, *first, *last] if outcome_first else [*first, *found, *last]
     values = [[row.get(column) for column in columns] for row in rows.values()]
     made = pd.DataFrame(values, index=list(rows), columns=columns, dtype=object)
     made = made.where(made.notna(), math.nan)
