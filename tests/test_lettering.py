@@ -9,15 +9,18 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from widget_toys import planted
+from widget_toys import planted, tiny
 
 from lab.bench import STEP_PARTS, Operation, Row, StepTimes, Timing
+from lab.chars import CharEncoder, CharEncoderConfig
 from lab.data.batch import IGNORE
 from lab.diffusion import Codebook
-from lab.show import attention, bench, grids, lettering, listening, plots, token_grids, tokens
+from lab.nn.transformer import TransformerConfig
+from lab.show import attention, bench, grids, lettering, listening, plots, token_grids, tokens, widgets
 from lab.show.clusters import advance, escaped, fitted, one_line, parts, printable, shortened
 from lab.show.diagrams import render, sketch
 from lab.show.widgets import parts as parts_of_widgets
+from lab.text import CharTokenizer
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -217,3 +220,28 @@ def test_one_panel_too_keeps_its_name_apart_from_the_title():
     for made in (DRAWN["masks"]("one"), DRAWN["windows"]("one")):
         assert made.get_suptitle() == "one" and not made.axes[0].get_title("left")
         assert made.axes[0].get_title().startswith("one:")
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "天地玄黄", FAMILY, PERSIAN, "$x$ <b onclick='x'>\\ {}\0", "   "], ids=ascii
+)
+def test_widgets_run_on_any_text_and_on_an_empty_prompt(text):
+    known = CharTokenizer.train([text])
+    writer, encoder = (
+        tiny(known.vocab_size),
+        CharEncoder(CharEncoderConfig(TransformerConfig(known.vocab_size, 32))),
+    )
+    for prompt in (text, ""):
+        sampler = widgets.Sampler(writer, known, prompt)
+        sampler.controls.length.value = 3
+        sampler.generate()
+        assert sampler.figure(text)
+        ElementTree.fromstring(widgets.BeamViewer(writer, known, prompt, length=2).figure().data)
+        shown = [
+            widgets.TokenizerPlayground({text: known}, prompt).view.value,
+            widgets.AttentionExplorer(writer, known, prompt).view.value,
+            widgets.FillIn(encoder, known, prompt, hide=(0,)).guesses.value,
+            sampler.next_token.value,
+        ]
+        assert all(shown) and not any("<b onclick" in page for page in shown)
+    drawn(widgets.FillIn(encoder, known, text).figure())
