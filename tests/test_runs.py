@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -310,6 +311,13 @@ def test_the_table_shows_what_differs_and_what_is_damaged(experiment, tmp_path):
     told_on_the_way = [step["bits_per_char"] for step in runs.steps(wider)]
     assert row["train_bits_per_char"] == pytest.approx(sum(told_on_the_way) / 8)
     assert table.loc["zz", "state"].startswith("damaged: ") and math.isnan(table.loc["zz", "bits_per_char"])
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_is_told_which_folder_to_delete(experiment, tmp_path):
+    path = runs.where(quiet(experiment, tmp_path).experiment, tmp_path)
+    (path / "step-00000008" / "metrics.jsonl").write_text("")
+    with pytest.raises(runs.CheckpointError, match=re.escape(f"delete {path / 'step-00000008'}")):
+        quiet(experiment, tmp_path)
 
 
 def test_settings_that_repeat_each_other_are_told_once():
