@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ FLAGS = {"outside=[...]": "--own FILE.py:CLASS", "best=True": "--best"}
 @contextmanager
 def errors_told() -> Iterator[None]:
     """What a person can mend is one message and exit status 2, a Ctrl-C one message and 130: no traceback."""
+    warnings.formatwarning = lambda message, *_: f"lab: {message}\n"  # not the line of our code
     try:
         _prepare_output()
         try:
