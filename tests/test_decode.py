@@ -202,7 +202,7 @@ def test_what_was_kept_is_the_models_own_probability_of_what_the_filters_left(mo
         ([[-1]], {}, "id -1"),
         ([[0.5]], {}, "whole numbers"),
         ([[2]], {"max_new_tokens": 0}, "max_new_tokens"),
-        ([[2]] * 5, {"max_new_tokens": 10**13}, "5 texts of 10,000,000,000,000 tokens.* GiB"),
+        ([[2]] * 5, {"max_new_tokens": 10**13}, "5 x 10,000,000,000,000 tokens.* GiB"),
         ([[2]], {"model": "gpt"}, "new_cache"),
         ([[2]], {"model": lambda ids: torch.zeros(1, 1, 4)}, r"\(1, 1, 4\)"),
         ([[2]], {"model": lambda ids: torch.tensor([[-1, math.nan, 0]])}, "nan"),

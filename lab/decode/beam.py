@@ -94,8 +94,9 @@ class _Group:
         self.length += 1
         steps, going_on, rows, tokens = [], [], [], []
         W = len(self.searches[0].beams)
-        if self.length == 1:  # each beam's text, its logits in three forms, and candidates
-            needed = self.strategy.width * len(self.searches) * (8 * self.reader.ids.shape[1] + 12 * V + 1000)
+        if self.length == 1:  # each beam's text and cache, its logits in three forms, and candidates
+            text = self.reader.ids.shape[1] * (8 + getattr(self.reader.cache, "bytes_per_token", 0))
+            needed = self.strategy.width * len(self.searches) * (text + 12 * V + 1000)
             check_memory(f"a search with {self.strategy.width:,} beams", needed, "take fewer")
         for place, (search, *values) in enumerate(zip(self.searches, *found, strict=True)):
             first = place * W

@@ -40,9 +40,7 @@ class Reader:
     ):
         self.model, self.names, self.length = model, list(names), ids.shape[1]
         self.begun, self.tells_rows = self.names, not is_language_model(model) and _has_rows(model)
-        check_memory(
-            f"{len(ids):,} texts of {room:,} tokens", 8 * len(ids) * (self.length + room), "ask for fewer"
-        )
+        check_memory(f"{len(ids):,} x {room:,} tokens", 8 * len(ids) * (self.length + room), "ask for fewer")
         self.ids = torch.cat([ids, ids.new_zeros(len(ids), room)], dim=1)  # with room for what follows
         self.device = next(model.parameters()).device if is_language_model(model) else ids.device
         self.context, self.new_cache, self.step = context, new_cache, step

@@ -53,6 +53,7 @@ class RecurrentConfig:
     def shared(self) -> TransformerConfig:
         """What the parts that it shares with transformers are made of: embedding, feed-forward, norms, output."""
         c, sizes = self, dict(width=self.width, num_heads=1, feed_forward=self.feed_forward or 1)
+        sizes["num_layers"] = c.num_layers  # of which it has no use but to tell how much memory they take
         return TransformerConfig(c.vocab_size, positions="none", dropout=c.dropout, tied=c.tied, **sizes)
 
 

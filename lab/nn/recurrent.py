@@ -11,7 +11,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lab.machine import check_memory
 from lab.nn.model import Model
 from lab.nn.recurrence import CELLS, RecurrentConfig, RecurrentStack, initialise_cells, run_cells
 from lab.nn.stack import TokenEmbedding, check_ids
@@ -66,8 +65,6 @@ class RecurrentLM(Model):
     def __init__(self, config: RecurrentConfig):
         super().__init__()
         c = self.config = config
-        what = f"{c.num_layers:,} layers of width {c.width:,}"
-        check_memory(what, 8 * c.num_layers * c.width * (c.width + c.feed_forward), "make the model smaller")
         self.embedding = TokenEmbedding(c.shared)
         # Of this name, lab.train.optim gives the matrices to Muon: fewer bits after equally many steps than AdamW,
         # for all three cells, although gates are stacked in one matrix.

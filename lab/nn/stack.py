@@ -58,15 +58,21 @@ def settle_positions(ids: Tensor, positions: Tensor | None, past: int, config: T
     return positions
 
 
+def check_size(config: TransformerConfig) -> None:
+    """Raises ValueError where a transformer of these sizes, which has at least so many weights, would not fit."""
+    c = config
+    numbers = c.vocab_size * c.width + c.places * c.head_width * (c.positions != "none")
+    numbers += 2 * c.num_layers * c.width * (c.width + c.feed_forward)
+    sizes = f"{c.num_layers:,} layers of width {c.width:,} for {c.vocab_size:,} tokens in {c.places:,} places"
+    check_memory(sizes, 4 * numbers, "make the model smaller")
+
+
 class TokenEmbedding(nn.Module):
     """A vector for each token, to which positions may add something."""
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
-        c = config
-        numbers = c.vocab_size * c.width + c.places * c.head_width * (c.positions != "none")
-        what = f"embedding {c.vocab_size:,} tokens in {c.places:,} places, width {c.width:,},"
-        check_memory(what, 4 * numbers, "make the model smaller")
+        check_size(config)
         self.token = nn.Embedding(config.vocab_size, config.width)
         self.place = make_positions(config)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
@@ -97,9 +103,7 @@ class Stack(nn.Module):
     ):
         super().__init__()
         self.config, self.causal, self.reads_memory = config, causal, reads_memory
-        c = config
-        what = f"{c.num_layers:,} layers of width {c.width:,} and {c.feed_forward:,}"
-        check_memory(what, 8 * c.num_layers * c.width * (c.width + c.feed_forward), "make the model smaller")
+        check_size(config)
         if positions is None:
             self.positions = make_positions(config)
         else:  # no part of this module: they are stored with the embedding
