@@ -124,6 +124,12 @@ def test_who_begins_with_an_underscore_stands_in_the_legend_and_powers_of_ten_ar
     assert any("mathdefault" in label.get_text() and label.get_parse_math() for label in ax.get_yticklabels())
 
 
+def test_ticks_may_be_labelled_with_numbers():
+    made, ax = plots.figure("t", "x", "y")
+    ax.set_xticks([0, 1], [3, 5.5])
+    assert {"3", "5.5"} <= set(drawn(made))
+
+
 def test_letters_are_counted_cut_and_shown_as_a_reader_sees_them():
     assert [advance(text) for text in ("word", "中文", "e\u0301", FAMILY, "")] == [4, 4, 1, 2, 0]
     assert printable(f"{FAMILY}{PERSIAN}") == f"{FAMILY}{PERSIAN}"

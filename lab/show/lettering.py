@@ -90,7 +90,7 @@ def _make_fitting(formatter: Formatter) -> None:
     """Labels beside an axis are written anew at each drawing: let them fit as they are written."""
     if "format_ticks" not in vars(formatter):
         plain = formatter.format_ticks
-        formatter.format_ticks = lambda values: [fitted(text, *BESIDE_TICK) for text in plain(values)]
+        formatter.format_ticks = lambda values: [fitted(str(text), *BESIDE_TICK) for text in plain(values)]
 
 
 def _find_fonts(text: Text, words: str) -> set[str]:
