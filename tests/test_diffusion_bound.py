@@ -206,6 +206,17 @@ def test_every_token_is_scored_exactly_once(context, steps):
         assert score.standard_error == pytest.approx(0, abs=1e-6)
 
 
+def test_what_is_hidden_is_paid_for_beside_the_bound():
+    known = score_bound(
+        small(), LETTERS, ["".join(LETTERS.vocabulary[:1]) * 4], lengths(), generator=seeded(0)
+    )
+    hidden = score_bound(
+        small(), LETTERS, ["日月金木"], lengths(), generator=seeded(0)
+    )  # four times ln V too
+    kinds = len(LETTERS.vocabulary) + 1
+    assert hidden.nats - known.nats == pytest.approx(4 * math.log(0x110000 - kinds), rel=1e-6)
+
+
 @every_noise
 def test_the_standard_error_is_the_spread_between_generators(noise, granularity):
     model = small(noise, granularity=granularity)

@@ -46,9 +46,7 @@ def temperature(logits: Tensor, value: float) -> Tensor:
         raise ValueError(f"temperature must be 0 or more, and finite; got {value!r}")
     if value == 0:
         return top_k(logits, 1)
-    if (
-        value < COLD
-    ):  # a quotient may be beyond all numbers: so the largest becomes 0, and others at worst -inf
+    if value < COLD:  # quotients may be beyond all numbers: the largest becomes 0, others at worst -inf
         logits = logits - logits.amax(dim=-1, keepdim=True)
     return logits if value == 1 else logits / min(max(value, SMALLEST), 1 / SMALLEST)
 
