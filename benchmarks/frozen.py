@@ -145,12 +145,12 @@ def recipes(text: str) -> dict[str, Experiment]:
         return TransformerConfig(**dict(vocab_size=320, context=32, width=32, feed_forward=64) | more)
 
     def made(
-        model, objective=None, *, start=None, tokenizer="bpe", batch=4, seed=0, **training
+        model, objective=None, *, corpus=text, start=None, tokenizer="bpe", batch=4, seed=0, **training
     ) -> Experiment:
         extra = {} if objective is None else {"objective": objective}
         config = TrainConfig(**dict(steps=STEPS, warmup=4) | training)
         return Experiment(
-            model, training=config, data=Data(text, tokenizer, batch), seed=seed, start=start, **extra
+            model, training=config, data=Data(corpus, tokenizer, batch), seed=seed, start=start, **extra
         )
 
     def recurrent(cell: str, **more) -> Experiment:
@@ -174,7 +174,7 @@ def recipes(text: str) -> dict[str, Experiment]:
         decoder = TransformerConfig(64, context=40, width=width, num_layers=1, feed_forward=32)
         config = SpeechConfig(decoder, **dict(encoder_layers=1, channels=4, kernel=5) | more)
         asked = Recognition(**dict(frames=600, script=SCRIPT) | (objective or {}))
-        return made(config, asked, tokenizer="char", other_lr=3e-3, steps=steps)
+        return made(config, asked, corpus="auto", tokenizer="char", other_lr=3e-3, steps=steps)
 
     cells = dict(head="factorised", granularity="cell")
     tuning = dict(prompts=2, samples=4, denoising_steps=4, scored_lines=20)
