@@ -32,14 +32,14 @@ def masks_figure(masks: Mapping[str, Tensor], title: str, labels: Sequence[str] 
         allowed = mask.reshape(mask.shape[-2:]).cpu().numpy()
         rows, columns = allowed.shape
         ax.imshow(allowed, cmap=ListedColormap([MAY_NOT, MAY]), vmin=0, vmax=1)
-        ax.set_title(f"{_name(name, 20)}: {allowed.mean():.0%} allowed", fontsize=10, weight="normal")
+        ax.set_title(f"{_name(name, 28)}: {allowed.mean():.0%} allowed", fontsize=10, weight="normal")
         ax.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
         ax.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
         ax.grid(False)
         ax.grid(which="minor", color=PAPER, linewidth=1)
         ax.tick_params(which="both", length=0)
         if labels is not None:
-            names = [_name(label, 16) for label in labels]
+            names = [_name(label, 20) for label in labels]
             ax.set_xticks(range(columns), names, rotation=90, fontsize=8)
             ax.set_yticks(range(rows), names, fontsize=8)
     return made
