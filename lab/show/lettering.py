@@ -21,7 +21,7 @@ from lab.show.colours import GREY
 BOXES = "Last Resort High-Efficiency"  # matplotlib's own font, of a box for each character there is
 # Fonts that say they have a character and draw something else, or nothing.
 UNFIT = re.compile(r"cm|STIX(Non|Size)|\.?Last ?Resort|Adobe Blank|Unicode BMP|.*Color Emoji")
-BESIDE_TICK = (32, 2)  # columns and lines
+UNDER_TICK = (32, 2)  # columns and lines
 WIDE, BOLD_WIDE = 0.52, 0.57  # the mean advance of DejaVu Sans, in font sizes
 
 # That such a font has no bold face is no news to the reader of a figure.
@@ -52,12 +52,15 @@ class Lettered(Figure):
         """Let each text be drawn as it is; returns the characters that no font has."""
         rooms, lacking = {}, set()
         for axis in (axis for ax in self.axes for axis in (ax.xaxis, ax.yaxis)):
+            grid = axis.axes.get_gridspec()
+            beside_tick = max(32, int(6 * self.get_figwidth() / (grid.ncols if grid else 1))), 2
+            room = beside_tick if axis.axis_name == "y" else UNDER_TICK
             labels, formatter = axis.get_ticklabels(which="both"), axis.get_major_formatter()
             if isinstance(formatter, ScalarFormatter | LogFormatter):
                 rooms |= dict.fromkeys([*labels, axis.offsetText])
             else:
-                rooms |= dict.fromkeys(labels, BESIDE_TICK)
-                _make_fitting(formatter)
+                rooms |= dict.fromkeys(labels, room)
+                _make_fitting(formatter, room)
         for text in {text for legend in self.findobj(Legend) for text in legend.findobj(Text)}:
             rooms[text] = min(64, int(8 * self.get_figwidth())), 2  # of a line, about half of the figure
         for text in self.findobj(Text):
@@ -86,11 +89,11 @@ def drawn_width(words: str, look: dict) -> float:
     return text_to_path.get_text_width_height_descent(words, text.get_fontproperties(), False)[0] / 72
 
 
-def _make_fitting(formatter: Formatter) -> None:
+def _make_fitting(formatter: Formatter, room: tuple[int, int]) -> None:
     """Labels beside an axis are written anew at each drawing: let them fit as they are written."""
     if "format_ticks" not in vars(formatter):
         plain = formatter.format_ticks
-        formatter.format_ticks = lambda values: [fitted(str(text), *BESIDE_TICK) for text in plain(values)]
+        formatter.format_ticks = lambda values: [fitted(str(text), *room) for text in plain(values)]
 
 
 def _find_fonts(text: Text, words: str) -> set[str]:
