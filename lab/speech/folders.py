@@ -72,7 +72,7 @@ def read_fbank(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Fo
         except FeatureError as error:
             raise FeatureError(f"{file} must hold (bands, frames); its transpose: {error}") from None
         if not said.is_file():
-            raise TextError("no transcript", f"{said} is not there")
+            raise TextError("no transcript", f"{folder.name}/text/{file.name} is not there")
         text = "".join(_load(said, "U").reshape(-1))
         return Utterance(file.stem, features, _spoken(text), file.stem.split("-")[0])
 
