@@ -20,15 +20,15 @@ PAIRS = [(number, kind) for kind in CORPORA for number in NOTEBOOKS]
 # The kinds of text that have not enough of what a notebook is about.
 LACKING = {
     "00": (),
-    "01": (),
-    "02": (),
+    "01": ("poem",),
+    "02": ("names", "chinese", "poem"),
     "03": (),
     "04": (),
-    "05": (),
+    "05": ("poem",),
     "06": (),
-    "07": (),
-    "08": (),
-    "09": (),
+    "07": ("poem",),
+    "08": ("names", "chinese", "poem", "one_line"),
+    "09": ("poem",),
     "10": (),
 }
 
