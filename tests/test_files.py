@@ -1,6 +1,7 @@
 import os
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_file_that_windows_holds_for_a_moment_is_waited_for(tmp_path, monkeypa
 
     waits = []
     monkeypatch.setattr(files, "_WINDOWS", windows)
-    monkeypatch.setattr(files.time, "sleep", waits.append)
+    monkeypatch.setattr(files, "time", SimpleNamespace(sleep=waits.append))  # other threads sleep too
     monkeypatch.setattr(Path, "replace", busy)
     with nullcontext() if put else pytest.raises(PermissionError):
         write_atomic(tmp_path / "file", "new")

@@ -194,7 +194,7 @@ def test_stop_and_continue(on_page):
     page.locator(f"{sampler} .lab-strategy select").select_option("greedy")  # which does not end by chance
     drag(on_page, f"{sampler} .lab-length", 1.0)
     page.locator(f"{sampler} .lab-generate").click()
-    page.wait_for_selector(f"{sampler} .lab-stop:enabled")
+    assert on_page.until(lambda: before != written(on_page, sampler) and strip(on_page, sampler).count() > 3)
     page.locator(f"{sampler} .lab-stop").click()
     stopped = another(on_page, sampler, before)
     assert 3 < len(stopped) < 400
