@@ -105,7 +105,7 @@ def test_a_long_word_does_not_take_quadratic_time():
 
 
 def test_text_like_a_special_token_is_text():
-    with pytest.warns(UserWarning, match=r"stopped at 264 of 300 .* no pair occurs twice"):
+    with pytest.warns(UserWarning, match="264 tokens instead of 300"):
         tokenizer = BPETokenizer.train(["<s>a</s>"] * 3, 300)
     ids = tokenizer.encode("<s>a</s>")
     assert not set(ids) & set(range(5)) and tokenizer.decode(ids) == "<s>a</s>"

@@ -169,14 +169,18 @@ def test_a_text_that_lacks_something_is_no_failure_and_nothing_hides_in_the_repo
     assert [metric["holds"] for metric in odd.metrics] == [True, True, False]
     table = closing_table([lacks, odd])
     assert "share: nan" in table and "failed: 01_odd; does not apply: 00_lacks" in table
-    report = write_report([lacks, odd], tmp_path / "report", "smoke").read_text()
-    assert lacks.lacking in report and "not claimed of this text" in report
+    report = write_report([lacks, odd], tmp_path / "report", "--corpus my.txt").read_text()
+    assert lacks.lacking in report and "not claimed of this text" in report and "--corpus my.txt" in report
+    page = (tmp_path / "report" / "00_lacks.html").read_text()
+    assert "10 different lines" in page and "papermill" not in page
     page = (tmp_path / "report" / "01_odd.html").read_text()
     assert 'href="javascript' not in page and "<script>alert(2)" not in page and "alert(2)" in page
 
 
 def test_an_interrupted_run_reports_what_is_done(tmp_path, monkeypatch, capsys):
-    done = NotebookRun("00_start_here", tmp_path / "00_start_here.ipynb", 1.0)
+    claims = [{"name": "n", "value": 1.0, "unit": "", "claim": "above 2", "holds": True, "headline": False}]
+    claims += [claims[0] | {"claimed": False}]
+    done = NotebookRun("00_start_here", tmp_path / "00_start_here.ipynb", 1.0, claims)
 
     def run(path, *_):
         if path.stem == done.name:
@@ -185,9 +189,11 @@ def test_an_interrupted_run_reports_what_is_done(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("lab.notebooks.report.run_notebook", run)
     with pytest.raises(SystemExit) as ended:
-        run_and_report(("00", "01", "02"), "smoke", tmp_path, {})
+        run_and_report(("00", "01", "02"), "smoke", tmp_path, {"corpus": "my text", "seed": None})
     printed = capsys.readouterr().out
-    assert ended.value.code == 130 and "00_start_here" in printed and "01 02" in printed
+    assert ended.value.code == 130 and "00_start_here" in printed
+    assert "1 claims hold, 1 not claimed" in printed
+    assert "lab run 01 02 --corpus 'my text' --profile smoke" in printed
     assert "00_start_here" in (tmp_path / "index.html").read_text()
 
 
@@ -208,9 +214,9 @@ def test_a_relative_path_is_taken_from_where_it_was_given(tmp_path, monkeypatch,
 
 def test_needs_goes_on_where_the_text_has_enough():
     text = lab.text.Corpus("two", ("To be, or not", "to be."))
-    needs(text, distinct_lines=2, words_per_line=3, punctuation=0.1, spaces=0.1, chars=19)
+    needs(text, distinct_lines=2, words_per_line=3, punctuation=0.1, spaces=0.1, chars=21)
     with pytest.raises(DoesNotApply, match="two"):
-        needs(text, chars=20)
+        needs(text, chars=22)
 
 
 @pytest.mark.slow

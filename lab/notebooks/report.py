@@ -1,6 +1,8 @@
 """What a run of the notebooks leaves to read: a table in the terminal and pages to open in a browser."""
 
 import html
+import logging
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,8 @@ from lab.files import write_atomic
 from lab.machine import machine
 from lab.notebooks.runner import NotebookRun, find_notebooks, outputs_of, run_notebook
 
+ERROR = "papermill-error-cell-tag"  # of the cells that papermill puts in where a cell raises
+
 
 def run_and_report(
     names: tuple[str, ...], profile: str, build: Path, parameters: dict[str, object]
@@ -24,17 +28,21 @@ def run_and_report(
     """
     given = {name: value for name, value in parameters.items() if value is not None} | {"profile": profile}
     paths, runs = find_notebooks(names), []
+    flags = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in given.items())
     try:
         for path in paths:
             runs.append(run_notebook(path, build / "notebooks", given))
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(
+            logging.CRITICAL
+        )  # what is still asked of the kernel is no news
         rest = [path.stem for path in paths[len(runs) :]]
         if runs:
-            _tell(runs, build, profile)
-        left = " ".join(name[:2] for name in rest)
-        print(f"\ninterrupted in {rest[0]}, {len(runs)} notebooks done; `lab run {left}` runs what is left")
+            _tell(runs, build, flags)
+        left = f"lab run {' '.join(name[:2] for name in rest)} {flags}"
+        print(f"\ninterrupted in {rest[0]}, {len(runs)} notebooks done; `{left}` runs what is left")
         sys.exit(130)
-    _tell(runs, build, profile)
+    _tell(runs, build, flags)
     return runs
 
 
@@ -44,17 +52,19 @@ def exit_status(runs: list[NotebookRun]) -> int:
     return 1 if "failed" in verdicts else 3 if "does not apply" in verdicts else 0
 
 
-def _tell(runs: list[NotebookRun], build: Path, profile: str) -> None:
-    index = write_report(runs, build, profile)
-    print(f"\n{closing_table(runs)}\n\nreport: {index}")
+def _tell(runs: list[NotebookRun], build: Path, flags: str) -> None:
+    index = write_report(runs, build, flags)
+    print(f"\n{closing_table(runs)}\n\nreport of {flags}: {index}")
 
 
 def closing_table(runs: list[NotebookRun]) -> str:
     """Every notebook with its time, its figures and whether its claims hold, as plain text."""
     lines = []
     for run in runs:
-        claims = sum(metric["claim"] is not None for metric in run.metrics)
-        verdict = {"passed": f"{claims} claims hold", "failed": "FAILED"}.get(run.verdict, run.verdict)
+        claims = [metric.get("claimed", True) for metric in run.metrics if metric["claim"]]
+        elsewhere = f", {claims.count(False)} not claimed of this text" if False in claims else ""
+        passed = f"{sum(claims)} claims hold{elsewhere}"
+        verdict = {"passed": passed, "failed": "FAILED"}.get(run.verdict, run.verdict)
         lines.append(f"{run.name:<32}{run.seconds:8.1f} s   {verdict}")
         lines += [f"    {run.lacking}"] if run.lacking else []
         for metric in run.metrics:
@@ -71,8 +81,11 @@ def closing_table(runs: list[NotebookRun]) -> str:
     return "\n".join(lines)
 
 
-def write_report(runs: list[NotebookRun], folder: Path, profile: str) -> Path:
-    """Write one page a notebook and `index.html` into `folder`; returns the path of the index."""
+def write_report(runs: list[NotebookRun], folder: Path, flags: str) -> Path:
+    """Write one page a notebook and `index.html` into `folder`; returns the path of the index.
+
+    `flags` are those that the notebooks were run with.
+    """
     # Addresses emptied: the pages must read well with no network, so they may ask for nothing.
     exporter = HTMLExporter(
         mathjax_url="", require_js_url="", jquery_url="", widget_renderer_url="", mermaid_js_url=""
@@ -81,11 +94,15 @@ def write_report(runs: list[NotebookRun], folder: Path, profile: str) -> Path:
         if run.output.exists():
             notebook = nbformat.read(run.output, as_version=4)
             notebook.metadata.pop("widgets", None)
+            if run.lacking:
+                notebook.cells = [
+                    cell for cell in notebook.cells if ERROR not in cell.metadata.get("tags", [])
+                ]
             for output in outputs_of(notebook):
                 _defuse(output.get("data", {}))
             page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": run.name}})
             write_atomic(folder / f"{run.name}.html", page)
-    return write_atomic(folder / "index.html", _index(runs, profile))
+    return write_atomic(folder / "index.html", _index(runs, flags))
 
 
 def _defuse(data: dict) -> None:
@@ -101,8 +118,9 @@ def _text(metric: dict) -> str:
     return text if metric["claim"] is None else f"{text}, expected {metric['claim']}: {_verdict(metric)}"
 
 
-def _index(runs: list[NotebookRun], profile: str) -> str:
+def _index(runs: list[NotebookRun], flags: str) -> str:
     here = machine()
+    head = "<tr><th>figure</th><th>value</th><th>unit</th><th>expected</th><th>claim</th></tr>"
     sections = []
     for run in runs:
         rows = "".join(
@@ -117,12 +135,10 @@ def _index(runs: list[NotebookRun], profile: str) -> str:
         sections.append(
             f"<h2><a href='{run.name}.html'>{run.name}</a></h2>"
             f"<p><b class='{colour}'>{run.verdict}</b>"
-            f" in {run.seconds:.0f} s</p>{problem}"
-            "<table><tr><th>figure</th><th>value</th><th>unit</th><th>expected</th><th>claim</th></tr>"
-            f"{rows}</table>"
+            f" in {run.seconds:.0f} s</p>{problem}" + (f"<table>{head}{rows}</table>" if rows else "")
         )
     return _PAGE.format(
-        profile=html.escape(profile),
+        flags=html.escape(flags),
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         machine=html.escape(f"{here['cpu']}, {here['cores']} cores, torch {here['torch']}"),
         sections="\n".join(sections),
@@ -150,7 +166,7 @@ td, th {{ text-align: left; padding: 0.25rem 0.6rem; border-bottom: 1px solid va
 .ok {{ color: var(--ok); }} .bad {{ color: var(--bad); }} pre {{ white-space: pre-wrap; }}
 </style></head><body>
 <h1>lab: what the notebooks measured</h1>
-<p>Profile <b>{profile}</b>, {date}, {machine}. Each heading opens the executed notebook.</p>
+<p><b>lab run {flags}</b>, {date}, {machine}. Each heading opens the executed notebook.</p>
 {sections}
 </body></html>
 """

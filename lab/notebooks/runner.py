@@ -14,9 +14,12 @@ from lab.notebooks.claims import METRIC_MIME, PROFILES
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 LONGEST_CELL_SECONDS = {"smoke": 300, "standard": 1800, "full": 6 * 3600}
-ENCRYPTED = Config(
-    {"KernelManager": {"transport_encryption": "auto"}}
-)  # talk to kernels in secret, and unwarned
+SETTINGS = Config(
+    {
+        "KernelManager": {"transport_encryption": "auto"},  # talk to kernels in secret, and unwarned
+        "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=50"]},  # how one ends is no news
+    }
+)
 
 
 @dataclass
@@ -114,7 +117,7 @@ def run_notebook(
             progress_bar={"desc": path.stem, "unit": "cell"} if progress else False,
             execution_timeout=LONGEST_CELL_SECONDS[profile],
             request_save_on_cell_execute=True,
-            config=ENCRYPTED,
+            config=SETTINGS,
         )
     except Exception as failure:  # whatever went wrong inside belongs in the report, not in our traceback
         error = str(failure).strip() or type(failure).__name__

@@ -78,8 +78,8 @@ class BPETokenizer:
         tokenizer = cls(merges, pattern=pattern)
         if tokenizer.vocab_size < vocab_size:
             warnings.warn(
-                f"training stopped at {tokenizer.vocab_size} of {vocab_size} tokens, "
-                "because no pair occurs twice any more; give more text or a smaller vocab_size",
+                f"the tokenizer has {tokenizer.vocab_size} tokens instead of {vocab_size}: "
+                "no pair of them occurs twice any more in this text",
                 stacklevel=2,
             )
         return tokenizer

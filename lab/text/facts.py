@@ -12,7 +12,7 @@ from lab.text.protocol import as_lines
 
 @dataclass(frozen=True)
 class TextFacts:
-    """Counts of a text, and shares of its characters (newlines not counted).
+    """Counts of a text, of which `chars` counts a newline a line, and shares of its characters, newlines left out.
 
     `tokens_per_line` is the median number of pre-tokens (words, numbers and marks as GPT-4's pattern cuts them),
     `words_per_line` that of stretches between white space, so 1 where a script writes none. `scripts` has the share
@@ -55,7 +55,7 @@ def describe(lines: Sequence[str]) -> TextFacts:
     return TextFacts(
         lines=len(lines),
         distinct_lines=len(set(lines)),
-        chars=chars,
+        chars=chars + len(lines),
         distinct_chars=len(counts),
         longest_line=max(map(len, lines), default=0),
         tokens_per_line=float(median(len(split(line)) for line in lines)) if lines else 0.0,
