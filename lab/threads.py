@@ -2,7 +2,7 @@
 
 import os
 
-SPINS = 1000
+SPINS = 600
 
 
 def spin_shortly() -> None:
