@@ -42,7 +42,9 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPIN
 WAYS = {
     "one thread": {"OMP_NUM_THREADS": "1"},
     "all, default": {},
-    **{f"all, GOMP_SPINCOUNT={spins}": {"GOMP_SPINCOUNT": str(spins)} for spins in (10_000, 1000, SPINS, 300)},
+    **{
+        f"all, GOMP_SPINCOUNT={spins}": {"GOMP_SPINCOUNT": str(spins)} for spins in (10_000, 1000, SPINS, 300)
+    },
     "all, OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"},
 }
 OURS = f"all, GOMP_SPINCOUNT={SPINS}"

@@ -53,9 +53,9 @@ def validate(config) -> None:
             raise ValueError(f"{name} must be {_said(hint)}, got {shown(value)}")
 
 
-def shown(value) -> str:
+def shown(value, most: int = 60) -> str:
     """What a message shows of a value, the beginning of a long one: `[1, 1, 1, 1, ...`; it may be a whole corpus."""
-    return f"{value!r:.60}{'...' * (len(repr(value)) > 60)}"
+    return f"{value!r:.{most}}{'...' * (len(repr(value)) > most)}"
 
 
 def to_json(config) -> dict:

@@ -139,3 +139,12 @@ def test_at_every_extreme_an_id_is_drawn_that_there_is(rows, dtype, **values):
 @pytest.mark.parametrize("value", [TINY, 1e-300, 1e-45, 1e-38, 1e-12])
 def test_a_temperature_near_zero_is_greedy(value):
     assert Sampling(value).logits(LOGITS).softmax(-1).tolist() == pytest.approx([0, 0.5, 0, 0.5, 0])
+
+
+def test_a_filter_needs_no_hash():
+    class Unhashable(list):
+        def __call__(self, logits, ids):
+            return logits.index_fill(-1, torch.tensor([0]), -torch.inf)
+
+    asked = Sampling(temperature=0.7, top_k=2, filters=(Unhashable(),))
+    assert asked.logits(torch.tensor([3.0, 2.0, 1.0])).isinf().tolist() == [True, False, True]

@@ -17,7 +17,7 @@ from lab.data.batch import IGNORE
 from lab.diffusion import Codebook
 from lab.nn.transformer import TransformerConfig
 from lab.show import attention, bench, grids, lettering, listening, plots, token_grids, tokens, widgets
-from lab.show.clusters import advance, escaped, fitted, one_line, parts, printable, shortened
+from lab.show.clusters import advance, escaped, fitted, legible, one_line, parts, shortened
 from lab.show.diagrams import render, sketch
 from lab.show.widgets import parts as parts_of_widgets
 from lab.text import CharTokenizer
@@ -108,7 +108,7 @@ def test_any_words_stand_in_a_figure_as_they_are(name):
 @pytest.mark.parametrize("words", TEXTS, ids=lambda words: ascii(words[:9]))
 def test_no_text_spoils_a_figure(words):
     said = drawn(a_curve(words), "svg")
-    begin = printable(words)[:5].replace("\n", "")
+    begin = legible(words)[:5].replace("\n", "")
     assert sum(begin in label for label in said) >= 5  # title, axes, tick, legend
     assert max(map(len, said)) < 700
 
@@ -132,9 +132,9 @@ def test_ticks_may_be_labelled_with_numbers():
 
 def test_letters_are_counted_cut_and_shown_as_a_reader_sees_them():
     assert [advance(text) for text in ("word", "中文", "e\u0301", FAMILY, "")] == [4, 4, 1, 2, 0]
-    assert printable(f"{FAMILY}{PERSIAN}") == f"{FAMILY}{PERSIAN}"
-    assert printable("\u200d \u200d\u202e\ud800\x1b") == r"\u200d \u200d\u202e\ud800\x1b"
-    assert printable("1\xa02") == r"1\xa02" and fitted("1\xa02", 9) == escaped("1\xa02") == "1\xa02"
+    assert legible(f"{FAMILY}{PERSIAN}") == f"{FAMILY}{PERSIAN}"
+    assert legible("\u200d \u200d\u202e\ud800\x1b") == r"\u200d \u200d\u202e\ud800\x1b"
+    assert legible("1\xa02") == r"1\xa02" and fitted("1\xa02", 9) == escaped("1\xa02") == "1\xa02"
     assert parts(FAMILY * 3, 4) == [FAMILY * 2, FAMILY]
     assert shortened("e\u0301" * 9, 4) == "e\u0301" * 3 + "…"
     assert one_line(" a\n") == "␣a⏎"

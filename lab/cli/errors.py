@@ -8,13 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-OUTPUT_ENDED = [
-    errno.EPIPE,
-    errno.ENOSPC,
-    errno.EBADF,
-    errno.EIO,
-    errno.EINVAL,
-]  # of no file: files are named
+# Of no file: files are named.
+OUTPUT_ENDED = [errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.EINVAL]
 FLAGS = {"outside=[...]": "--own FILE.py:CLASS", "best=True": "--best"}
 
 

@@ -5,7 +5,7 @@ Letters: B rows, T tokens so far, V the vocabulary.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Annotated, Literal
 
 import torch
@@ -55,7 +55,7 @@ class Sampling:
     @property
     def removes(self) -> bool:
         """Whether some tokens may lose all their probability."""
-        return self.is_greedy or bool(_built_in(self) or self.filters)
+        return self.is_greedy or bool(self._built_in or self.filters)
 
     def logits(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
         """Logits `(..., V)` as all of it leaves them; `ids` `(..., T)`, the text so far, is read by the penalty."""
@@ -79,26 +79,25 @@ class Sampling:
         tokens = draw(log_probs.exp() if filtered is logits else filtered.softmax(dim=-1), generator)
         return tokens, log_probs, filters.kept_mass(logits, filtered) if self.removes else None
 
+    @cached_property  # asked at every token
+    def _built_in(self) -> list[tuple[Callable[[Tensor, float], Tensor], float]]:
+        """Those of `FILTERS` that change anything, each with its value."""
+        values = [(change, getattr(self, change.__name__)) for change in filters.FILTERS]
+        return [(change, value) for change, value in values if value != getattr(Sampling, change.__name__)]
+
     def _reshaped(self, logits: Tensor, ids: Tensor | None) -> Tensor:
         """By all but the choice of the likeliest, from which the built-in filters would take nothing away."""
         if self.repetition_penalty != 1:
             logits = filters.repetition_penalty(logits, ids, self.repetition_penalty)
         if not self.is_greedy:
             logits = filters.temperature(logits, self.temperature)
-            for change, value in _built_in(self):
+            for change, value in self._built_in:
                 logits = change(logits, value)
         for change in self.filters:
             logits = change(logits, ids)
         if self.filters:
             filters.check_logits(logits)
         return logits
-
-
-@lru_cache(maxsize=16)  # asked at every token
-def _built_in(sampling: Sampling) -> list[tuple[Callable[[Tensor, float], Tensor], float]]:
-    """Those of `FILTERS` that change anything, each with its value."""
-    values = [(change, getattr(sampling, change.__name__)) for change in filters.FILTERS]
-    return [(change, value) for change, value in values if value != getattr(Sampling, change.__name__)]
 
 
 def draw(probabilities: Tensor, generator: Generators = None) -> Tensor:

@@ -187,9 +187,8 @@ class Denoiser(Model):
         if ids.dtype not in WHOLE:
             raise ValueError(f"ids must be int64, got {ids.dtype}")
         try:
-            return nn.functional.embedding(
-                ids, self.patterns
-            )  # which, unlike an index, does not count from the end
+            # Unlike an index it does not count from the end.
+            return nn.functional.embedding(ids, self.patterns)
         except IndexError:
             raise unknown_id(ids, self.config.vocab_size) from None
 

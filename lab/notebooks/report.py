@@ -33,9 +33,8 @@ def run_and_report(
         for path in paths:
             runs.append(run_notebook(path, build / "notebooks", given))
     except KeyboardInterrupt:
-        logging.getLogger("asyncio").setLevel(
-            logging.CRITICAL
-        )  # what is still asked of the kernel is no news
+        # What is still asked of the kernel is no news.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         rest = [path.stem for path in paths[len(runs) :]]
         if runs:
             _tell(runs, build, flags)

@@ -18,7 +18,6 @@ import json
 import math
 import os
 import platform
-import random
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,16 +26,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
 import torch
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch import nn
 
 import lab
 from lab.files import path_named, put_in_place, sha256_bytes, sync_folder, write_atomic
 from lab.runs import folder as run_folder
+from lab.runs import generators
 from lab.runs.experiment import Experiment, differences
 from lab.runs.folder import (
     ABOUT,
@@ -49,6 +47,7 @@ from lab.runs.folder import (
     read_file,
     read_manifest,
 )
+from lab.runs.weights import load_weights, no_larger_than, own_tensors
 from lab.score import Score
 from lab.text import Tokenizer, tokenizer_from_json
 from lab.train import TrainingState, parallel
@@ -56,7 +55,6 @@ from lab.train import TrainingState, parallel
 FORMAT = 2
 FILES = ("experiment.json", "tokenizer.json", "model.safetensors", "training.safetensors", "training.json",
          "metrics.jsonl")  # fmt: skip
-RANDOM = "random/"  # what the names of generators' states begin with
 
 
 @dataclass
@@ -175,15 +173,7 @@ def restore_random(run: Run) -> None:
         raise ValueError(
             "this run holds no random states: it was never saved, or by a lab too old to go on with it"
         )
-    version, words, gauss = run.random["python"]
-    random.setstate((version, tuple(words), gauss))
-    np.random.set_state(run.random["numpy"])
-    torch.set_rng_state(run.random["torch"])
-    for device in range(torch.cuda.device_count()):
-        if (state := run.random.get(f"cuda/{device}")) is not None:
-            torch.cuda.set_rng_state(state, device)
-    if parallel.rank():  # process 0's were saved; the others must not drop out the same units
-        torch.manual_seed(int(torch.randint(1 << 62, ())) + parallel.rank())
+    generators.restore(run.random)
 
 
 def _pack(run: Run) -> dict[str, bytes]:
@@ -195,25 +185,18 @@ def _pack(run: Run) -> dict[str, bytes]:
         raise CheckpointError("the model is not the one that the experiment describes: its config differs")
     _check_vocabulary(run.tokenizer, experiment)
     on_cpu = lambda tensors: {name: t.detach().cpu().contiguous() for name, t in tensors.items()}  # noqa: E731
-    weights, memories = on_cpu(_own_tensors(run.model)), on_cpu(state.tensors())
+    weights, memories = on_cpu(own_tensors(run.model)), on_cpu(state.tensors())
     for name, tensor in (weights | memories).items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{name} holds numbers that are not finite: the run diverged")
-    generators = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
-        generators |= {f"cuda/{n}": state for n, state in enumerate(torch.cuda.get_rng_state_all())}
-    numpy = np.random.get_state(legacy=False)
-    numpy["state"]["key"] = numpy["state"]["key"].tolist()
-    training = {"state": state.values(), "python": random.getstate(), "numpy": numpy}
+    values, states = generators.current()
     try:
         return {
             "experiment.json": _json(experiment.to_json()),
             "tokenizer.json": run.tokenizer.to_json().encode(),
             "model.safetensors": tensors_to_bytes(weights),
-            "training.safetensors": tensors_to_bytes(
-                memories | {RANDOM + n: t for n, t in generators.items()}
-            ),
-            "training.json": _json(training),
+            "training.safetensors": tensors_to_bytes(memories | states),
+            "training.json": _json({"state": state.values()} | values),
             "metrics.jsonl": "".join(json.dumps(m, allow_nan=False) + "\n" for m in run.metrics).encode(),
         }
     except (TypeError, ValueError) as error:
@@ -279,40 +262,26 @@ def _read(path: Path, outside: Sequence[type], device: torch.device | str) -> Ru
         tokenizer = _tokenizer(experiment, contents["tokenizer.json"].decode())
     with _naming(path / "model.safetensors"):
         weights = tensors_from_bytes(contents["model.safetensors"])
-        with (
-            torch.random.fork_rng(devices=[]),
-            _no_larger_than(weights),
-        ):  # initial weights draw random numbers
+        # Initial weights draw random numbers.
+        with torch.random.fork_rng(devices=[]), no_larger_than(weights):
             model = experiment.objective.build(experiment.model, None)
-        _load_weights(model, weights)
+        load_weights(model, weights)
         model = model.to(device).eval()
     with _naming(path / "training.json"):
         training = from_json_bytes(contents["training.json"])
         tensors = tensors_from_bytes(contents["training.safetensors"])
         state = TrainingState(model, experiment.training)
-        state.load({n: t for n, t in tensors.items() if not n.startswith(RANDOM)}, training["state"])
+        states = {name: tensors.pop(name) for name in list(tensors) if name.startswith(generators.STATE)}
+        state.load(tensors, training["state"])
         state.saved_to = str(path)
         most = state.step * experiment.training.accumulate  # a state of one's own loop may count no batches
         if state.step != manifest["step"] or state.batches_taken > most or state.tokens >= 2**63:
             raise ValueError(f"{state.step} steps and {state.batches_taken} batches are not what was trained")
-        generators = _generators(training, tensors) if "numpy" in training else None
+        random = generators.checked(training, states) if "numpy" in training else None
     with _naming(path / "metrics.jsonl"):
         metrics = [from_json_bytes(line) for line in contents["metrics.jsonl"].splitlines()]
         _check_metrics(metrics)
-    return Run(experiment, tokenizer, model, state, metrics, generators, manifest.get("run") or uuid4().hex)
-
-
-def _generators(training: dict, tensors: dict[str, Tensor]) -> dict:
-    """The states of the global generators, each tried on one of its kind: a wrong one would end the process."""
-    numpy, (version, words, gauss) = training["numpy"], training["python"]
-    numpy["state"]["key"] = np.array(numpy["state"]["key"], dtype=np.uint32)
-    if numpy["state"]["key"].shape != (624,) or numpy["state"]["pos"] not in range(625):
-        raise ValueError("the state of numpy's generator has another shape")
-    states = {n.removeprefix(RANDOM): t for n, t in tensors.items() if n.startswith(RANDOM)}
-    np.random.RandomState().set_state(numpy)
-    random.Random().setstate((version, tuple(words), gauss))
-    torch.Generator().set_state(states["torch"])
-    return {"python": training["python"], "numpy": numpy} | states
+    return Run(experiment, tokenizer, model, state, metrics, random, manifest.get("run") or uuid4().hex)
 
 
 def _check_metrics(metrics: list[dict]) -> None:
@@ -345,51 +314,6 @@ def _check_vocabulary(tokenizer: Tokenizer, experiment: Experiment) -> None:
             f"the tokenizer has {tokenizer.vocab_size} ids, the model {experiment.model.vocab_size}: they do not "
             f"belong together"
         )
-
-
-def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The model's parameters and buffers, each once: tied weights go by their first name."""
-    named, seen = {}, set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            named[name] = tensor
-    return named
-
-
-@contextmanager
-def _no_larger_than(weights: dict[str, Tensor]) -> Iterator[None]:
-    """Raise ValueError as soon as a model is built of more than was saved; what is tied is made several times."""
-    left = 8 * sum(tensor.numel() for tensor in weights.values())
-
-    def count(_, name: str, weight: Tensor | None) -> None:
-        nonlocal left
-        left -= 0 if weight is None else weight.numel()
-        if left < 0:
-            raise ValueError(f"these are too few weights for the experiment's model, such as of {name!r}")
-
-    hook = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put `tensors` in the place of the model's own, in the number format that they have."""
-    own = _own_tensors(model)
-    if own.keys() != tensors.keys():
-        raise ValueError(f"these weights are missing or too many: {sorted(own.keys() ^ tensors.keys())[:3]}")
-    formats = {t.dtype for t in tensors.values() if t.is_floating_point()}
-    if len(formats) == 1:
-        model.to(formats.pop())  # tables that are not stored follow the weights
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
-            raise ValueError(f"{name} must be {tuple(tensor.shape)}, got {tuple(tensors[name].shape)}")
-        # The parameter stays the same object, so tied weights stay tied; the copy is aligned as torch aligns.
-        tensor.data = tensors[name].clone()
-    if hasattr(model, "refresh"):
-        model.refresh()  # what follows from the weights, and is not stored
 
 
 def _advice(damaged: Path, outside: Sequence[type]) -> str:

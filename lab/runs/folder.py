@@ -15,13 +15,8 @@ from lab.runs.code import PACKAGE, code_version
 from lab.runs.experiment import Experiment
 
 LARGEST_JSON = 2**26  # bytes
-KINDS = {
-    "format": int,
-    "step": int,
-    "files": dict,
-    "date": str,
-    "validation": float | int | None,
-}  # in a manifest
+# What stands in a manifest.
+KINDS = {"format": int, "step": int, "files": dict, "date": str, "validation": float | int | None}
 ABOUT, MANIFEST = "about.json", "manifest.json"
 NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
 

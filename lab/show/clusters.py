@@ -55,12 +55,12 @@ def shortened(text: str, most: int) -> str:
     return parts(text[: 8 * most], most - 1)[0] + "…"
 
 
-def printable(text: str, spaces: str = SPACES) -> str:
+def legible(text: str, spaces: str = SPACES) -> str:
     r"""The text with each character that has no picture written as in a Python string; white space stays.
 
     What joins letters, as in Persian words and families of emoji, is left where it joins; of white space, `spaces`.
 
-    >>> printable("a b\x0b")
+    >>> legible("a b\x0b")
     'a b\\x0b'
     """
     return text if text.isascii() and text.isprintable() else "".join(_shown(clusters(text), spaces))
@@ -68,13 +68,13 @@ def printable(text: str, spaces: str = SPACES) -> str:
 
 def one_line(text: str, space: str = "␣") -> str:
     """The text in one line, its white space made visible: `one_line(" a\\n") == "␣a⏎"`."""
-    return printable(text).replace(" ", space).replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")
+    return legible(text).replace(" ", space).replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")
 
 
 def fitted(text: str, most: int, high: int = 6) -> str:
     """What can be drawn of a text in `high` lines of at most `most` columns."""
     lines = []
-    for line in printable(text, EVERY_SPACE).replace("\t", "    ").replace("\r", "").split("\n", high):
+    for line in legible(text, EVERY_SPACE).replace("\t", "    ").replace("\r", "").split("\n", high):
         if (wide := advance(line)) > most:
             lines += wrap(line[: (high + 1) * most], max(1, most * len(line) // wide))
         else:
@@ -85,8 +85,8 @@ def fitted(text: str, most: int, high: int = 6) -> str:
 
 
 def escaped(text: str, quote: bool = True) -> str:
-    """The text for HTML, where it is never markup; what cannot be printed is written as in `printable`."""
-    return html.escape(printable(text, EVERY_SPACE), quote)
+    """The text for HTML, where it is never markup; what cannot be printed is written as in `legible`."""
+    return html.escape(legible(text, EVERY_SPACE), quote)
 
 
 def _shown(letters: list[str], spaces: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from lab.show.clusters import advance, escaped, fitted, one_line, parts, printable, shortened
+from lab.show.clusters import advance, escaped, fitted, legible, one_line, parts, shortened
 from lab.show.colours import GREY, INK, PAPER, TINTS, surprise_colour
 from lab.show.lettering import Lettered, drawn_width
 
@@ -66,7 +66,7 @@ def tokens_html(tokens: Sequence[Token], caption: str = "") -> str:
 
 def visible(text: str) -> str:
     """A token's text with line breaks, tabs and what cannot be printed made visible; an empty token becomes a mark."""
-    return printable(text).replace("\n", "⏎\n").replace("\t", "⇥\t") or "∅"
+    return legible(text).replace("\n", "⏎\n").replace("\t", "⇥\t") or "∅"
 
 
 def tokens_figure(rows: dict[str, Sequence[Token]], title: str, *, columns: int = 88) -> Figure:

@@ -177,10 +177,8 @@ def summable(log_probs: Tensor, letters: str, blank: int) -> Tensor:
 
 def _states(log_probs: Tensor, target: Sequence[int], blank: int) -> tuple[Tensor, list[int], Tensor]:
     """The token of each state, and which may be entered from two before: tokens that differ from the last one."""
-    log_probs, target = (
-        summable(log_probs, "TV", blank),
-        target.tolist() if isinstance(target, Tensor) else target,
-    )
+    log_probs = summable(log_probs, "TV", blank)
+    target = target.tolist() if isinstance(target, Tensor) else target
     V = log_probs.shape[1]
     if wrong := [token for token in target if token == blank or token not in range(V)]:
         raise ValueError(f"a target holds {_tokens(V, blank)}; got {wrong[0]}")

@@ -31,7 +31,8 @@ from math import prod
 
 import regex
 
-from lab.text.protocol import as_lines, brief
+from lab.config import shown
+from lab.text.protocol import as_lines
 
 # GPT-4's is cl100k_base, GPT-2's the one of its encoder.py, with each class in brackets.
 # Here \s is Unicode's White_Space, as in Rust; str.isspace() would add U+001C to U+001F.
@@ -92,7 +93,7 @@ def splitter(pattern: str) -> Callable[[str], list[str]]:
         compiled = regex.compile(PATTERNS.get(pattern, pattern))
     except (regex.error, TypeError, RecursionError) as error:
         raise ValueError(
-            f"pattern {brief(str(pattern))} is neither one of {sorted(PATTERNS)} nor a regular expression ({error})"
+            f"pattern {shown(pattern, 40)} is neither one of {sorted(PATTERNS)} nor a regular expression ({error})"
         ) from None
     if pattern in PATTERNS:
         # These match every character. The standard library's engine is three times as fast, but knows
@@ -108,7 +109,7 @@ def splitter(pattern: str) -> Callable[[str], list[str]]:
                 pretokens += [text[end : match.start()], match.group()]
                 end = match.end()
         except TimeoutError:
-            raise ValueError(f"pattern {brief(pattern, 200)} finds no end in {brief(text)}") from None
+            raise ValueError(f"pattern {shown(pattern, 200)} finds no end in {shown(text, 40)}") from None
         return [pretoken for pretoken in [*pretokens, text[end:]] if pretoken]
 
     return split

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, Self, runtime_checkable
 
+from lab.config import shown
+
 # Every tokenizer trained here gives these the ids 0 to 4, in this order.
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 PAD, UNK, BOS, EOS, MASK = range(5)
@@ -54,16 +56,11 @@ class Tokenizer(Protocol):
         """The tokenizer that `to_json` wrote."""
 
 
-def brief(text: str | bytes, most: int = 40) -> str:
-    """How `text` is shown in a message: as Python writes it, cut after `most` characters."""
-    return f"{text[:most]!r}{'...' if len(text) > most else ''}"
-
-
 def as_lines(name: str, lines: Iterable[str]) -> Iterable[str]:
     """`lines` as given; a ValueError where they are one string, whose letters would each be taken for a line."""
     if isinstance(lines, str | bytes):
-        shown = brief(lines)
-        raise ValueError(f"{name}={shown} is one string, expected a list of strings: pass [{shown}]")
+        given = shown(lines, 40)
+        raise ValueError(f"{name}={given} is one string, expected a list of strings: pass [{given}]")
     return lines
 
 
@@ -113,5 +110,5 @@ def parse_object(text: str) -> dict:
     """`text` as a JSON object, or a ValueError."""
     fields = json.loads(text)
     if not isinstance(fields, dict):
-        raise ValueError(f"tokenizer JSON must be an object, got {brief(text)}")
+        raise ValueError(f"tokenizer JSON must be an object, got {shown(text, 40)}")
     return fields

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from lab.show.clusters import printable, shortened
+from lab.show.clusters import legible, shortened
 
 LONGEST = 80  # columns of a text in a diagram
 
@@ -44,7 +44,7 @@ def quoted(words: str) -> str:
     What cannot be printed is shown escaped: `quoted("a\tb")` shows as `a\tb`, on one line. Of a long text the beginning
     is shown.
     """
-    shown = re.sub(r"[\n\t\r]", lambda found: repr(found[0])[1:-1], printable(shortened(words, LONGEST)))
+    shown = re.sub(r"[\n\t\r]", lambda found: repr(found[0])[1:-1], legible(shortened(words, LONGEST)))
     return shown.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
 
 
