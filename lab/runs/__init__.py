@@ -14,6 +14,8 @@ from lab.runs.folder import CheckpointError, default_folder, find, run_folders, 
 from lab.runs.lock import RunBusy
 from lab.runs.loop import get_or_train, training
 from lab.runs.objectives import OBJECTIVES
+from lab.runs.speed import first_losses, seconds_per_step
+from lab.runs.sweep import sweep, trained
 from lab.runs.table import differing, open_runs, outcome, score, settings, steps, table, tables
 from lab.runs.writing import generate
 
@@ -30,6 +32,7 @@ __all__ = [
     "differences",
     "differing",
     "find",
+    "first_losses",
     "generate",
     "get_or_train",
     "load",
@@ -41,10 +44,13 @@ __all__ = [
     "run_name",
     "save",
     "score",
+    "seconds_per_step",
     "settings",
     "steps",
+    "sweep",
     "table",
     "tables",
+    "trained",
     "training",
     "where",
 ]
