@@ -42,6 +42,11 @@ def machine() -> dict[str, object]:
     }
 
 
+def usable_cores() -> int:
+    """The processors that this process may use, which can be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def check_memory(what: str, needed: int, remedy: str) -> None:
     """Raises ValueError when `needed` bytes are more than are free, before an allocator says so in its own words."""
     if needed > WORTH_A_LOOK and needed > (free := psutil.virtual_memory().available):

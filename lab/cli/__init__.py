@@ -10,16 +10,22 @@ def main() -> None:
     with errors_told():  # a Ctrl-C while all this is imported too
         import tyro
 
-        from lab.cli import project, speech, training
+        from lab.cli import project, speech, sweeping, training
         from lab.cli.flags import each_flag_once
         from lab.files import absolute_environment
         from lab.threads import spin_shortly
 
         absolute_environment()  # notebooks work elsewhere
         spin_shortly()  # no command has imported torch yet
+        given, swept = sys.argv[1:], {}
+        if given[:1] == ["sweep"]:
+            each_flag_once(given)
+            own, swept = sweeping.split(given[1:])
+            given = ["sweep", *own]
         commands = [
             project.run,
-            training.train(sys.argv[1:]),
+            training.train(given),
+            sweeping.sweep(swept),
             training.sample,
             speech.transcribe,
             training.runs,
@@ -32,7 +38,7 @@ def main() -> None:
             project.bench,
             project.corpus,
         ]
-        by_name, given = {command.__name__: command for command in commands}, sys.argv[1:]
+        by_name = {command.__name__: command for command in commands}
         if given and given[0] in by_name:  # alone, so that no flag of another command is suggested
             each_flag_once(given)
             tyro.cli(by_name[given[0]], prog=f"lab {given[0]}", args=given[1:])

@@ -20,14 +20,35 @@ def train(given: list[str]) -> Callable[..., None]:
 
     if given[:1] != ["train"]:
         return train
-    from lab.runs import OBJECTIVES, Data, Experiment, get_or_train
+
+    def train_it(experiment, folder: Path | None, name: str | None, save_seconds: float) -> None:
+        from lab.runs import get_or_train
+        from lab.train import parallel
+
+        device = parallel.start()
+        try:
+            get_or_train(experiment, folder, name=name, save_seconds=save_seconds, device=device)
+        finally:
+            parallel.stop()
+
+    command = with_flags(given, train_it)
+    command.__doc__ = f"""{train.__doc__}
+
+    Under torchrun several processes train one model: torchrun --nproc-per-node 2 -m lab train ...
+{command.__doc__}"""
+    return command
+
+
+def with_flags(given: list[str], then: Callable) -> Callable:
+    """`then(experiment, folder, name, save_seconds)` as a command with a flag for each field of the experiment."""
+    from lab.runs import OBJECTIVES, Data, Experiment
 
     named, asked_recipe = _asked(given, "--objective") or "next-token", _asked(given, "--recipe")
     cls = named_class(named) if ":" in named else named
     usual = Experiment.usual(cls, asked_recipe)
     explain(usual.model, usual.objective, usual.training)
 
-    def train_it(
+    def train(
         model: type(usual.model) = usual.model,
         objective: tyro.conf.AvoidSubcommands[type(usual.objective)] = usual.objective,
         training: type(usual.training) = usual.training,
@@ -42,23 +63,12 @@ def train(given: list[str]) -> Callable[..., None]:
         folder: Path | None = None,
         name: str | None = None,
         save_seconds: float = 60.0,
-    ) -> None:
-        from lab.train import parallel
-
+    ):
         data = Data(corpus, tokenizer, batch_size, split_seed)
-        experiment = Experiment(model, objective, training, data, seed, start)
-        device = parallel.start()
-        try:
-            get_or_train(experiment, folder, name=name, save_seconds=save_seconds, device=device)
-        finally:
-            parallel.stop()
+        return then(Experiment(model, objective, training, data, seed, start), folder, name, save_seconds)
 
     recipes = ", ".join(getattr(usual.objective, "recipes", ())) or "it has only one"
-    train_it.__name__ = "train"
-    train_it.__doc__ = f"""{train.__doc__}
-
-    Under torchrun several processes train one model: torchrun --nproc-per-node 2 -m lab train ...
-
+    train.__doc__ = f"""
     Args:
         model: sizes and parts.
         objective: what the objective can be told.
@@ -75,7 +85,7 @@ def train(given: list[str]) -> Callable[..., None]:
         name: the name of the run's folder, instead of one made from all settings and the code.
         save_seconds: how often it is saved on the way.
     """
-    return train_it
+    return train
 
 
 def sample(
@@ -156,21 +166,26 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
     found = tables(folder, outside=[named_class(one) for one in own])
     if not found:
         print(f"no runs in {folder or default_folder()}: `lab train` makes one")
+    for objective, rows in found.items():
+        if objective:
+            print(printable(objective))
+            print_table(rows)
+        else:
+            print(at_the_command_line("\n".join(f"{name} is {why}" for name, why in rows["state"].items())))
+
+
+def print_table(rows) -> None:
+    """A table of runs on the terminal, its columns named as shortly as they can be."""
     formats = {"seconds": "{:,.0f}", "tokens_per_second": "{:,.0f}", "parameters": "{:,}"}
     formats |= {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}"}
     options = {"formatters": {name: form.format for name, form in formats.items()}, "na_rep": "-"}
-    for objective, rows in found.items():
-        rows = rows.rename(printable).map(lambda value: printable(value) if isinstance(value, str) else value)
-        if not objective:
-            told = "\n".join(f"{name} is {why}" for name, why in rows["state"].items())
-            print(at_the_command_line(told))
-            continue
-        if "data.corpus" in rows:
-            rows["data.corpus"] = rows["data.corpus"].map(lambda place: Path(place).name)
-        last = [name.rpartition(".")[2] for name in rows]
-        rows.columns = [one if last.count(one) == 1 else name for one, name in zip(last, rows, strict=True)]
-        rows = rows.dropna(axis="columns", how="all")
-        print(f"{printable(objective)}\n{rows.to_string(line_width=100, max_colwidth=60, **options)}\n")
+    rows = rows.rename(printable).map(lambda value: printable(value) if isinstance(value, str) else value)
+    if "data.corpus" in rows:
+        rows["data.corpus"] = rows["data.corpus"].map(lambda place: Path(place).name)
+    last = [name.rpartition(".")[2] for name in rows]
+    rows.columns = [one if last.count(one) == 1 else name for one, name in zip(last, rows, strict=True)]
+    rows = rows.dropna(axis="columns", how="all")
+    print(f"{rows.to_string(line_width=100, max_colwidth=60, **options)}\n")
 
 
 def _asked(given: list[str], flag: str) -> str | None:

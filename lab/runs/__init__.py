@@ -16,7 +16,7 @@ from lab.runs.loop import get_or_train, training
 from lab.runs.objectives import OBJECTIVES
 from lab.runs.speed import first_losses, seconds_per_step
 from lab.runs.sweep import sweep, trained
-from lab.runs.table import differing, open_runs, outcome, score, settings, steps, table, tables
+from lab.runs.table import RunFailed, differing, open_runs, outcome, score, settings, steps, table, tables
 from lab.runs.writing import generate
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Experiment",
     "Run",
     "RunBusy",
+    "RunFailed",
     "Start",
     "code_version",
     "default_folder",

@@ -19,7 +19,7 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -217,13 +217,29 @@ def _write(path: Path, contents: dict[str, bytes], about_it: dict) -> None:
         "files": {name: sha256_bytes(data) for name, data in contents.items()},
     }
     manifest["digest"] = manifest_digest(manifest)
+    _put(path, {**contents, MANIFEST: _json(manifest)})
+
+
+def write_sent(folder: Path, name: str, files: Mapping[str, bytes]) -> Path:
+    """Write a checkpoint that another machine made into the folder of a run, as it was written there.
+
+    Raises CheckpointError for one whose parts have not the names that they should have; `load` verifies the rest.
+    """
+    if not run_folder.NAME.fullmatch(name) or files.keys() != {*FILES, MANIFEST}:
+        raise CheckpointError(f"{name!r} with the files {', '.join(sorted(files))} is no checkpoint")
+    _put(folder / name, files)
+    return folder / name
+
+
+def _put(path: Path, files: Mapping[str, bytes]) -> None:
+    """The files as the folder `path`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(".step-*"):  # by a save that was killed
         shutil.rmtree(left, ignore_errors=True)
     beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
         beside.mkdir()
-        for name, data in {**contents, MANIFEST: _json(manifest)}.items():
+        for name, data in files.items():
             with open(beside / name, "wb") as file, path_named(path / name):
                 file.write(data)
                 file.flush()

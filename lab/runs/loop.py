@@ -152,7 +152,7 @@ def earlier(experiment: Experiment, material) -> Run:
     tokenizer.
     """
     path = experiment.start.path
-    run = load(path, outside=_outside(experiment))
+    run = load(path, outside=outside_classes(experiment))
     if outcome(run) is None:
         raise ValueError(
             f"cannot start from {path}: it stopped at step {run.state.step}; train it to its end first"
@@ -212,14 +212,14 @@ def _logged(report: Report, material) -> dict:
 
 def _resumed(path: Path, experiment: Experiment, device: torch.device | str) -> Run | None:
     try:
-        return resume(path, experiment, outside=_outside(experiment), device=device)
+        return resume(path, experiment, outside=outside_classes(experiment), device=device)
     except CheckpointError as error:
         raise CheckpointError(
             f"{error}. To go on from the checkpoint before, or anew where there is none, delete {newest(path)}"
         ) from error
 
 
-def _outside(experiment: Experiment) -> list[type]:
+def outside_classes(experiment: Experiment) -> list[type]:
     """The classes that are not lab's in an experiment that is at hand."""
     parts = (experiment.objective, experiment.data.tokenizer, *_settings(experiment.model))
     classes = [part if isinstance(part, type) else type(part) for part in parts]

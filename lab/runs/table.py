@@ -9,11 +9,30 @@ import pandas as pd
 
 from lab.outside import OutsideNeeded
 from lab.runs.checkpoint import Run, load
-from lab.runs.experiment import flat
-from lab.runs.folder import ABOUT, CheckpointError, about, checkpoints, newest, read_manifest, run_folders
+from lab.runs.experiment import Experiment, flat
+from lab.runs.folder import (
+    ABOUT,
+    CheckpointError,
+    about,
+    checkpoints,
+    default_folder,
+    newest,
+    read_manifest,
+    run_folders,
+    where,
+)
 from lab.score import Score
 
+FOLLOWS = {"data.corpus": "data.sha256", "start.run": "start.weights", "objective.class": "objective.source"}
 AVERAGED = 20  # the last steps whose mean loss is the final one
+
+
+class RunFailed(ValueError):
+    """Why a run of a sweep did not come to its end: it `diverged`, `failed`, `died` or is `damaged`."""
+
+    def __init__(self, kind: str, why: str):
+        super().__init__(f"{kind}: {why}")
+        self.kind = kind
 
 
 def steps(run: Run) -> list[dict]:
@@ -51,7 +70,7 @@ def differing(all_settings: Mapping[str, dict]) -> dict[str, dict]:
     """
     names = dict.fromkeys(name for one in all_settings.values() for name in one)
     differ = [n for n in names if len({repr(one.get(n)) for one in all_settings.values()}) > 1]
-    for name, follows in {"data.corpus": "data.sha256", "start.run": "start.weights"}.items():
+    for name, follows in FOLLOWS.items():
         if name in differ:
             differ = [n for n in differ if n != follows]  # of course
     return {run: {name: one.get(name) for name in differ} for run, one in all_settings.items()}
@@ -81,6 +100,15 @@ def table(folder: str | os.PathLike | None = None, outside: Sequence[type] = ())
     return _table(open_runs(folder, outside), folder)
 
 
+def sweep_table(
+    pairs: Sequence[tuple[Experiment, Run | RunFailed]], folder: str | os.PathLike | None = None
+) -> pd.DataFrame:
+    """The same of resolved experiments and what came of each; a run that failed has its settings too."""
+    opened = {where(experiment, folder).name: run for experiment, run in pairs}
+    asked = {where(experiment, folder).name: flat(experiment.to_json()) for experiment, _ in pairs}
+    return _table(opened, folder, asked=asked)
+
+
 def tables(folder: str | os.PathLike | None = None, outside: Sequence[type] = ()) -> dict[str, pd.DataFrame]:
     """A table for the runs of each objective, by its name, the outcome first; under "" those that cannot be read."""
     opened, kinds = open_runs(folder, outside), {}
@@ -92,16 +120,17 @@ def tables(folder: str | os.PathLike | None = None, outside: Sequence[type] = ()
     }
 
 
-def _table(opened: dict[str, Run | Exception], folder, outcome_first: bool = False) -> pd.DataFrame:
-    paths = {path.name: path for path in run_folders(folder)}
+def _table(
+    opened: Mapping[str, Run | Exception], folder, outcome_first: bool = False, asked: Mapping[str, dict] = {}
+) -> pd.DataFrame:
+    paths = {name: Path(folder or default_folder()) / name for name in opened}
     intact = {name: run for name, run in opened.items() if isinstance(run, Run)}
     code = {name: (about(paths[name]).get("code") or "")[:8] for name in intact}
     known = {name: settings(run) | {"code": code[name]} for name, run in intact.items()}
-    differ = differing(known)
+    differ = differing(asked or known)
     rows = {
-        name: differ[name] | _results(run, paths[name])
-        if name in intact
-        else {"state": _why(run, paths[name])}
+        name: differ.get(name, {})
+        | (_results(run, paths[name]) if name in intact else {"state": _why(run, paths[name])})
         for name, run in opened.items()
     }
     first = [*next(iter(differ.values()), {})]
@@ -141,6 +170,8 @@ def _results(run: Run, path: Path) -> dict:
 
 
 def _why(error: Exception, path: Path) -> str:
+    if isinstance(error, RunFailed):
+        return str(error)
     if isinstance(getattr(error.__cause__, "__cause__", None), OutsideNeeded):
         return f"needs what is not here: {error.__cause__.__cause__}"
     begun = (path / ABOUT).is_file() and not checkpoints(path)
