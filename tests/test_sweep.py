@@ -164,7 +164,7 @@ def test_a_scheduler_by_its_address(base, tmp_path):
 
 
 def test_a_worker_with_other_code_is_refused(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(SWEEP, "code_version", lambda objective: "0" * 64)
+    monkeypatch.setattr("lab.runs.sending.code_version", lambda objective: "0" * 64)
     with pytest.raises(ValueError, match="version"):
         swept([base], tmp_path)
     assert not list(tmp_path.glob("*/step-*"))

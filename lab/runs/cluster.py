@@ -135,12 +135,14 @@ def results(
     from distributed.scheduler import KilledWorker
 
     client = pool.client
-    waiting, running, tries, reached, alive = deque(jobs), {}, Counter(), {}, time.monotonic()
+    waiting, running, tries, reached = deque(jobs), {}, Counter(), {}
+    places, asked, alive = 0, 0.0, time.monotonic()
     try:
         while waiting or running:
-            pool.revive()
-            places = len(client.nthreads())
-            alive = time.monotonic() if places else alive
+            if time.monotonic() - asked > 1:
+                pool.revive()
+                places, asked = len(client.nthreads()), time.monotonic()
+                alive = asked if places else alive
             if client.status != "running" or time.monotonic() - alive > PATIENCE:
                 raise OSError(
                     "the scheduler, or every worker, is gone: the same call goes on from what was saved"

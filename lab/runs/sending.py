@@ -14,9 +14,14 @@ from types import ModuleType
 from lab.config import from_json, to_json
 from lab.files import write_atomic
 from lab.outside import class_name, source_hash
+from lab.runs.code import code_version
 from lab.runs.experiment import Experiment
 from lab.runs.loop import outside_classes
 from lab.text import Corpus
+
+
+class OtherCode(ValueError):
+    """The same experiment would be trained by other code here."""
 
 
 def packed(experiment: Experiment, folder: Path) -> dict:
@@ -27,6 +32,7 @@ def packed(experiment: Experiment, folder: Path) -> dict:
     corpus, classes = experiment.data.corpus, outside_classes(experiment)
     return {
         "experiment": experiment.to_json(),
+        "code": code_version(experiment.objective),
         "classes": [_importable(cls) for cls in classes],
         "paths": [str(Path(path).absolute()) for path in sys.path] if classes else [],
         "text": str(_written(corpus, folder)) if isinstance(corpus, Corpus) else None,
@@ -34,9 +40,14 @@ def packed(experiment: Experiment, folder: Path) -> dict:
 
 
 def unpacked(values: dict) -> Experiment:
-    """The experiment again. Raises ValueError, saying what is missing here or is another."""
+    """The experiment again. Raises ValueError, saying what is missing here or is another; OtherCode for another lab."""
     sys.path += [path for path in values["paths"] if path not in sys.path and os.path.isdir(path)]
     experiment = Experiment.from_json(values["experiment"], [_imported(**cls) for cls in values["classes"]])
+    if (ours := code_version(experiment.objective)) != values["code"]:
+        raise OtherCode(
+            f"a worker has another version of lab ({ours[:8]}, not {values['code'][:8]}): the same is needed "
+            f"everywhere, or the runs would not be the same"
+        )
     if values["text"] is None:
         return experiment
     place = Path(values["text"])

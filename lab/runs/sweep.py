@@ -14,29 +14,21 @@ from lab.files import write_atomic
 from lab.machine import usable_cores
 from lab.runs import cluster
 from lab.runs.checkpoint import Run, load, write_sent
-from lab.runs.code import code_version
 from lab.runs.experiment import Experiment, flat
-from lab.runs.folder import CheckpointError, checkpoints, default_folder, number_of, run_name, where
+from lab.runs.folder import CheckpointError, checkpoints, default_folder, number_of, run_name
 from lab.runs.loop import get_or_train, outside_classes
-from lab.runs.sending import packed
+from lab.runs.sending import OtherCode, packed
 from lab.runs.table import RunFailed, outcome, sweep_table
 
 NOT_THE_SIZE = ("seed", "training.steps", "training.matrix_lr", "training.other_lr", "training.warmup")
 
 
 def sweep(
-    experiments: Sequence[Experiment],
-    folder: str | os.PathLike | None = None,
-    *,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    insecure: bool = False,
-    save_seconds: float = 60.0,
-    dry_run: bool = False,
-    progress: bool = True,
-    say: Callable[[str], None] = print,
+    experiments: Sequence[Experiment], folder: str | os.PathLike | None = None, **options
 ) -> pd.DataFrame:
     """Train what is not there yet of many runs, and make a table of all: a line each, as in `lab.runs.table`.
+
+    The options are those of `trained`.
 
     By default as many processes as this machine has cores, of one thread each; `workers` of cores / workers threads;
     0 trains one after the other in this process. `scheduler` is the address of one of dask's, `tls://host:8786`: see
@@ -53,11 +45,9 @@ def sweep(
     Raises ValueError for no experiments, for what cannot be sent to another process, for a scheduler that does not
     answer or whose workers have another version of lab, and what `Experiment.resolved` raises.
     """
-    options = {"workers": workers, "scheduler": scheduler, "insecure": insecure, "save_seconds": save_seconds}
-    pairs = trained(experiments, folder, **options, dry_run=dry_run, progress=progress, say=say)
-    table = sweep_table(list(pairs), folder)
+    pairs = list(trained(experiments, folder, **options))
     asked = [run_name(experiment.resolved(folder)) for experiment in experiments]
-    return table.loc[[name for name in dict.fromkeys(asked) if name in table.index]]
+    return sweep_table(sorted(pairs, key=lambda pair: asked.index(run_name(pair[0]))), folder)
 
 
 def trained(
@@ -79,50 +69,35 @@ def trained(
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be a whole number of at least 0, got {workers}")
     folder = Path(folder or default_folder())
-    resolved = [experiment.resolved(folder) for experiment in experiments]
-    if not resolved:
+    named = {run_name(experiment): experiment for experiment in (e.resolved(folder) for e in experiments)}
+    if not named:
         raise ValueError("no experiments: a sweep needs at least one")
-    named = {where(experiment, folder): experiment for experiment in resolved}
     here = workers == 0 and scheduler is None
-    # Before anything is started, for what cannot be sent.
-    jobs = {} if here else {path.name: packed(experiment, folder) for path, experiment in named.items()}
-    return _trained(named, folder, jobs, workers, scheduler, insecure, save_seconds, dry_run, progress, say)
+    jobs = {} if here else {name: packed(experiment, folder) for name, experiment in named.items()}
 
+    def pairs():
+        missing = {}
+        for name, experiment in named.items():
+            run = _complete(folder / name, experiment)
+            if run is None:
+                missing[name] = experiment
+            else:
+                yield experiment, run
+        if not missing:
+            return
+        say(f"{_counted(len(named))}, {len(named) - len(missing)} there already")
+        if here:
+            for experiment in () if dry_run else missing.values():
+                yield experiment, _trained_here(experiment, folder, save_seconds, progress, say)
+            return
+        with _pool(workers, scheduler, insecure, len(missing)) as pool, _mark(folder) as mark:
+            more = {"mark": str(mark), "save_seconds": save_seconds}
+            ready = {name: json.dumps({"run": name} | jobs[name] | more) for name in missing}
+            say(_estimate(pool, missing, ready))
+            if not dry_run:
+                yield from _trained_elsewhere(pool, missing, ready, folder, progress)
 
-def _trained(named, folder, jobs, workers, scheduler, insecure, save_seconds, dry_run, progress, say):
-    missing = {}
-    for path, experiment in named.items():
-        run = _complete(path, experiment)
-        if run is None:
-            missing[path.name] = experiment
-        else:
-            yield experiment, run
-    if not missing:
-        return
-    say(f"{_counted(len(named))}, {len(named) - len(missing)} there already")
-    if not jobs:
-        if not dry_run:
-            yield from _here(missing, folder, save_seconds, progress, say)
-        return
-    if scheduler:
-        processes = cluster.remote_pool(scheduler, insecure=insecure)
-    else:
-        workers = min(workers or usable_cores(), len(missing))
-        processes = cluster.local_pool(workers, threads=max(1, usable_cores() // workers))
-    with processes as pool, _mark(folder) as mark:
-        jobs = {
-            name: json.dumps({
-                "run": name,
-                "packed": jobs[name],
-                "code": code_version(experiment.objective),
-                "mark": str(mark),
-                "save_seconds": save_seconds,
-            })
-            for name, experiment in missing.items()
-        }  # fmt: skip
-        say(_estimate(pool, missing, jobs))
-        if not dry_run:
-            yield from _elsewhere(pool, missing, jobs, folder, progress)
+    return pairs()
 
 
 def _complete(path: Path, experiment: Experiment) -> Run | RunFailed | None:
@@ -136,49 +111,49 @@ def _complete(path: Path, experiment: Experiment) -> Run | RunFailed | None:
     return None if outcome(run) is None else run
 
 
-def _here(missing, folder, save_seconds, progress, say):
-    for experiment in missing.values():
-        try:
-            run = get_or_train(experiment, folder, save_seconds=save_seconds, progress=progress, say=say)
-        except FloatingPointError as error:
-            yield experiment, RunFailed("diverged", str(error))
-        except ValueError as error:
-            yield experiment, RunFailed("failed", str(error))
-        else:
-            yield experiment, run
+def _trained_here(experiment: Experiment, folder: Path, save_seconds: float, progress: bool, say):
+    try:
+        return get_or_train(experiment, folder, save_seconds=save_seconds, progress=progress, say=say)
+    except FloatingPointError as error:
+        return RunFailed("diverged", str(error))
+    except ValueError as error:
+        return RunFailed("failed", str(error))
 
 
-def _elsewhere(
+def _pool(workers: int | None, scheduler: str | None, insecure: bool, runs: int):
+    """The processes, which share the cores of this machine evenly, or those of a scheduler."""
+    if scheduler:
+        return cluster.remote_pool(scheduler, insecure=insecure)
+    workers = min(workers or usable_cores(), runs)
+    return cluster.local_pool(workers, threads=max(1, usable_cores() // workers))
+
+
+def _trained_elsewhere(
     pool, missing: Mapping[str, Experiment], jobs: Mapping[str, str], folder: Path, progress: bool
-):
-    """The runs as they come from workers."""
+) -> Iterator[tuple[Experiment, Run | RunFailed]]:
+    """The runs as they come from the workers, under a bar of all their steps."""
     from lab.runs.worker import TOPIC, train_sent
 
-    reached = {name: _step(folder / name) for name in missing}
+    saved = lambda name: _step(folder / name)  # noqa: E731
+    reached = {name: saved(name) for name in missing}
     pool.client.subscribe_topic(TOPIC, lambda event: reached.update({event[1]["run"]: event[1]["step"]}))
-    best, ended = None, 0
-    total = sum(experiment.training.steps for experiment in missing.values())
-    with tqdm(total=total, unit="step", disable=None if progress else True, smoothing=0) as bar:
+    steps = {name: experiment.training.steps for name, experiment in missing.items()}
+    ended, best = 0, ()
+    with tqdm(total=sum(steps.values()), unit="step", disable=None if progress else True, smoothing=0) as bar:
 
         def show():
-            bar.n = min(total, sum(reached.get(name, 0) for name in missing))
-            bar.set_postfix_str(
-                f"{ended} of {_counted(len(missing))}" + (f", best {best[1]}" if best else "")
-            )
+            bar.n = min(bar.total, sum(map(reached.get, missing)))
+            told = f", best {best[1]} {best[0]:.4g}" if best else ""
+            bar.set_postfix_str(f"{ended} of {_counted(len(missing))}{told}")
 
-        going = cluster.results(
-            pool, train_sent, jobs, progress=lambda name: _step(folder / name), each_moment=show
-        )
-        for name, result in going:
-            experiment = missing[name]
-            run = _arrived(result, folder / name, experiment)
-            ended += 1
-            reached[name] = experiment.training.steps
+        for name, result in cluster.results(pool, train_sent, jobs, progress=saved, each_moment=show):
+            run = _arrived(result, folder / name, missing[name])
+            reached[name], ended = steps[name], ended + 1
             if isinstance(run, Run):
-                found = next(iter(outcome(run).items()))
-                best = min(best or (found[1], ""), (found[1], f"{found[0]} {found[1]:.4g}"))
+                what, value = next(iter(outcome(run).items()))
+                best = min(best or (value, what), (value, what))
             show()
-            yield experiment, run
+            yield missing[name], run
 
 
 def _arrived(result, path: Path, experiment: Experiment) -> Run | RunFailed:
@@ -187,10 +162,7 @@ def _arrived(result, path: Path, experiment: Experiment) -> Run | RunFailed:
     told, files = result
     told = json.loads(told)
     if "other_code" in told:
-        raise ValueError(
-            f"a worker has another version of lab ({told['other_code']}): the same is needed everywhere, or the runs "
-            f"would not be the same"
-        )
+        raise OtherCode(told["other_code"])
     if "failed" in told:
         return RunFailed(told["failed"], told["why"])
     if files:

@@ -10,12 +10,11 @@ from threading import Lock
 from distributed import get_worker
 from distributed.core import Status
 
-from lab.runs.code import code_version
 from lab.runs.experiment import Experiment
 from lab.runs.folder import default_folder, newest, where
 from lab.runs.lock import RunBusy
 from lab.runs.loop import training
-from lab.runs.sending import unpacked
+from lab.runs.sending import OtherCode, unpacked
 from lab.runs.speed import seconds_per_step
 
 TOPIC = "lab-steps"  # under which workers tell how far they are
@@ -31,9 +30,7 @@ def train_sent(job: str) -> tuple[str, dict[str, bytes]]:
 
 def _train_sent(job: dict) -> tuple[str, dict[str, bytes]]:
     try:
-        experiment = unpacked(job["packed"])
-        if (ours := code_version(experiment.objective)) != job["code"]:
-            return _told(other_code=f"{ours[:8]}, not {job['code'][:8]}"), {}
+        experiment = unpacked(job)
         shared = Path(job["mark"]).is_file()
         folder = Path(job["mark"]).parent if shared else default_folder()
         if not _trained(experiment, folder, job["save_seconds"], _Teller(job["run"]).stopped_after):
@@ -41,6 +38,8 @@ def _train_sent(job: dict) -> tuple[str, dict[str, bytes]]:
         checkpoint = newest(where(experiment, folder))
         files = {} if shared else {file.name: file.read_bytes() for file in checkpoint.iterdir()}
         return _told(checkpoint=checkpoint.name), files
+    except OtherCode as error:
+        return _told(other_code=str(error)), {}
     except FloatingPointError as error:
         return _told(failed="diverged", why=str(error)), {}
     except (ValueError, OSError) as error:
@@ -50,7 +49,7 @@ def _train_sent(job: dict) -> tuple[str, dict[str, bytes]]:
 def step_seconds_sent(job: str) -> float | None:
     """The seconds of a step of a run; None where it cannot be trained here, which training it will say."""
     with _ONE_AT_A_TIME, suppress(ValueError, OSError, FloatingPointError):
-        return seconds_per_step([unpacked(json.loads(job)["packed"])], seconds=1.0)[0]
+        return seconds_per_step([unpacked(json.loads(job))], seconds=1.0)[0]
 
 
 def _trained(experiment: Experiment, folder: Path, save_seconds: float, stop: Callable[[int], bool]) -> bool:
