@@ -1,8 +1,9 @@
 """Measuring: times that can be believed, the least they could be, and what they were measured on.
 
 `timing` and `memory` measure, `steps` and `profiles` cut a training step into its parts, `counts` and `ceilings` say
-what the least time would be, `fit` finds a law in many times, `sweeps` go on where memory ends, `devices` and
-`lab.machine` say where all this happened, and `results` keeps it for a later reader.
+what the least time would be, `fit` finds a law in many times, `sweeps` go on where memory ends, `comparison` says how
+far runs in pairs differ, `devices` and `lab.machine` say where all this happened, and `results` keeps it for a later
+reader.
 """
 
 from importlib import import_module
@@ -10,6 +11,7 @@ from importlib import import_module
 # Each public name and the module that holds it, which is loaded when the name is first asked for.
 _HOMES = {
     "ceilings": "copy_ceiling floor_seconds fraction_of_limit matmul_ceiling",
+    "comparison": "Comparison compare mean_interval",
     "counts": "Operation memory_needed model_flops_per_token num_parameters operations step_total totals",
     "devices": "device_name free_memory resolve_device supports_bfloat16 synchronise",
     "fit": "LinearFit fit_cost fit_linear",
