@@ -7,10 +7,13 @@ PYTHON ?= python3
 LAB = .venv/bin/python -m lab
 endif
 
-.PHONY: run test matrix lab check figures publish bench setup chromium
+.PHONY: run test matrix lab check check-evidence figures publish bench setup chromium
 
 run test matrix lab check figures publish bench: setup
 	@$(LAB) $@
+
+check-evidence: setup
+	@$(LAB) check --evidence
 
 setup:
 	@$(PYTHON) bootstrap.py

@@ -64,7 +64,8 @@ def machine_label(machine: dict[str, object]) -> str:
     >>> machine_label({"cpu": "Some CPU", "cores": 8, "threads": 4, "gpu": None, "date": "2025-01-31"})
     'Some CPU (4 threads of 8 cores), 2025-01-31'
     """
-    cpu = f"{machine['cpu']} ({machine['threads']} threads of {machine['cores']} cores)"
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] != 1)}"
+    cpu = f"{machine['cpu']} ({threads} of {machine['cores']} cores)"
     return ", ".join(str(part) for part in (machine.get("gpu"), cpu, machine["date"]) if part)
 
 

@@ -75,15 +75,26 @@ def matrix(chosen: str = "") -> None:
     sys.exit(_python("-m", "pytest", "tests/matrix.py", "-k", chosen))
 
 
-def check() -> None:
-    """Lint, formatting, import order, the size of each room, and the state of the committed notebooks."""
-    from lab.notebooks.publish import complaints
+def check(evidence: bool = False, seed: int | None = None) -> None:
+    """Lint, formatting, import order, the size of each room, the state of the committed notebooks and their evidence.
+
+    Args:
+        evidence: instead, train one cheap row of the evidence again, drawn at random, and compare its scores.
+        seed: of that draw.
+    """
+    from lab.notebooks import publish, stale
     from lab.notebooks.runner import all_notebooks
 
+    if evidence:
+        with errors_told():
+            found = stale.check_again(seed=seed)
+        print("\n".join(found or ["its scores are as they were"]))
+        sys.exit(bool(found))
     failed = _python("-m", "ruff", "check", ".") + _python("-m", "ruff", "format", "--check", ".")
     failed += _python("-m", "pytest", "tests/test_imports.py")
     failed += _python("tests/rooms.py")
-    for complaint in [text for path in all_notebooks() for text in complaints(path)]:
+    found = [text for path in all_notebooks() for text in publish.complaints(path)]
+    for complaint in found + stale.complaints():
         print(complaint)
         failed += 1
     sys.exit(bool(failed))

@@ -10,6 +10,7 @@ _HOMES = {
     "diagrams": "attention_backward attention_layer bpe char_encoder decoder decoder_block denoiser figures recurrence "
     "report_recurrent_shapes report_shapes speech text_to_verse visual_tokens write_figures",
     "grids": "masks_figure windows_figure",
+    "intervals": "intervals_figure",
     "plots": "LiveCurve figure legend levels",
     "runs": "compare",
     "token_grids": "lines_figure lines_svg stages token_lines",

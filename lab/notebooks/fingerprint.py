@@ -1,0 +1,98 @@
+"""What a row of evidence rests on: the cell that asked for it, the settings, and how such a run begins."""
+
+import ast
+import json
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from IPython import get_ipython
+from IPython.core.inputtransformer2 import TransformerManager
+
+from lab.files import sha256_bytes
+from lab.runs import Experiment, first_losses
+from lab.runs.experiment import flat
+from lab.text import Corpus, load
+
+# The probe trains the experiment's own model, on so little that it takes about a second.
+LINES, BATCH, STEPS = 400, 4, 5
+UTTERANCES = {"train": 24, "validation": 8, "test": 8}  # where speech is made from a script
+CLOSE = 1e-4  # of a loss; the rounding of another processor stays below
+
+
+def cell_hash(source: str) -> str:
+    """The hash of a cell as Python reads it: comments and layout do not count, a magic command does.
+
+    >>> cell_hash("f( 1 )  # one") == cell_hash("f(1)")
+    True
+    """
+    code = TransformerManager().transform_cell(source)
+    return sha256_bytes(ast.unparse(ast.parse(code)).encode())[:16]
+
+
+def running_cell() -> str | None:
+    """The hash of the cell that runs now, None outside of a notebook."""
+    shell = get_ipython()
+    return shell and cell_hash(shell.history_manager.input_hist_raw[-1])
+
+
+def asked(experiment: Experiment) -> dict:
+    """The settings of an experiment in one flat dict, but not where its text and the run that it starts from lie."""
+    places = flat(replace(experiment, start=None).to_json())
+    del places["data.corpus"], places["data.sha256"]
+    return places | {"start": experiment.start is not None}
+
+
+def asked_of(row: dict) -> dict:
+    """The same of a row; fields that lab has got since it was written have their defaults."""
+    settings = row["settings"]
+    with suppress(ValueError, LookupError):  # of a class from outside, of a field that lab has no more
+        settings = Experiment.from_json(settings).to_json()
+    places = {place: value for place, value in flat(settings).items() if not place.startswith("start.")}
+    del places["data.corpus"], places["data.sha256"]
+    return places | {"start": settings["start"] is not None} | row["asked"]
+
+
+def probe(experiment: Experiment) -> list[float]:
+    """The first losses, in nats a target, of this experiment with seed 0 on a little of its text, in small batches.
+
+    A change of the package that moves numbers moves these; one that does not, does not. An experiment that starts from
+    a run has none, since runs are not committed. Raises what `lab.runs.first_losses` raises.
+    """
+    if experiment.start is not None:
+        return []
+    objective, data = experiment.objective, replace(experiment.data, sha256=None)
+    if getattr(objective, "script", None) is not None:
+        objective = replace(objective, script=replace(objective.script, **UTTERANCES))
+    data = replace(data, batch_size=min(BATCH, data.batch_size))
+    training = replace(experiment.training, compile=False, accumulate=1)
+    small = replace(experiment, objective=objective, data=data, training=training, seed=0)
+    try:
+        text = text_of(experiment)
+        few = replace(data, corpus=Corpus(text.name, text.lines[:LINES]))
+        losses = first_losses(replace(small, data=few), STEPS)
+    except ValueError:  # it is on no text, such as spoken digits, or needs more of it
+        losses = first_losses(small, STEPS)
+    return [round(loss, 6) for loss in losses]
+
+
+def same_probe(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two runs begin alike, to a ten-thousandth of each loss.
+
+    >>> same_probe([6.93, 6.9], [6.93, 6.9001]), same_probe([6.93, 6.9], [6.93, 6.91])
+    (True, False)
+    """
+    pairs = zip(one, other, strict=False)
+    return len(one) == len(other) and all(math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) for a, b in pairs)
+
+
+def text_of(experiment: Experiment) -> Corpus:
+    """The text that an experiment is on; CorpusError where it cannot be had."""
+    corpus = experiment.data.corpus
+    return corpus if isinstance(corpus, Corpus) else load(corpus)
+
+
+def key(places: dict, without: Sequence[str] = ()) -> str:
+    """One text for the same settings."""
+    return json.dumps({place: v for place, v in places.items() if place not in without}, sort_keys=True)
