@@ -24,7 +24,8 @@ TRAINING = TrainConfig(steps=4, warmup=2, evaluate_every=2)
 
 
 @pytest.fixture
-def base(tmp_path):
+def base(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a row knows a text by its file's name alone
     text = made_text(tmp_path, "made.txt", "in the beginning was a word of light", (3, 8), 200)
     return Experiment(
         TransformerConfig(90, **SIZES), training=TRAINING, data=Data(text, "char", batch_size=4)
@@ -43,8 +44,8 @@ def full(tmp_path):
     """`evidence` as at profile full, with the options that a test gives."""
 
     def made(experiments, **options):
-        usual = {"runs_folder": tmp_path / "runs", "workers": 0, "say": lambda _: None}
-        return evidence(NAME, experiments, profile="full", folder=folder_of(tmp_path), **usual | options)
+        usual = {"folder": tmp_path / "runs", "workers": 0, "say": lambda _: None}
+        return evidence(NAME, experiments, profile="full", rows_folder=folder_of(tmp_path), **usual | options)
 
     return made
 
@@ -58,7 +59,7 @@ def file_of(tmp_path):
 
 
 def read(tmp_path, experiments, profile="smoke"):
-    return evidence(NAME, experiments, profile=profile, folder=folder_of(tmp_path))
+    return evidence(NAME, experiments, profile=profile, rows_folder=folder_of(tmp_path))
 
 
 def changed(path, change) -> None:
@@ -109,7 +110,7 @@ def test_a_row_is_one_line_with_a_thin_curve_and_a_label_for_captions(tmp_path, 
 def test_committed_rows_count_as_done_on_another_machine(tmp_path, arms, full, monkeypatch):
     made, seen = full(arms[:2]), trainings(monkeypatch)
     changed(file_of(tmp_path), lambda row: row["machine"].update(cpu="Another CPU"))
-    again = full(arms, runs_folder=tmp_path / "elsewhere")
+    again = full(arms, folder=tmp_path / "elsewhere")
     assert [one.seed for one in seen] == [1, 1]
     assert again["machine"].str.startswith("Another CPU").tolist() == [True, True, False, False]
     assert again["bits_per_char"][:2].tolist() == made["bits_per_char"].tolist()
@@ -201,7 +202,7 @@ def test_another_text_has_rows_of_its_own(tmp_path, arms, full):
 
 def test_seconds_become_steps_by_a_speed_that_is_measured_once(tmp_path, arms, full, monkeypatch):
     timed = lambda profile, seconds=3.0: steps_in(  # noqa: E731
-        NAME, arms, seconds, profile=profile, folder=folder_of(tmp_path), measured_for=0.01
+        NAME, arms, seconds, profile=profile, rows_folder=folder_of(tmp_path), measured_for=0.01
     )
     with pytest.raises(ValueError, match="lab run 07"):
         timed("smoke")
@@ -219,14 +220,14 @@ def test_seconds_become_steps_by_a_speed_that_is_measured_once(tmp_path, arms, f
 
 
 def test_real_speeds_are_measured(tmp_path, base):
-    (steps,) = steps_in(NAME, base, 1.0, profile="full", folder=folder_of(tmp_path), measured_for=0.05)
+    (steps,) = steps_in(NAME, base, 1.0, profile="full", rows_folder=folder_of(tmp_path), measured_for=0.05)
     assert 20 < steps < 20_000
 
 
 @pytest.mark.parametrize("name", ["", "positions", "7.positions", "07.../x", "07.a/b", "07.", "07.Positions"])
 def test_a_name_that_is_no_files_is_refused(tmp_path, base, name):
     with pytest.raises(ValueError, match=r"07\.equal_tokens"):
-        evidence(name, base, profile="smoke", folder=tmp_path)
+        evidence(name, base, profile="smoke", rows_folder=tmp_path)
 
 
 def test_what_is_missing_and_what_is_no_experiment_is_said(tmp_path, arms, full):
@@ -282,7 +283,7 @@ def test_an_objective_from_outside_has_rows_until_its_source_changes(tmp_path, b
 CELL = """
 base = Experiment(TransformerConfig(90, **{sizes}), training=TrainConfig(steps=4),
                   data=Data({text!r}, "char", batch_size=4))
-table = evidence({name!r}, [base], profile=profile, folder={folder!r}, runs_folder={runs!r}, workers=0)  # one
+table = evidence({name!r}, [base], profile=profile, rows_folder={folder!r}, folder={runs!r}, workers=0)  # one
 record("bits", table["bits_per_char"][0])
 """
 

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from IPython import get_ipython
 from IPython.core.inputtransformer2 import TransformerManager
 
 from lab.files import sha256_bytes
-from lab.runs import Experiment, first_losses
+from lab.runs import Experiment, Start, first_losses
 from lab.runs.experiment import flat
 from lab.text import Corpus, load
 
@@ -21,14 +22,18 @@ UTTERANCES = {"train": 24, "validation": 8, "test": 8}  # where speech is made f
 CLOSE = 1e-4  # of a loss; the rounding of another processor stays below
 
 
+def parsed(source: str) -> ast.Module:
+    """A cell's code, magic commands among it as calls; SyntaxError for what is none."""
+    return ast.parse(TransformerManager().transform_cell(source))
+
+
 def cell_hash(source: str) -> str:
-    """The hash of a cell as Python reads it: comments and layout do not count, a magic command does.
+    """The hash of a cell as Python reads it: comments and layout do not count.
 
     >>> cell_hash("f( 1 )  # one") == cell_hash("f(1)")
     True
     """
-    code = TransformerManager().transform_cell(source)
-    return sha256_bytes(ast.unparse(ast.parse(code)).encode())[:16]
+    return sha256_bytes(ast.unparse(parsed(source)).encode())[:16]
 
 
 def running_cell() -> str | None:
@@ -37,21 +42,39 @@ def running_cell() -> str | None:
     return shell and cell_hash(shell.history_manager.input_hist_raw[-1])
 
 
-def asked(experiment: Experiment) -> dict:
-    """The settings of an experiment in one flat dict, but not where its text and the run that it starts from lie."""
-    places = flat(replace(experiment, start=None).to_json())
-    del places["data.corpus"], places["data.sha256"]
-    return places | {"start": experiment.start is not None}
+def settings_of(experiment: Experiment) -> dict:
+    """`Experiment.to_json`, but of a text's path on this machine only the file's name."""
+    start, settings = experiment.start, replace(experiment, start=None).to_json()
+    settings["data"]["corpus"] = Path(settings["data"]["corpus"]).name
+    if start is not None:
+        settings["start"] = {"run": start.run, "weights": start.weights} if isinstance(start, Start) else {}
+    return settings
+
+
+def asked(settings: dict) -> dict:
+    """Settings by their places, but for where the text lies and which run it starts from: only whether it does."""
+    apart = ("start", "data.corpus", "data.sha256")
+    kept = {place: value for place, value in flat(settings).items() if not place.startswith(apart)}
+    return kept | {"start": settings["start"] is not None}
 
 
 def asked_of(row: dict) -> dict:
-    """The same of a row; fields that lab has got since it was written have their defaults."""
+    """The settings that were asked for; fields that lab has got since the row was written have their defaults."""
     settings = row["settings"]
     with suppress(ValueError, LookupError):  # of a class from outside, of a field that lab has no more
         settings = Experiment.from_json(settings).to_json()
-    places = {place: value for place, value in flat(settings).items() if not place.startswith("start.")}
-    del places["data.corpus"], places["data.sha256"]
-    return places | {"start": settings["start"] is not None} | row["asked"]
+    return asked(settings) | row["asked"]
+
+
+def key(places: dict, without: Sequence[str] = ()) -> str:
+    """One text for the same settings."""
+    return json.dumps({place: v for place, v in places.items() if place not in without}, sort_keys=True)
+
+
+def text_of(experiment: Experiment) -> Corpus:
+    """The text that an experiment is on; CorpusError where it cannot be had."""
+    corpus = experiment.data.corpus
+    return corpus if isinstance(corpus, Corpus) else load(corpus)
 
 
 def probe(experiment: Experiment) -> list[float]:
@@ -62,10 +85,10 @@ def probe(experiment: Experiment) -> list[float]:
     """
     if experiment.start is not None:
         return []
-    objective, data = experiment.objective, replace(experiment.data, sha256=None)
+    objective, data = experiment.objective, experiment.data
     if getattr(objective, "script", None) is not None:
         objective = replace(objective, script=replace(objective.script, **UTTERANCES))
-    data = replace(data, batch_size=min(BATCH, data.batch_size))
+    data = replace(data, sha256=None, batch_size=min(BATCH, data.batch_size))
     training = replace(experiment.training, compile=False, accumulate=1)
     small = replace(experiment, objective=objective, data=data, training=training, seed=0)
     try:
@@ -85,14 +108,3 @@ def same_probe(one: Sequence[float], other: Sequence[float]) -> bool:
     """
     pairs = zip(one, other, strict=False)
     return len(one) == len(other) and all(math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) for a, b in pairs)
-
-
-def text_of(experiment: Experiment) -> Corpus:
-    """The text that an experiment is on; CorpusError where it cannot be had."""
-    corpus = experiment.data.corpus
-    return corpus if isinstance(corpus, Corpus) else load(corpus)
-
-
-def key(places: dict, without: Sequence[str] = ()) -> str:
-    """One text for the same settings."""
-    return json.dumps({place: v for place, v in places.items() if place not in without}, sort_keys=True)

@@ -10,20 +10,29 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 import lab
+from lab.bench import machine_label
 from lab.files import write_atomic
 from lab.machine import machine
-from lab.notebooks.fingerprint import asked, asked_of, key
-from lab.runs import Experiment, Run, code_version, outcome, steps
+from lab.notebooks.fingerprint import asked, asked_of, key, settings_of
+from lab.runs import Experiment, Run, code_version, differing, outcome, steps, where
 from lab.runs.experiment import flat
+from lab.runs.folder import newest, read_manifest
 
 FORMAT = 1
-POINTS = 60  # of a curve
-ON = ("cpu", "cpu_capability", "cores", "threads", "gpu", "blas", "system")  # what a number may depend on
+ROW = {"settings", "asked", "text", "outcome", "state", "cost", "curve", "machine", "date", "versions", "code",
+       "cell", "probe"}  # fmt: skip
+SPEED = {"settings", "asked", "text", "seconds_per_step", "machine", "date"}
 ANY_STEPS = ("seed", "training.steps")  # what a speed does not depend on
+ON = ("cpu", "cpu_capability", "cores", "threads", "gpu", "blas", "system")  # what a number may depend on
+POINTS = 60  # of a curve
+COUNTS = ("nats", "chars", "tokens")  # of the scored lines: no result
 Name = tuple[str, str]  # the SHA-256 of a text, and the key of the settings
 
 
@@ -47,53 +56,21 @@ def read(path: Path) -> Evidence:
         found = json.loads(path.read_text("utf-8"), parse_constant=_refused)
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']}, and this version of lab reads {FORMAT}")
-        kept = Evidence(_named(found["rows"], ROW), _named(found["speeds"], SPEED, ANY_STEPS))
+        return Evidence(_named(found["rows"], ROW), _named(found["speeds"], SPEED, ANY_STEPS))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(
             f"the evidence in {path} cannot be read: {error!r}. Take the file back from version control, mend the "
             "line, or delete the file and run the notebook with --profile full"
         ) from error
-    return kept
 
 
 def write(path: Path, kept: Evidence) -> None:
     """Write the file whole or not at all."""
-    lists = {part: getattr(kept, part).values() for part in ("speeds", "rows")}
-    parts = [
-        f'"{part}": [' + ",".join(f"\n{json.dumps(one, allow_nan=False)}" for one in ones) + "]"
-        for part, ones in lists.items()
-    ]
-    write_atomic(path, ",\n".join([f'{{"format": {FORMAT}', *parts]) + "}\n")
-
-
-def row_of(run: Run | None, experiment: Experiment, resolved: Experiment, text: str, **more) -> dict:
-    """The row of a run that is trained to its end, or, where there is none, diverged."""
-    found, logged, cost = {}, [], {}
-    if run is not None:
-        found, logged, state = outcome(run), steps(run), run.state
-        cost = {
-            "seconds": round(state.seconds, 2),
-            "steps": state.step,
-            "tokens": state.tokens,
-            "tokens_per_second": round(state.tokens / state.seconds, 1),
-            "parameters": sum(p.numel() for p in run.model.parameters()),
-        }
-    settled = flat(resolved.to_json())
-    return more | {
-        "outcome": {name: float(v) if math.isfinite(v) else None for name, v in found.items()},
-        "cost": cost,
-        "settings": resolved.to_json(),
-        "asked": {place: v for place, v in asked(experiment).items() if settled.get(place, v) != v},
-        "text": text,
-        "versions": {"lab": lab.__version__} | {name: machine()[name] for name in ("torch", "python")},
-        "code": code_version(resolved.objective)[:16],
-        "curve": curve(logged),
-    }
-
-
-ROW = {"settings", "asked", "text", "outcome", "cost", "curve", "state", "date", "machine", "versions", "code",
-       "cell", "probe"}  # fmt: skip
-SPEED = {"settings", "asked", "text", "seconds_per_step", "date", "machine"}
+    parts = [f'{{"format": {FORMAT}']
+    for part in ("speeds", "rows"):
+        lines = [f"\n{json.dumps(one, allow_nan=False)}" for one in getattr(kept, part).values()]
+        parts.append(f'"{part}": [{",".join(lines)}]')
+    write_atomic(path, ",\n".join(parts) + "}\n")
 
 
 def here(threads: int) -> dict:
@@ -102,31 +79,85 @@ def here(threads: int) -> dict:
     return {"machine": {name: known[name] for name in ON}, "date": known["date"]}
 
 
-def curve(logged: list[dict], points: int = POINTS) -> dict[str, list]:
+def row_of(run: Run | FloatingPointError, experiment: Experiment, resolved: Experiment, folder) -> dict:
+    """What a row says of a run that is trained to its end, or of the error with which it diverged."""
+    settings, wanted = settings_of(resolved), asked(settings_of(experiment))
+    settled = asked(settings)
+    row = {
+        "settings": settings,
+        "asked": {place: value for place, value in wanted.items() if settled.get(place, value) != value},
+        "versions": {"lab": lab.__version__} | {name: machine()[name] for name in ("torch", "python")},
+        "code": code_version(resolved.objective)[:16],
+    }
+    if isinstance(run, FloatingPointError):
+        return row | {"state": f"diverged: {run}", "outcome": {}, "cost": {}, "curve": {}}
+    spent = run.state
+    cost = {"seconds": round(spent.seconds, 2), "steps": spent.step, "tokens": spent.tokens}
+    cost["tokens_per_second"] = round(spent.tokens / spent.seconds, 1)
+    cost["parameters"] = sum(p.numel() for p in run.model.parameters())
+    return row | {
+        "state": "done",
+        "outcome": {name: float(v) if math.isfinite(v) else None for name, v in outcome(run).items()},
+        "cost": cost,
+        "curve": curve(steps(run)),
+        "date": read_manifest(newest(where(resolved, folder)))["date"][:10],
+    }
+
+
+def curve(logged: Sequence[dict], points: int = POINTS) -> dict[str, list]:
     """At most so many points of a run's logged steps: the mean loss of the steps around each, the last validation.
 
     >>> steps = [{"step": i, "tokens": 10, "loss": 4.0 - i, "validation": None} for i in range(4)]
     >>> curve(steps, points=2)
     {'step': [2, 4], 'tokens': [20, 40], 'loss': [3.5, 1.5], 'validation': [None, None]}
     """
-    unit = "bits_per_char" if logged and "bits_per_char" in logged[0] else "loss"
+    unit = "bits_per_char" if "bits_per_char" in logged[0] else "loss"
     found, tokens, width = (
         {"step": [], "tokens": [], unit: [], "validation": []},
         0,
         -(-len(logged) // points),
     )
-    for start in range(0, len(logged), width or 1):
+    for start in range(0, len(logged), width):
         part = logged[start : start + width]
         tokens += sum(step["tokens"] for step in part)
-        measured = [step["validation"] for step in part if step["validation"] is not None]
         mean = sum(step[unit] for step in part) / len(part)
+        measured = [step["validation"] for step in part if step["validation"] is not None]
         point = part[-1]["step"] + 1, tokens, round(mean, 4), round(measured[-1], 4) if measured else None
         for values, value in zip(found.values(), point, strict=True):
             values.append(value)
     return found
 
 
-def _named(ones: list[dict], fields: set[str], without: tuple[str, ...] = ()) -> dict[Name, dict]:
+def table(rows: Sequence[dict]) -> pd.DataFrame:
+    """The rows as `lab.notebooks.evidence` gives them."""
+    tuples = lambda value: tuple(value) if isinstance(value, list) else value  # noqa: E731
+    settings = [{place: tuples(v) for place, v in flat(row["settings"]).items()} for row in rows]
+    differ, lines = differing(dict(enumerate(settings))), []
+    for i, row in enumerate(rows):
+        scores = {name: value for name, value in row["outcome"].items() if name not in COUNTS}
+        about = {"machine": _machine(row), "date": row["date"], "state": row["state"]}
+        lines.append(differ[i] | {"seed": row["settings"]["seed"]} | scores | row["cost"] | about)
+    made = pd.DataFrame(lines)
+    made.attrs = {"label": label(rows), "curves": {i: row["curve"] for i, row in enumerate(rows)}}
+    return made
+
+
+def label(rows: Sequence[dict]) -> str:
+    """What a caption says of rows: the text, the machines, the days, and how many seeds."""
+    texts = dict.fromkeys(Path(row["settings"]["data"]["corpus"]).stem for row in rows)
+    machines = dict.fromkeys(_machine(row) for row in rows)
+    days = sorted(row["date"] for row in rows)
+    days = " to ".join(dict.fromkeys((days[0], days[-1])))
+    seeds = len({row["settings"]["seed"] for row in rows})
+    where_on = f"{' and '.join(texts)}: {' and '.join(machines)}"
+    return f"measured on {where_on}, {days}, {seeds} seed{'s' * (seeds > 1)}"
+
+
+def _machine(row: dict) -> str:
+    return machine_label(row["machine"] | {"date": None})
+
+
+def _named(ones: list[dict], fields: set[str], without: Sequence[str] = ()) -> dict[Name, dict]:
     """What a list of the file holds, by the text and the settings that were asked for."""
     named = {}
     for number, one in enumerate(ones, start=1):

@@ -2,7 +2,6 @@
 
 import ast
 import math
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,9 @@ from tempfile import TemporaryDirectory
 
 import nbformat
 import torch
-from IPython.core.inputtransformer2 import TransformerManager
 
-from lab.notebooks.evidence import FOLDER
-from lab.notebooks.fingerprint import cell_hash, probe, same_probe
+from lab.notebooks.evidence import FOLDER, Folder
+from lab.notebooks.fingerprint import cell_hash, parsed, probe, same_probe
 from lab.notebooks.rows import here, read
 from lab.notebooks.runner import NOTEBOOKS, all_notebooks
 from lab.runs import Experiment, get_or_train, outcome
@@ -25,9 +23,7 @@ CHEAP = 3  # one row in so many is cheap enough to be trained again
 
 
 def complaints(
-    folder: str | os.PathLike = FOLDER,
-    notebooks: str | os.PathLike = NOTEBOOKS,
-    say: Callable[[str], None] = print,
+    folder: Folder = FOLDER, notebooks: Folder = NOTEBOOKS, say: Callable[[str], None] = print
 ) -> list[str]:
     """What is wrong with the committed evidence, a sentence a problem; an empty list when nothing is.
 
@@ -52,7 +48,7 @@ def asking_cells(notebooks: Path) -> dict[str, set[str]]:
 
 
 def check_again(
-    folder: str | os.PathLike = FOLDER, seed: int | None = None, say: Callable[[str], None] = print
+    folder: Folder = FOLDER, seed: int | None = None, say: Callable[[str], None] = print
 ) -> list[str]:
     """Train one of the cheaper rows again and compare its scores with the committed ones; the complaints, if any.
 
@@ -67,22 +63,21 @@ def check_again(
         return []
     seed = random.randrange(10**6) if seed is None else seed
     name, row = random.Random(seed).choice(done)
-    same = row["machine"] == here(row["machine"]["threads"])["machine"]
-    say(
-        f"{name}, seed {row['settings']['seed']}, drawn by {seed}: trained again, {row['cost']['seconds']:.0f} s"
-    )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(row["machine"]["threads"])
+    which, threads = f"{name}, seed {row['settings']['seed']}", row["machine"]["threads"]
+    within = SAME_MACHINE if row["machine"] == here(threads)["machine"] else OTHER_MACHINE
+    say(f"{which}, drawn by {seed}, is trained again: it took {row['cost']['seconds']:.0f} s")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         with TemporaryDirectory() as runs_folder:
-            run = get_or_train(Experiment.from_json(row["settings"]), runs_folder, say=say)
+            found = outcome(get_or_train(Experiment.from_json(row["settings"]), runs_folder, say=say))
     finally:
-        torch.set_num_threads(threads)
-    within = SAME_MACHINE if same else OTHER_MACHINE
+        torch.set_num_threads(before)
+    pairs = {name: (value, row["outcome"].get(name)) for name, value in found.items()}
     return [
-        f"{name}, seed {row['settings']['seed']}: {measure} is {value!r}, committed is {row['outcome'].get(measure)!r}"
-        for measure, value in outcome(run).items()
-        if not math.isclose(value, row["outcome"].get(measure) or math.nan, rel_tol=within, abs_tol=within)
+        f"{which}: {name} is {value!r}, the committed row has {committed!r}"
+        for name, (value, committed) in pairs.items()
+        if committed is None or not math.isclose(value, committed, rel_tol=within, abs_tol=within)
     ]
 
 
@@ -110,14 +105,13 @@ def _problems(path: Path, cells: set[str] | None, say: Callable[[str], None]) ->
 def _asked_for(source: str) -> list[str]:
     """The names in calls of `evidence` in a cell."""
     try:
-        tree = ast.parse(TransformerManager().transform_cell(source))
+        tree = parsed(source)
     except SyntaxError:
         return []
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
-    calls = [
-        call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", None)) == "evidence"
-    ]
-    return [call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)]
+    named = [getattr(call.func, "id", getattr(call.func, "attr", "")) == "evidence" for call in calls]
+    first = [call.args[0] for call, one in zip(calls, named, strict=True) if one]
+    return [argument.value for argument in first if isinstance(argument, ast.Constant)]
 
 
 def _made_by(name: str) -> str:
