@@ -11,6 +11,7 @@ from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
 from lab.bench import compare, mean_interval
+from lab.show import intervals_figure
 
 numbers = st.floats(-10, 10).map(lambda number: round(number, 3))
 
@@ -94,7 +95,14 @@ def test_two_of_several_levels_are_chosen_and_a_missing_one_is_a_level_too():
     rows = pd.DataFrame({"width": [8, 8, 16, 16, None, None], **seeds})
     with pytest.raises(ValueError, match=r"8.*16.*none"):
         compare(rows, "width")
+    rows.index = [0] * 6  # as after a concat
     assert compare(rows, "width", levels=(16, None)).difference == pytest.approx(-1.1)
+    rows["bits_per_char"] = [3.0, math.nan, *rows["bits_per_char"][2:]]
+    assert (
+        len(compare(rows, "width", levels=(16, None)).pairs)
+        == len(compare(rows[1:], "width", levels=(16, None)).pairs)
+        == 2
+    )
     numbers = compare(pd.DataFrame({"width": [16, 16, 8, 8, 4, 4], **seeds})[:4], "width")
     assert (numbers.a, numbers.b) == (8, 16)
     for levels in ((8, 8), (8, 32), (8,), (4, 8, 16)):
@@ -121,3 +129,14 @@ def test_seconds_of_two_machines_are_no_pair_and_scores_are():
             compare(rows, "kind", value=value)
         assert compare(rows[rows["seed"] < 2], "kind", value=value).difference == 1
     assert compare(rows, "kind").difference == 1
+
+
+def test_the_picture_shows_every_run_and_the_interval_of_each_level_that_has_one():
+    rows = pd.concat([rows_of([1, 2, 3.5], [2, 3, math.nan]), rows_of([5], []).assign(kind="c")])
+    ax = intervals_figure(rows, "kind", "Three kinds", baselines={"bz2": 6.0}).axes[0]
+    points, *_ = ax.lines
+    assert sorted(points.get_xdata()) == [1, 2, 2, 3, 3.5, 5]
+    (spread,) = (bars for bars in ax.containers if len(bars))
+    ends = [segment[:, 0].tolist() for segment in spread[2][0].get_segments()]
+    assert ends == [pytest.approx(mean_interval(values)[1:]) for values in ([1, 2, 3.5], [2, 3])]
+    assert "1 without" in ax.get_yticklabels()[1].get_text() and ax.yaxis_inverted()

@@ -154,6 +154,21 @@ def test_an_interruption_loses_nothing(tmp_path, arms, full, monkeypatch):
     assert len(full(arms)) == 4 and len(seen) == 2
 
 
+def test_a_row_that_another_process_adds_meanwhile_stays(tmp_path, arms, full, monkeypatch):
+    full(arms[0])
+    real = evidence.__globals__["trained"]
+
+    def beside(*given, **options):
+        kept = rows.read(file_of(tmp_path))
+        (row,) = kept.rows.values()
+        rows.write(file_of(tmp_path), kept._replace(rows={1: row, 2: row | {"text": "of another process"}}))
+        yield from real(*given, **options)
+
+    monkeypatch.setitem(evidence.__globals__, "trained", beside)
+    full(arms[1])
+    assert len(rows.read(file_of(tmp_path)).rows) == 3
+
+
 def test_a_full_disk_loses_no_row_and_the_same_call_goes_on(tmp_path, arms, full, monkeypatch):
     full(arms[0])
     before = file_of(tmp_path).read_bytes()

@@ -88,7 +88,7 @@ def check(evidence: bool = False, seed: int | None = None) -> None:
     if evidence:
         with errors_told():
             found = stale.check_again(seed=seed)
-        print("\n".join(found or ["its scores are as they were"]))
+        print(*found, sep="\n", end="\n" * bool(found))
         sys.exit(bool(found))
     failed = _python("-m", "ruff", "check", ".") + _python("-m", "ruff", "format", "--check", ".")
     failed += _python("-m", "pytest", "tests/test_imports.py")
