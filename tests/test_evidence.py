@@ -103,6 +103,9 @@ def test_a_row_is_one_line_with_a_thin_curve_and_a_label_for_captions(tmp_path, 
     steps, tokens, bits, validation = row["curve"].values()
     assert len(steps) <= 60 and steps[-1] == 130 and tokens[-1] == made["tokens"][0]
     assert bits[-1] < bits[0] and None not in validation
+    assert str(tmp_path) not in file_of(tmp_path).read_text(), "a row names no place on this machine"
+    falling = [{"step": i, "tokens": 1, "loss": 9 - i, "validation": 3.0 - i} for i in range(4)]
+    assert rows.curve(falling, points=2)["validation"] == [2.0, 0.0]
     label = made.attrs["label"]
     assert "measured on made" in label and row["date"] in label and "1 seed" in label
 

@@ -4,6 +4,7 @@ import ast
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,21 +53,21 @@ def check_again(
 ) -> list[str]:
     """Train one of the cheaper rows again and compare its scores with the committed ones; the complaints, if any.
 
-    `seed` draws the row; without it each call draws another. On the machine of the row, by its processor, libraries and
-    threads, scores must agree to 1e-6 of themselves, on another to 1e-3.
+    `seed` draws the row; without it each call draws another. On the machine of the row, by its processor, threads and
+    version of torch, scores must agree to 1e-6 of themselves, on another to 1e-3. Rows that cannot be made from what is
+    committed, since they start from a run or name a class from outside, are left out.
     """
-    paths = sorted(Path(folder).glob("*.json"))
-    done = [(path.name, row) for path in paths for row in read(path).rows.values() if row["outcome"]]
-    # The run that another starts from is not committed.
-    alone = [one for one in done if one[1]["settings"]["start"] is None]
-    cheap = sorted(alone, key=lambda one: one[1]["cost"]["seconds"])[: math.ceil(len(alone) / CHEAP)]
+    files = {path.name: read(path) for path in sorted(Path(folder).glob("*.json"))}
+    done = [(name, row) for name, kept in files.items() for row in kept.rows.values() if _can_be_made(row)]
+    cheap = sorted(done, key=lambda one: one[1]["cost"]["seconds"])[: math.ceil(len(done) / CHEAP)]
     if not cheap:
         say(f"no row in {folder} could be trained again")
         return []
     seed = random.randrange(10**6) if seed is None else seed
     name, row = random.Random(seed).choice(cheap)
     which, threads = f"{name}, seed {row['settings']['seed']}", row["machine"]["threads"]
-    within = SAME_MACHINE if row["machine"] == here(threads)["machine"] else OTHER_MACHINE
+    same = row["machine"] == here(threads)["machine"] and row["versions"]["torch"] == torch.__version__
+    within = SAME_MACHINE if same else OTHER_MACHINE
     say(f"{which}, drawn by {seed}, is trained again: it took {row['cost']['seconds']:.0f} s")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -104,6 +105,12 @@ def _problems(path: Path, cells: set[str] | None, say: Callable[[str], None]) ->
         if not same_probe(losses, row["probe"]):
             found.append(f"its runs begin otherwise by now, with the losses {losses}, then {row['probe']}")
     return [f"{problem}: {_made_by(path.stem)}" for problem in found]
+
+
+def _can_be_made(row: dict) -> bool:
+    with suppress(ValueError, LookupError):
+        return bool(row["outcome"]) and Experiment.from_json(row["settings"]).start is None
+    return False
 
 
 def _asked_for(source: str) -> list[str]:
