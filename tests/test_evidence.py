@@ -15,7 +15,7 @@ from run_toys import made_text
 from lab.nn import TransformerConfig
 from lab.notebooks import compare, evidence, fingerprint, rows, stale, steps_in
 from lab.notebooks.runner import run_notebook
-from lab.runs import Data, Experiment
+from lab.runs import Data, Experiment, RunFailed
 from lab.train import TrainConfig
 
 NAME = "07.positions"
@@ -188,13 +188,13 @@ def test_a_full_disk_loses_no_row_and_the_same_call_goes_on(tmp_path, arms, full
 
 def test_a_run_that_diverges_is_a_row_and_one_that_dies_is_none(tmp_path, arms, full, monkeypatch):
     real = evidence.__globals__["trained"]
-    errors = {0: FloatingPointError("the loss is nan"), 1: RuntimeError("a worker was killed")}
+    errors = {0: RunFailed("diverged", "the loss is nan"), 1: RunFailed("died", "killed")}
 
     def failing(given, *more, **options):
         for number, pair in enumerate(real(given, *more, **options)):
             yield pair[0], errors.get(number, pair[1])
 
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"1 of 4.*a worker was killed"):
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"1 of 4.*died: killed"):
         patch.setitem(evidence.__globals__, "trained", failing)
         full(arms)
     made = full(arms)
@@ -371,6 +371,7 @@ def test_the_probe_is_small_and_the_same_for_every_seed(base):
     )
     probes = [fingerprint.probe(replace(long, seed=seed)) for seed in (0, 1)]
     assert probes[0] == probes[1] and len(probes[0]) == 5
+    assert probes[0] == fingerprint.probe(replace(long, training=replace(long.training, accumulate=1)))
     other = replace(base, model=replace(base.model, positions="none"))
     assert not fingerprint.same_probe(fingerprint.probe(other), probes[0])
     assert fingerprint.probe(replace(Experiment.usual("tuning"), start="a run")) == []

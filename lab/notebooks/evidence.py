@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from lab.machine import usable_cores
 from lab.notebooks.claims import PROFILES
 from lab.notebooks.fingerprint import asked, key, probe, running_cell, same_probe, settings_of, text_of
 from lab.notebooks.rows import ANY_STEPS, Evidence, Name, here, read, row_of, table, write
-from lab.runs import Experiment, seconds_per_step, trained
+from lab.runs import Experiment, RunFailed, seconds_per_step, trained
 from lab.text import CorpusError
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "evidence"
@@ -135,12 +136,12 @@ def _all_made(path: Path, kept: Evidence, wanted: dict, options: dict) -> Eviden
         if row is None or row["cell"] != cell or not same_probe(row["probe"], losses):
             one = one.resolved(options.get("folder"))
             waiting[_resolved(one)] = name, one, losses
-    for one, run in trained([one for _, one, _ in waiting.values()], **options):
-        if isinstance(run, Exception) and not isinstance(run, FloatingPointError):
+    threads = _threads(len(waiting), **options)
+    for one, run in trained([one for _, one, _ in waiting.values()], **options) if waiting else ():
+        if isinstance(run, RunFailed) and run.kind != "diverged":
             stopped.append(run)
             continue
         name, one, losses = waiting[_resolved(one)]
-        threads = torch.get_num_threads() if options.get("workers") == 0 else 1  # as each worker has
         about = {"cell": cell, "probe": losses, "text": name[0]} | here(threads)
         kept = read(path)
         kept.rows[name] = about | row_of(run, wanted[name], one, options.get("folder"))
@@ -151,6 +152,13 @@ def _all_made(path: Path, kept: Evidence, wanted: dict, options: dict) -> Eviden
             f"same call goes on. The first said: {stopped[0]}"
         ) from stopped[0]
     return kept
+
+
+def _threads(runs: int, *, workers: int | None = None, scheduler: str | None = None, **_) -> int:
+    """How many threads `trained` lets a run have."""
+    if workers == 0:
+        return torch.get_num_threads()
+    return 1 if scheduler or not runs else max(1, usable_cores() // min(workers or usable_cores(), runs))
 
 
 def _resolved(experiment: Experiment) -> Name:

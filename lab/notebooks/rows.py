@@ -21,7 +21,7 @@ from lab.bench import machine_label
 from lab.files import write_atomic
 from lab.machine import machine
 from lab.notebooks.fingerprint import asked, asked_of, key, settings_of
-from lab.runs import Experiment, Run, code_version, differing, outcome, steps, where
+from lab.runs import Experiment, Run, RunFailed, code_version, differing, outcome, steps, where
 from lab.runs.experiment import flat
 from lab.runs.folder import newest, read_manifest
 
@@ -79,8 +79,8 @@ def here(threads: int) -> dict:
     return {"machine": {name: known[name] for name in ON}, "date": known["date"]}
 
 
-def row_of(run: Run | FloatingPointError, experiment: Experiment, resolved: Experiment, folder) -> dict:
-    """What a row says of a run that is trained to its end, or of the error with which it diverged."""
+def row_of(run: Run | RunFailed, experiment: Experiment, resolved: Experiment, folder) -> dict:
+    """What a row says of a run that is trained to its end, or of the reason why it never will be."""
     settings, wanted = settings_of(resolved), asked(settings_of(experiment))
     settled = asked(settings)
     row = {
@@ -89,8 +89,8 @@ def row_of(run: Run | FloatingPointError, experiment: Experiment, resolved: Expe
         "versions": {"lab": lab.__version__} | {name: machine()[name] for name in ("torch", "python")},
         "code": code_version(resolved.objective)[:16],
     }
-    if isinstance(run, FloatingPointError):
-        return row | {"state": f"diverged: {run}", "outcome": {}, "cost": {}, "curve": {}}
+    if isinstance(run, RunFailed):
+        return row | {"state": str(run), "outcome": {}, "cost": {}, "curve": {}}
     spent = run.state
     cost = {"seconds": round(spent.seconds, 2), "steps": spent.step, "tokens": spent.tokens}
     cost["tokens_per_second"] = round(spent.tokens / spent.seconds, 1)
