@@ -91,6 +91,9 @@ def test_what_was_trained_at_full_is_read_at_every_other_profile(tmp_path, arms,
     assert {"bits_per_char", "seconds", "tokens", "parameters", "machine", "date"} <= set(made)
     assert (made["tokens"] == 4 * 16 * 4).all() and (made["state"] == "done").all()
     assert read(tmp_path, arms[::-1])["seed"].tolist() == [1, 1, 0, 0]
+    before, kept = file_of(tmp_path).read_text(), rows.read(file_of(tmp_path))
+    rows.write(file_of(tmp_path), kept._replace(rows=dict(reversed(kept.rows.items()))))
+    assert file_of(tmp_path).read_text() == before, "the order in which runs end does not show"
     assert compare(made, "model.positions").pairs.keys() == {0, 1}
     assert len(read(tmp_path, arms[2])) == 1
 

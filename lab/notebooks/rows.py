@@ -65,10 +65,10 @@ def read(path: Path) -> Evidence:
 
 
 def write(path: Path, kept: Evidence) -> None:
-    """Write the file whole or not at all."""
+    """Write the file whole or not at all, in an order that does not change with that in which runs end."""
     parts = [f'{{"format": {FORMAT}']
     for part in ("speeds", "rows"):
-        lines = [f"\n{json.dumps(one, allow_nan=False)}" for one in getattr(kept, part).values()]
+        lines = [f"\n{json.dumps(one, allow_nan=False)}" for _, one in sorted(getattr(kept, part).items())]
         parts.append(f'"{part}": [{",".join(lines)}]')
     write_atomic(path, ",\n".join(parts) + "}\n")
 
