@@ -143,6 +143,14 @@ def test_a_row_of_other_code_counts_until_its_numbers_or_its_cell_change(tmp_pat
     assert len(rows.read(file_of(tmp_path)).rows) == 1
 
 
+def test_two_wishes_that_come_to_the_same_are_trained_once_and_have_a_row_each(
+    tmp_path, base, full, monkeypatch
+):
+    seen = trainings(monkeypatch)
+    made = full([replace(base, model=replace(base.model, vocab_size=size)) for size in (90, 300)])
+    assert len(seen) == 1 and made["bits_per_char"].nunique() == 1 and len(made) == 2
+
+
 def test_an_interruption_loses_nothing(tmp_path, arms, full, monkeypatch):
     real = evidence.__globals__["trained"]
 

@@ -135,16 +135,18 @@ def _all_made(path: Path, kept: Evidence, wanted: dict, options: dict) -> Eviden
         row = kept.rows.get(name)
         if row is None or row["cell"] != cell or not same_probe(row["probe"], losses):
             one = one.resolved(options.get("folder"))
-            waiting[_resolved(one)] = name, one, losses
+            # On a small text different wishes may come to the same, such as vocabularies larger than it can fill.
+            waiting.setdefault(_resolved(one), (one, []))[1].append((name, losses))
     threads = _threads(len(waiting), **options)
-    for one, run in trained([one for _, one, _ in waiting.values()], **options) if waiting else ():
+    for one, run in trained([one for one, _ in waiting.values()], **options) if waiting else ():
         if isinstance(run, RunFailed) and run.kind != "diverged":
             stopped.append(run)
             continue
-        name, one, losses = waiting[_resolved(one)]
-        about = {"cell": cell, "probe": losses, "text": name[0]} | here(threads)
+        one, asking = waiting[_resolved(one)]
         kept = read(path)
-        kept.rows[name] = about | row_of(run, wanted[name], one, options.get("folder"))
+        for name, losses in asking:
+            about = {"cell": cell, "probe": losses, "text": name[0]} | here(threads)
+            kept.rows[name] = about | row_of(run, wanted[name], one, options.get("folder"))
         write(path, kept)
     if stopped:
         raise ValueError(
