@@ -120,7 +120,7 @@ def compare(
     """
     if missing := [name for name in (by, value, pair) if name not in rows]:
         raise ValueError(f"there is no column {', '.join(missing)}: the rows have {', '.join(rows.columns)}")
-    rows = rows.assign(**{by: rows[by].astype(object).where(rows[by].notna(), "none")}).reset_index(drop=True)
+    rows = rows.assign(**{by: rows[by].astype(object).where(rows[by].notna(), "none")})
     a, b = levels = _two(sorted(set(rows[by]), key=lambda level: (isinstance(level, str), level)), by, levels)
     rows = rows[rows[by].isin(levels)]
     refused = {
