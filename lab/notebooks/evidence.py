@@ -10,11 +10,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from lab.machine import usable_cores
 from lab.notebooks.claims import PROFILES
 from lab.notebooks.fingerprint import asked, key, probe, running_cell, same_probe, settings_of, text_of
 from lab.notebooks.rows import ANY_STEPS, Evidence, Name, here, read, row_of, table, write
-from lab.runs import Experiment, RunFailed, seconds_per_step, trained
+from lab.runs import Experiment, RunFailed, seconds_per_step, threads_each, trained
 from lab.text import CorpusError
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "evidence"
@@ -137,7 +136,7 @@ def _all_made(path: Path, kept: Evidence, wanted: dict, options: dict) -> Eviden
             one = one.resolved(options.get("folder"))
             # On a small text different wishes may come to the same, such as vocabularies larger than it can fill.
             waiting.setdefault(_resolved(one), (one, []))[1].append((name, losses))
-    threads = _threads(len(waiting), **options)
+    threads = threads_each(options.get("workers"), options.get("scheduler"))
     for one, run in trained([one for one, _ in waiting.values()], **options) if waiting else ():
         if isinstance(run, RunFailed) and run.kind != "diverged":
             stopped.append(run)
@@ -154,13 +153,6 @@ def _all_made(path: Path, kept: Evidence, wanted: dict, options: dict) -> Eviden
             f"same call goes on. The first said: {stopped[0]}"
         ) from stopped[0]
     return kept
-
-
-def _threads(runs: int, *, workers: int | None = None, scheduler: str | None = None, **_) -> int:
-    """How many threads `trained` lets a run have."""
-    if workers == 0:
-        return torch.get_num_threads()
-    return 1 if scheduler or not runs else max(1, usable_cores() // min(workers or usable_cores(), runs))
 
 
 def _resolved(experiment: Experiment) -> Name:

@@ -18,7 +18,7 @@ from lab.notebooks.runner import NOTEBOOKS, all_notebooks
 from lab.runs import Experiment, get_or_train, outcome
 
 # How far a score may be from the committed one, as a share of it. With the instructions of 2008 in place of AVX-512 a
-# score after 200 steps moved by 4e-8, while seeds differ by 4e-3: what lies between is no rounding.
+# score after 200 steps moved by 4e-8, while the scores of several seeds spread by 4e-3: between them is no rounding.
 SAME_MACHINE, OTHER_MACHINE = 1e-6, 1e-3
 CHEAP = 3  # one row in so many is cheap enough to be trained again
 

@@ -8,6 +8,7 @@ runs/
 """
 
 from lab.runs.checkpoint import Run, load, restore_random, resume, save
+from lab.runs.cluster import threads_each
 from lab.runs.code import code_version
 from lab.runs.experiment import Data, Experiment, Start, differences
 from lab.runs.folder import CheckpointError, default_folder, find, run_folders, run_name, where
@@ -51,6 +52,7 @@ __all__ = [
     "sweep",
     "table",
     "tables",
+    "threads_each",
     "trained",
     "training",
     "where",

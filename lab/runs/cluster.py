@@ -12,6 +12,9 @@ from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
+from lab.machine import usable_cores
 from lab.threads import SPINS
 
 WORKER = "dask worker SCHEDULER --nthreads 1 --preload lab.runs.worker"
@@ -107,6 +110,13 @@ def remote_pool(scheduler: str, *, insecure: bool = False) -> Iterator[Pool]:
         ) from error
     with client:
         yield Pool(client)
+
+
+def threads_each(workers: int | None = None, scheduler: str | None = None) -> int:
+    """The threads of a run in a sweep. How many runs there are does not change it, for it changes their numbers."""
+    if workers == 0 and scheduler is None:
+        return torch.get_num_threads()
+    return 1 if scheduler else max(1, usable_cores() // (workers or usable_cores()))
 
 
 def needs_dask() -> None:

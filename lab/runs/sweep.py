@@ -124,8 +124,7 @@ def _pool(workers: int | None, scheduler: str | None, insecure: bool, runs: int)
     """The processes, which share the cores of this machine evenly, or those of a scheduler."""
     if scheduler:
         return cluster.remote_pool(scheduler, insecure=insecure)
-    workers = min(workers or usable_cores(), runs)
-    return cluster.local_pool(workers, threads=max(1, usable_cores() // workers))
+    return cluster.local_pool(min(workers or usable_cores(), runs), cluster.threads_each(workers))
 
 
 def _trained_elsewhere(
