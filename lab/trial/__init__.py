@@ -1,0 +1,13 @@
+"""A referee for ideas: is it better than what there is, by how much, and how sure is that?
+
+`idea` reads the file, `scoring` keeps the lines that nothing trains on, `sizes` makes a baseline as large as the idea,
+`rule` says when the answer is clear, `referee` plans and trains, and `page` tells what was found.
+"""
+
+from lab.trial.idea import Idea, read_idea
+from lab.trial.page import keep, write_page
+from lab.trial.referee import Trial, trial
+from lab.trial.rule import is_decided, level
+from lab.trial.scoring import reads_ahead
+
+__all__ = ["Idea", "Trial", "is_decided", "keep", "level", "read_idea", "reads_ahead", "trial", "write_page"]
