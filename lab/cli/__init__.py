@@ -1,4 +1,4 @@
-"""The commands, one function each, in three thin files: of the project, of runs, of speech."""
+"""The commands, one function each, in thin files: of the project, of runs, of speech, of ideas."""
 
 import sys
 
@@ -12,6 +12,7 @@ def main() -> None:
 
         from lab.cli import project, speech, sweeping, training
         from lab.cli.flags import each_flag_once
+        from lab.cli.trial import trial
         from lab.files import absolute_environment
         from lab.threads import spin_shortly
 
@@ -29,6 +30,7 @@ def main() -> None:
             training.sample,
             speech.transcribe,
             training.runs,
+            trial,
             project.test,
             project.matrix,
             project.lab,

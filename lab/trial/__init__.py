@@ -1,7 +1,8 @@
 """A referee for ideas: is it better than what there is, by how much, and how sure is that?
 
 `idea` reads the file, `scoring` keeps the lines that nothing trains on, `sizes` makes a baseline as large as the idea,
-`rule` says when the answer is clear, `referee` plans and trains, and `page` tells what was found.
+`plan` fits the runs into the minutes, `rule` says when the answer is clear, `referee` has all trained and compares, and
+`page` tells what was found.
 """
 
 from lab.trial.idea import Idea, read_idea

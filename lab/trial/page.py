@@ -4,28 +4,31 @@ import base64
 import io
 import json
 import os
+from collections.abc import Sequence
 from html import escape
-from itertools import cycle
 from pathlib import Path
+from string import Template
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lab.bench.results import machine_label
+from lab.bench import machine_label
 from lab.files import write_atomic
 from lab.show.colours import BLUE, FAINT, GREEN, GREY, INK, PINK, VERMILION
 from lab.show.plots import figure
-from lab.trial.referee import BASELINE, IDEA, IN_TIME, PARAMETERS, RESIZED, SECONDS, TOKENS, Trial
+from lab.trial.plan import BASELINE, IDEA, IN_TIME, PARAMETERS, RESIZED, SECONDS, TOKENS
+from lab.trial.referee import Trial
 from lab.trial.rule import MATTERS
 
-COLOURS = {BASELINE: BLUE, IDEA: VERMILION, IN_TIME: PINK, RESIZED: GREEN}
-DASHES = {BASELINE: "-", IDEA: "-", IN_TIME: "--", RESIZED: "--"}
+LOOKS = {BASELINE: (BLUE, "-"), IDEA: (VERMILION, "-"), IN_TIME: (PINK, "--"), RESIZED: (GREEN, "--")}
 SIZE = (4.6, 3.4)  # inches: two beside each other on a wide page, one below the other on a narrow one
-HEADER = f"| idea | trial | date | text | minutes | pairs | {TOKENS} | {SECONDS} | {PARAMETERS} |"
-ABOUT = """# Trials
+TABLE = f"""# Trials
 
-What `python -m lab trial` found, the failures too: the idea beside its baseline, in bits a character of lines that
-neither was trained on, with intervals by a rule that cries wolf in less than one trial of twenty. `--keep` adds a row.
+What `python -m lab trial` found, failures too. Each idea stood beside its baseline; the figures are bits a character of
+lines that neither was trained on, with intervals that are all right in at least 95 of 100 trials. `--keep` adds a row.
+
+| idea | date | text | minutes | {TOKENS} | {SECONDS} | {PARAMETERS} |
+|---|---|---|---|---|---|---|
 """
 
 
@@ -37,89 +40,96 @@ def write_page(found: Trial, folder: str | os.PathLike) -> Path:
 
 
 def keep(found: Trial, table: str | os.PathLike) -> Path:
-    """Add the trial to the table in the Markdown file `table`; the row of the same trial is replaced."""
+    """Add the trial to the Markdown table in the file `table`; the row of the same trial is replaced."""
     table = Path(table)
-    text = table.read_text("utf-8") if table.is_file() else f"{ABOUT}\n{HEADER}\n{'|---' * 9}|\n"
-    of_it = f"| {found.name.rpartition('-')[2]} |"
-    rows = [line for line in text.splitlines() if of_it not in line]
+    text = table.read_text("utf-8") if table.is_file() else TABLE
+    others = [line for line in text.splitlines() if not line.startswith(f"| {found.name} |")]
     results = [found.arms.get(arm, {}).get("sentence", "") for arm in (TOKENS, SECONDS, PARAMETERS)]
-    cells = [
-        f"[{found.name.rpartition('-')[0]}]({found.file})", of_it.strip("| "), found.machine["date"], found.text,
-        f"{found.minutes:g}", str(found.pairs), *([found.problem, "", ""] if found.problem else results),
-    ]  # fmt: skip
-    row = " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells)
-    return write_atomic(table, "\n".join([*rows, f"| {row} |"]) + "\n")
+    results = [found.problem, "", ""] if found.problem else results
+    cells = [found.name, found.machine["date"], found.text, f"{found.minutes:g}", *results]
+    row = " | ".join(" ".join(cell.replace("|", "/").split()) for cell in cells)
+    return write_atomic(table, "\n".join([*others, f"| {row} |"]) + "\n")
 
 
 def curves(found: Trial) -> Figure:
-    """Validation on the way of all runs, over the tokens that they had read."""
+    """The validation of all runs on the way, over the tokens that they had read."""
     made, ax = figure("Validation while training", "tokens read", "bits per character", size=SIZE)
-    for side in dict.fromkeys(row["side"] for row in found.rows):
-        look = {"color": COLOURS[side], "linestyle": DASHES[side], "linewidth": 1.2}
-        for row in (row for row in found.rows if row["side"] == side and row["curve"]):
-            ax.plot(*zip(*row["curve"], strict=True), alpha=0.7, **look)
-        ax.plot([], [], label=side, **look)
+    for side, (colour, line) in LOOKS.items():
+        of_side = [row["curve"] for row in found.rows if row["side"] == side and row["curve"]]
+        for n, curve in enumerate(of_side):
+            label = None if n else f"{side}: {len(of_side)} runs"
+            ax.plot(*zip(*curve, strict=True), color=colour, linestyle=line, linewidth=1.2, label=label)
     ax.xaxis.get_major_locator().set_params(nbins=4)
     ax.legend(frameon=False, fontsize=9)
     return made
 
 
 def differences(found: Trial) -> Figure:
-    """Each pair as a point, their mean and its interval, for what was held equal."""
-    made, ax = figure("Idea less baseline, held-out lines", "bits per character; left of 0 is better", "", size=SIZE)
-    measured = {arm: one for arm, one in found.arms.items() if "difference" in one}
-    ax.axvspan(-MATTERS, MATTERS, color=FAINT, alpha=0.6, linewidth=0, label=f"less than {MATTERS}: does not matter")
+    """The difference of each pair of runs, their mean and its interval, by what was held equal."""
+    made, ax = figure(
+        "Idea less baseline, held-out lines", "bits per character; below 0 is better", "", size=SIZE
+    )
+    measured = {arm: one for arm, one in found.arms.items() if one["sides"]}
+    ax.axvspan(-MATTERS, MATTERS, color=FAINT, linewidth=0, label=f"below {MATTERS}: too small to matter")
     ax.axvline(0, color=GREY, linewidth=1)
     for at, one in enumerate(measured.values()):
-        ax.plot(one["pairs"], [at + 0.18] * len(one["pairs"]), "o", color=GREY, markersize=4, alpha=0.8)
+        first = at == 0
+        ax.plot(one["pairs"], [at + 0.2] * len(one["pairs"]), "o", color=GREY, markersize=4,
+                label="one pair of runs" if first else None)  # fmt: skip
         ax.plot([one["low"], one["high"]], [at, at], color=INK, linewidth=2)
-        ax.plot(one["difference"], at, "D", color=VERMILION, markersize=7)
-    ax.plot([], [], "o", color=GREY, markersize=4, label="a pair of runs")
-    ax.plot([], [], "D-", color=VERMILION, markersize=6, label="their mean, with its interval")
+        ax.plot(one["difference"], at, "D", color=VERMILION, markersize=7,
+                label="their mean, with its interval" if first else None)  # fmt: skip
     ax.set_yticks(range(len(measured)), [arm.replace(" ", "\n") for arm in measured])
-    ax.set_ylim(len(measured) - 0.5, -0.6)
+    ax.set_ylim(len(measured) - 0.5, -0.5)
     ax.xaxis.set_major_formatter("{x:.3g}")
     ax.xaxis.get_major_locator().set_params(nbins=5)
     made.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=2)
     return made
 
 
-def rates(found: Trial) -> Figure:
-    """What the search for learning rates measured on validation lines, of both sides."""
-    made, ax = figure("The search for learning rates", "times the own learning rates", "bits per character", size=SIZE)
-    for (side, tried), marker in zip(found.rates.items(), cycle("os"), strict=False):
-        measured = sorted((factor, bits) for factor, bits in tried.items() if bits is not None)
-        ax.plot(*zip(*measured, strict=True), marker=marker, color=COLOURS[side], label=side)
-    ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend(frameon=False, fontsize=9)
-    return made
-
-
 def _page(found: Trial) -> str:
-    drawn = [(curves, found.rows), (differences, found.arms), (rates, found.rates)]
-    pictures = "".join(_picture(draw(found), draw.__doc__) for draw, what in drawn if what and _drawable(found))
-    answer = "".join(
-        f"<tr><th>{arm}</th><td>{escape(one['sentence'])}</td></tr>" for arm, one in found.arms.items()
-    )
-    look = "A first look: few minutes, short runs. " if found.is_first_look else ""
-    return PAGE.format(
-        name=escape(found.name.rpartition("-")[0]),
-        answer=f"<table>{answer}</table>" if answer else f"<p><b>{escape(found.problem)}</b></p>",
-        look=f"{look}{found.pairs} pairs of runs, on {escape(found.text)}, within {found.minutes:g} minutes.",
-        level=f"Each interval is one of {1 - found.level:.1%}" if found.arms else "",
-        pictures=pictures,
-        changes="".join(f"<li><code>{escape(change)}</code></li>" for change in found.changes),
-        notes="".join(f"<li>{escape(note)}</li>" for note in found.notes) or "<li>nothing else was found</li>",
-        cost=_cost(found),
-        rates=_rates(found),
-        file=escape(found.file),
-        machine=escape(machine_label(found.machine)),
+    answers = {arm: one["sentence"] for arm, one in found.arms.items()} or {"no comparison": found.problem}
+    drawn = [curves, differences] if found.arms else []
+    rates = pd.DataFrame(found.rates).sort_index().rename("{:g} times".format)
+    values = {
+        "name": escape(found.name),
+        "file": escape(found.file),
+        "about": escape(found.about),
+        "answer": "".join(f"<tr><th>{arm}</th><td>{escape(told)}</td></tr>" for arm, told in answers.items()),
+        "level": _level(found),
+        "pictures": "".join(_picture(draw(found), draw.__doc__) for draw in drawn),
+        "changes": _items(found.changes),
+        "notes": _items(found.notes or ["Nothing but that differs by more than 3 %."]),
+        "cost": _cost(found),
+        "rates": rates.to_html(border=0, float_format="{:.4f}".format, na_rep="diverged"),
+        "machine": escape(machine_label(found.machine)),
+    }
+    return Template(Path(__file__).with_name("page.html").read_text("utf-8")).substitute(values)
+
+
+def _level(found: Trial) -> str:
+    """How sure the sentences are."""
+    if not found.arms:
+        return ""
+    return (
+        f"The intervals are of {1 - found.level:.1%}: the trial looks several times, and so strictly that of an idea "
+        "that changes nothing it would call anything different in less than one of 20 trials (simulated)."
     )
 
 
-def _drawable(found: Trial) -> bool:
-    return any(bits is not None for tried in found.rates.values() for bits in tried.values())
+def _cost(found: Trial) -> str:
+    """What the runs of each side came to and cost."""
+    if not found.rows:
+        return ""
+    rows = pd.DataFrame(found.rows).drop(columns=["seed", "curve"])
+    table = rows.groupby("side", sort=False).median().rename_axis(None)
+    forms = {"bits_per_char": "{:.4f}", "seconds": "{:,.1f}"}
+    table = table.apply(lambda column: column.map(forms.get(column.name, "{:,.0f}").format))
+    return table.rename(columns=lambda name: name.replace("_", " ")).to_html(border=0)
+
+
+def _items(texts: Sequence[str]) -> str:
+    return "".join(f"<li>{escape(text)}</li>" for text in texts)
 
 
 def _picture(made: Figure, about: str) -> str:
@@ -127,51 +137,3 @@ def _picture(made: Figure, about: str) -> str:
     made.savefig(file, format="svg", metadata={"Date": None})
     coded = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="{escape(about)}" src="data:image/svg+xml;base64,{coded}">'
-
-
-def _cost(found: Trial) -> str:
-    """What the runs of each side came to and cost: medians over the seeds."""
-    if not found.rows:
-        return ""
-    table = pd.DataFrame(found.rows).drop(columns=["seed", "curve", "own_score"]).groupby("side", sort=False).median()
-    forms = {"bits_per_char": "{:.4f}".format, "seconds": "{:,.1f}".format}
-    forms |= {name: "{:,.0f}".format for name in ("steps", "tokens", "parameters")}
-    table.columns = table.columns.str.replace("_", " ")
-    forms = {name.replace("_", " "): form for name, form in forms.items()}
-    return table.rename_axis(None).to_html(border=0, formatters=forms)
-
-
-def _rates(found: Trial) -> str:
-    table = pd.DataFrame(found.rates).sort_index().rename_axis("times").map(lambda bits: bits)
-    return table.to_html(border=0, float_format="{:.4f}".format, na_rep="diverged") if found.rates else ""
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Trial: {name}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root {{ color-scheme: light dark; --line: #8885; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 1.5rem auto; padding: 0 1rem; }}
-.pictures {{ display: flex; flex-wrap: wrap; gap: 0.8rem; }}
-img {{ flex: 1 1 22rem; max-width: min(100%, 32rem); min-width: 0; border-radius: 4px; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: 0.95rem; }}
-td, th {{ text-align: left; padding: 0.25rem 0.8rem 0.25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }}
-.dataframe td {{ text-align: right; font-variant-numeric: tabular-nums; }}
-code {{ overflow-wrap: anywhere; }}
-</style></head><body>
-<h1>Trial: {name}</h1>
-<p>The idea of <code>{file}</code> beside its baseline. {look}</p>
-{answer}
-<p>In bits a character of lines that neither was trained on. {level}</p>
-<div class="pictures">{pictures}</div>
-<h2>What the idea changes</h2><ul>{changes}</ul>
-<h2>What else to know</h2><ul>{notes}</ul>
-<h2>What it came to, and what it cost</h2>
-<p>Medians over the seeds; the seconds are those of training.</p><div class="wide">{cost}</div>
-<h2>Learning rates</h2>
-<p>Both sides had the same search: short runs at multiples of their own learning rates, judged by their validation
-lines, in bits per character.</p><div class="wide">{rates}</div>
-<p>{machine}</p>
-</body></html>
-"""

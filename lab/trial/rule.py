@@ -1,10 +1,13 @@
 """When a trial may stop: a rule whose rate of false alarms is known, since it was simulated.
 
-A trial looks at its pairs of runs after the third, the fourth, and so on. Whoever looks often and stops at the first
-"95 %" cries wolf far more often than once in twenty: with looks after 3 to 8 pairs in 13 of 100 trials, and with three
-comparisons in 28. So each look is taken at a stricter level, which depends on how many looks and comparisons there may
-be: it is that at which 4.5 % of 10,000 simulated trials, in which nothing differs, ever see a difference (Pocock 1977
-for t tests that share runs). 4.5, so that the error of the simulation itself stays below 5.
+A trial looks at its pairs of runs after the third, the fourth, and so on. Whoever looks six times, and stops at the
+first "95 %", is misled by 14 of 100 ideas that change nothing, and with three comparisons by 35. So each look is taken
+at a stricter level (Pocock 1977), which depends on how many looks and comparisons there may be: it is that at which, of
+40,000 simulated trials in which nothing differs, 4.5 % ever see a difference. 4.5, so that with the error of the
+simulation itself it stays below 5.
+
+What is found in return, of eight pairs and one comparison: a difference of one standard deviation of the seeds in 26 of
+100 trials, one of two in 78.
 """
 
 from functools import cache
@@ -15,7 +18,7 @@ from scipy.special import stdtr
 FIRST, MOST = 3, 8  # pairs at the first look, and at the last
 MATTERS = 0.005  # bits a character: a difference surely below it does not matter
 FALSE_ALARMS = 0.045
-DRAWS = 10_000
+DRAWS = 40_000
 
 
 @cache
@@ -23,7 +26,7 @@ def level(comparisons: int, most: int = MOST) -> float:
     """The level of each look: of so many comparisons, of which each is looked at after 3 to `most` pairs.
 
     >>> [round(level(comparisons), 4) for comparisons in (1, 2, 3)]
-    [0.0, 0.0, 0.0]
+    [0.0125, 0.0062, 0.0037]
     """
     return float(np.quantile(smallest_p(comparisons, most), FALSE_ALARMS))
 

@@ -14,27 +14,35 @@ def num_parameters(experiment: Experiment) -> int:
     return _counter(experiment)(experiment.model)
 
 
-def tokens_per_step(experiment: Experiment) -> int:
-    """The places of the batches of a step."""
-    return experiment.model.context * experiment.data.batch_size * experiment.training.accumulate
-
-
 def as_large(experiment: Experiment, parameters: int) -> Experiment | None:
     """The experiment with a model of about so many parameters, within 1 %; None where no size of it has them.
 
     The hidden width of the feed-forward layers is changed, or, where that is not enough, the width of all.
     """
-    count, sizes = _counter(experiment), getattr(experiment.model, "stack", experiment.model)
+    count = _counter(experiment)
     for field in FIELDS:
-        now = getattr(sizes, field, 0)
-        unit = 4 * getattr(sizes, "num_heads", 1) if field == "width" else 1  # heads of whole pairs of channels
-        if now:
-            sized = lambda n, field=field, unit=unit: _with(experiment.model, field, n * unit)  # noqa: E731
-            n = _first(lambda n: count(sized(n)) >= parameters, most=32 * now // unit)  # noqa: B023
-            nearest = min((sized(max(1, n - 1)), sized(n)), key=lambda model: abs(count(model) - parameters))
-            if abs(count(nearest) / parameters - 1) <= CLOSE:
-                return replace(experiment, model=nearest)
+        for model in _nearest(experiment.model, field, lambda model: count(model) - parameters):
+            if abs(count(model) / parameters - 1) <= CLOSE:
+                return replace(experiment, model=model)
     return None
+
+
+def _nearest(config, field: str, excess: Callable[[object], int]) -> list:
+    """The configs just above and below where there is no `excess`, by the value of one field; none without that field.
+
+    A config may be composed of others: then the field is that of its `stack`.
+    """
+    sizes = getattr(config, "stack", config)
+    now, unit = getattr(sizes, field, 0), 4 * getattr(sizes, "num_heads", 1) if field == "width" else 1
+
+    def sized(n: int):  # the width in whole pairs of each head's channels
+        changed = replace(sizes, **{field: n * unit})
+        return changed if sizes is config else replace(config, stack=changed)
+
+    if not now:
+        return []
+    n = _first(lambda n: excess(sized(n)) >= 0, most=32 * now // unit)
+    return [sized(n), sized(max(1, n - 1))]
 
 
 def _counter(experiment: Experiment) -> Callable[[object], int]:
@@ -46,13 +54,6 @@ def _counter(experiment: Experiment) -> Callable[[object], int]:
         return sum(p.numel() for p in model.parameters())
 
     return count
-
-
-def _with(config, field: str, value: int):
-    """The config with another value of that field, which may be one of its stack."""
-    if hasattr(config, field) and not hasattr(config, "stack"):
-        return replace(config, **{field: value})
-    return replace(config, stack=replace(config.stack, **{field: value}))
 
 
 def _first(holds: Callable[[int], bool], most: int) -> int:
