@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -65,10 +66,8 @@ def read_idea(path: str | os.PathLike) -> Idea:
 def _imported(path: Path) -> ModuleType:
     """The file as a module of its own name, by which other processes find its classes."""
     name = path.stem
-    spec = (
-        None if hasattr(sys.modules.get(name), "idea") else find_spec(name)
-    )  # one that was read is read again
-    if spec is not None and Path(spec.origin or "").resolve() != path:
+    known = PathFinder.find_spec(name)
+    if name in sys.stdlib_module_names or (known and Path(known.origin or "").resolve() != path):
         raise ValueError(f"{path.name} would hide the module {name!r}: give the file another name")
     spec = spec_from_file_location(name, path)
     module = sys.modules[name] = module_from_spec(spec)

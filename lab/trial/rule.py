@@ -6,7 +6,7 @@ at a stricter level (Pocock 1977), which depends on how many looks and compariso
 40,000 simulated trials in which nothing differs, 4.5 % ever see a difference. 4.5, so that with the error of the
 simulation itself it stays below 5.
 
-What is found in return, of eight pairs and one comparison: a difference of one standard deviation of the seeds in 26 of
+What is found in return, of eight pairs and one comparison: a difference of one standard deviation of the seeds in 25 of
 100 trials, one of two in 78.
 """
 
@@ -26,7 +26,7 @@ def level(comparisons: int, most: int = MOST) -> float:
     """The level of each look: of so many comparisons, of which each is looked at after 3 to `most` pairs.
 
     >>> [round(level(comparisons), 4) for comparisons in (1, 2, 3)]
-    [0.0125, 0.0062, 0.0037]
+    [0.0128, 0.006, 0.0039]
     """
     return float(np.quantile(smallest_p(comparisons, most), FALSE_ALARMS))
 

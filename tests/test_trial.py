@@ -1,0 +1,449 @@
+"""The referee: what a trial compares, what it refuses to believe, and how it goes on."""
+
+import json
+import math
+import re
+import sys
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from run_toys import made_text
+from scipy.stats import ttest_1samp
+from torch import nn
+
+from lab import cli, runs
+from lab.nn import DecoderOnlyTransformer, RecurrentConfig, RecurrentLM, TransformerConfig
+from lab.runs import Data, Experiment
+from lab.score import score_lines
+from lab.text import CharTokenizer, Corpus, CorpusError, load
+from lab.train import NextToken
+from lab.trial import keep, level, read_idea, reads_ahead, trial, write_page
+from lab.trial.plan import BASELINE, IDEA, IN_TIME, PARAMETERS, RESIZED, SECONDS, TOKENS, planned
+from lab.trial.scoring import Lie, hold_out, score
+from lab.trial.sizes import as_large, num_parameters
+
+SIZES = dict(context=12, width=8, num_layers=1, num_heads=2, feed_forward=16)
+START = """
+from dataclasses import dataclass, replace
+import torch
+from lab.nn import DecoderOnlyTransformer, TransformerConfig
+from lab.runs import Data, Experiment
+from lab.train import NextToken, TrainConfig
+
+def baseline():
+    sizes = dict(context=12, width=8, num_layers=1, num_heads=2, feed_forward=16)
+    how = TrainConfig(99, 0.1, 0.05, warmup=2)
+    return Experiment(TransformerConfig(60, **sizes), training=how, data=Data(TEXT, "char", 4))
+"""
+WIDER = "def idea(baseline): return replace(baseline, model=replace(baseline.model, feed_forward=24))"
+TIED = "def idea(baseline): return replace(baseline, model=replace(baseline.model, tied=True))"
+SLOW = """
+def idea(baseline):
+    return replace(baseline, training=replace(baseline.training, matrix_lr=1e-6, other_lr=1e-6))
+"""
+SAME = """
+@dataclass(frozen=True)
+class Same(NextToken):
+    name = "same"
+    def batches(self, experiment, material):
+        return super().batches(replace(experiment, seed=experiment.seed + 1000), material)
+
+def idea(baseline):
+    return replace(baseline, objective=Same())
+"""
+LEAKY = """
+class Both(DecoderOnlyTransformer):
+    def forward(self, ids, **facts):
+        return super().forward(ids, mask=torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool))
+
+@dataclass(frozen=True)
+class Leak(NextToken):
+    name = "leak"
+    def build(self, config, material):
+        return Both(config)
+
+def idea(baseline):
+    return replace(baseline, objective=Leak())
+"""
+DIVERGING = """
+@dataclass(frozen=True)
+class Wild(NextToken):
+    name = "wild"
+    def loss(self, model, batch, step):
+        found = super().loss(model, batch, step)
+        return found._replace(nats=found.nats * float("nan"))
+
+def idea(baseline):
+    return replace(baseline, objective=Wild())
+"""
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return made_text(
+        tmp_path_factory.mktemp("text"), "short.txt", "the cat sat on a mat and ran", (2, 6), 120
+    )
+
+
+@pytest.fixture
+def idea_file(tmp_path, text):
+    def written(source: str, name: str = "my_idea.py"):
+        path = tmp_path / name
+        path.write_text(START.replace("TEXT", repr(text)) + source)
+        return path
+
+    return written
+
+
+@pytest.fixture
+def try_it(idea_file, tmp_path, monkeypatch):
+    """A short trial of an idea, in this process, whose sides are equally fast unless `speeds` says otherwise."""
+
+    def tried(source: str, speeds=(1.0, 1.0, 1.0), steps=6, pairs=3, minutes=9.0, **more):
+        monkeypatch.setattr(runs, "seconds_per_step", lambda sides, **_: [*speeds[: len(sides)]])
+        options = {"folder": tmp_path / "runs", "workers": 0, "progress": False, "say": lambda _: None}
+        return trial(idea_file(source), minutes=minutes, steps=steps, pairs=pairs, **options | more)
+
+    return tried
+
+
+# ---- the file ----
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("x = 1", "idea()"),
+        ("idea = 3", "idea()"),
+        ("def idea(): return 3", "int"),
+        ("def idea(baseline): return baseline.model", "TransformerConfig"),
+        ("def idea(baseline):\n    return 1 / 0", "ZeroDivisionError in line 13"),
+        ("def idea(): return (", "SyntaxError"),
+        ("import nowhere_at_all", "nowhere_at_all"),
+        ("def baseline(): return None\ndef idea(b): return b", "baseline()"),
+        ("def idea(baseline): return baseline", "must change"),
+        ("def idea(b): return replace(b, seed=3, training=replace(b.training, steps=7))", "must change"),
+    ],
+)
+def test_a_file_that_holds_no_idea_is_refused_by_name(idea_file, source, named):
+    path = idea_file(source)
+    with pytest.raises(ValueError, match=re.escape(named)) as refused:
+        read_idea(path)
+    assert "my_idea.py" in str(refused.value)
+
+
+def test_a_file_that_is_not_there_or_would_hide_another_is_refused(idea_file, tmp_path):
+    with pytest.raises(ValueError, match=r"nothing\.py"):
+        read_idea(tmp_path / "nothing.py")
+    before = sys.modules["json"]
+    with pytest.raises(ValueError, match="json"):
+        read_idea(idea_file(WIDER, "json.py"))
+    assert sys.modules["json"] is before
+
+
+def test_an_idea_may_take_no_baseline_and_have_none(tmp_path):
+    (tmp_path / "alone.py").write_text(
+        "from lab.runs import Experiment\ndef idea(): return Experiment.usual(recipe='gru')"
+    )
+    found = read_idea(tmp_path / "alone.py")
+    assert found.baseline == Experiment.usual() and found.idea.model.cell == "gru"
+
+
+def test_the_changes_are_named_and_a_changed_file_is_read_again(idea_file):
+    assert read_idea(idea_file(WIDER)).changes == ("model.feed_forward: 16 -> 24",)
+    assert read_idea(idea_file(TIED)).changes == ("model.tied: False -> True",)
+
+
+# ---- the rule ----
+
+
+@pytest.mark.parametrize(("comparisons", "most"), [(1, 8), (3, 8), (1, 5)])
+def test_an_idea_that_changes_nothing_is_called_different_in_less_than_one_trial_of_twenty(comparisons, most):
+    dice = np.random.default_rng(11)
+    a, b, c, d = dice.normal(3, 0.1, (4, 10_000, most))
+    differences = np.stack([b - a, c - a, b - d][:comparisons])
+    looks = [ttest_1samp(differences[..., :n], 0, axis=-1).pvalue.min(0) for n in range(3, most + 1)]
+    called = (np.min(looks, axis=0) < level(comparisons, most)).mean()
+    assert 0.035 < called < 0.05
+
+
+# ---- scores ----
+
+
+class Sees(nn.Module):
+    """A language model of logits that are a function of the ids."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.config, self.logits, self.calls = SimpleNamespace(context=12), logits, 0
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, ids):
+        self.calls += 1
+        return self.logits(self, nn.functional.one_hot(ids, 9).float())
+
+
+@pytest.mark.parametrize(
+    ("reads", "ahead"),
+    [
+        (lambda model, x: x.cumsum(1), False),
+        (lambda model, x: x.roll(-1, dims=1), True),
+        (lambda model, x: x.cumsum(1) + x.roll(-1, dims=1) * 0.01, True),
+        (lambda model, x: x.cumsum(1) + x.mean(1, keepdim=True), True),
+        (lambda model, x: x.cumsum(1) + x.mean(0), True),
+        (lambda model, x: x.cumsum(1) * model.calls, True),
+    ],
+)
+def test_a_model_that_reads_ahead_is_found(reads, ahead):
+    lines = [[2, 5, 6, 7, 8, 3], [2, 6, 3], [2, *[5, 7] * 10, 3]]
+    assert reads_ahead(Sees(reads), lines) is ahead
+
+
+def test_models_of_lab_do_not_read_ahead():
+    lines = [[2, 5, 6, 7, 8, 3], [2, 6, 3]]
+    for model in (
+        DecoderOnlyTransformer(TransformerConfig(9, **SIZES)),
+        RecurrentLM(RecurrentConfig(9, width=8)),
+    ):
+        for p in model.parameters():
+            nn.init.normal_(p)
+        assert not reads_ahead(model, lines)
+
+
+def run_of(objective, model, tokenizer):
+    return SimpleNamespace(experiment=SimpleNamespace(objective=objective), model=model, tokenizer=tokenizer)
+
+
+def test_a_score_is_that_of_score_lines_and_lies_are_refused():
+    lines = ["abba", "ab", "ba"]
+    tokenizer = CharTokenizer.train(lines)
+    honest = Sees(lambda model, x: x[..., : tokenizer.vocab_size].cumsum(1))
+    expected = score_lines(honest, tokenizer, lines).bits_per_char
+    assert score(run_of(NextToken(), honest, tokenizer), lines) == expected
+    with pytest.raises(Lie, match="nan"):
+        score(run_of(NextToken(), Sees(lambda model, x: x / 0 * 0 + math.nan), tokenizer), lines)
+    with pytest.raises(Lie, match="after it"):
+        score(run_of(NextToken(), Sees(lambda model, x: x.roll(-1, dims=1)), tokenizer), lines)
+
+    class Telling(CharTokenizer):
+        def encode_lines(self, lines):
+            return [[5 + len(ids) % 2, *ids[1:]] for ids in super().encode_lines(lines)]
+
+    with pytest.raises(Lie, match="begin with different tokens"):
+        score(run_of(NextToken(), honest, Telling(tokenizer.vocabulary)), ["abba", "aba"])
+
+
+def test_an_objective_without_a_language_model_measures_the_held_out_lines_itself():
+    @dataclass(frozen=True)
+    class Own:
+        measured: float
+
+        def outcome(self, model, material):
+            return {"bits_per_char": self.measured * len(material.splits.validation)}
+
+    assert score(run_of(Own(0.5), None, None), ["one", "two", "three"]) == 1.5
+    with pytest.raises(Lie):
+        score(run_of(Own(math.inf), None, None), ["one"])
+
+
+def test_no_line_that_is_scored_is_trained_on():
+    lines = [f"line {n}" for n in range(50)] * 2 + ["cafe\u0301", "caf\u00e9"] * 5
+    kept, test = hold_out(Corpus("twice", lines))
+    assert not {*kept} & {*test} and {*kept} | {*test} == {*lines} and len(test) >= 2
+    assert kept == [line for line in lines if line in {*kept}], "in the order of the text"
+    with pytest.raises(CorpusError, match="few"):
+        hold_out(Corpus("three", ["a", "b", "c"]))
+
+
+# ---- the plan ----
+
+
+def test_a_baseline_is_made_as_large_as_the_idea(text):
+    base = Experiment(TransformerConfig(60, **SIZES), data=Data(text, "char"))
+    for model in (
+        replace(base.model, feed_forward=51),
+        replace(base.model, width=16, tied=True),
+        replace(base.model, width=80),
+    ):
+        parameters = num_parameters(replace(base, model=model))
+        assert abs(num_parameters(as_large(base, parameters)) / parameters - 1) <= 0.01
+    assert as_large(base, 3) is None
+    recurrent = Experiment(RecurrentConfig(60, width=16), data=Data(text, "char"))
+    parameters = num_parameters(replace(recurrent, model=RecurrentConfig(60, width=20)))
+    assert as_large(recurrent, parameters).model.width == 20
+
+
+def test_a_plan_fits_into_the_minutes(text, monkeypatch):
+    base = Experiment(TransformerConfig(60, **SIZES), data=Data(text, "char", 4))
+    sides = {BASELINE: base, IDEA: replace(base, data=replace(base.data, batch_size=8)), RESIZED: base}
+    monkeypatch.setattr(runs, "seconds_per_step", lambda sides, **_: [0.1, 0.4, 0.2])
+    plan = planned(sides, 30, workers=2)
+    steps = plan["steps"]
+    assert plan["pairs"] == 8 and steps[RESIZED] == steps[BASELINE]
+    assert steps[IDEA] == pytest.approx(steps[BASELINE] / 2, abs=1), "it reads twice as much a step"
+    assert steps[IN_TIME] == pytest.approx(steps[BASELINE] / 4, abs=1), (
+        "a step of it takes four times as long"
+    )
+    seconds = 0.1 * steps[BASELINE] + 0.4 * (steps[IDEA] + steps[IN_TIME]) + 0.2 * steps[RESIZED]
+    assert 0.5 < (8 * seconds / 2) / (30 * 60) < 0.8
+    assert planned(sides, 5, workers=1)["pairs"] < 8
+    with pytest.raises(ValueError, match="too few") as refused:
+        planned(sides, 0.5, workers=1)
+    needed = float(re.search(r"about (\d+)", str(refused.value))[1])
+    assert planned(sides, needed, workers=1)["pairs"] == 3
+    monkeypatch.setattr(runs, "seconds_per_step", lambda sides, **_: [0.1, 0.203, 0.2])
+    assert IN_TIME not in planned(sides, 30, workers=2)["steps"], "that is what two speeds differ by chance"
+
+
+# ---- a whole trial ----
+
+
+def test_a_bad_idea_is_worse_by_what_an_independent_test_says(try_it):
+    found = try_it(SLOW, steps=40)
+    assert found.pairs == 3 and not found.problem, "clear after the fewest pairs"
+    scores = {
+        side: [r["bits_per_char"] for r in found.rows if r["side"] == side] for side in (BASELINE, IDEA)
+    }
+    differences = np.subtract(scores[IDEA], scores[BASELINE])
+    interval = ttest_1samp(differences, 0).confidence_interval(1 - level(1, 3))
+    for arm in (TOKENS, SECONDS, PARAMETERS):
+        assert found.arms[arm]["sentence"].startswith("worse by ")
+        assert found.arms[arm]["difference"] == pytest.approx(differences.mean())
+        assert [found.arms[arm]["low"], found.arms[arm]["high"]] == pytest.approx(list(interval))
+    assert [*found.rates[IDEA]] == [*found.rates[BASELINE]], "the same search"
+    assert min(found.rates[IDEA], key=found.rates[IDEA].get) == 8 and max(found.rates[IDEA]) == 8
+    assert any("learning rate" in note for note in found.notes)
+
+
+def test_what_trains_never_receives_a_line_that_is_scored(try_it, tmp_path, text):
+    found = try_it(TIED)
+    _, scored = hold_out(load(text))
+    folder = tmp_path / "runs" / "trials" / found.name
+    assert scored and not {*(folder / "lines.txt").read_text().splitlines()} & {*scored}
+    of_pairs = [run for run in map(runs.load, runs.run_folders(folder)) if run.experiment.seed == 1]
+    assert {run.experiment.data.corpus for run in of_pairs} == {str(folder / "lines.txt")}
+    expected = {score_lines(run.model, run.tokenizer, scored).bits_per_char for run in of_pairs}
+    assert {row["bits_per_char"] for row in found.rows if row["seed"] == 1} == expected
+
+
+def test_equal_seconds_and_equal_parameters_have_runs_of_their_own(try_it):
+    wide = TIED.replace("tied=True", "width=16")
+    found = try_it(wide, speeds=(1.0, 2.0, 1.0), steps=8)
+    steps = {row["side"]: row["steps"] for row in found.rows}
+    assert steps == {BASELINE: 8, IDEA: 8, IN_TIME: 4, RESIZED: 8}
+    sizes = {row["side"]: row["parameters"] for row in found.rows}
+    assert sizes[IDEA] != sizes[BASELINE] and sizes[RESIZED] == pytest.approx(sizes[IDEA], rel=0.01)
+    assert [one["sides"] for one in found.arms.values()] == [
+        (BASELINE, IDEA),
+        (BASELINE, IN_TIME),
+        (RESIZED, IDEA),
+    ]
+    assert any("parameters" in note for note in found.notes)
+    unlike = try_it(TIED).arms[PARAMETERS]
+    assert unlike["sides"] == () and "could not" in unlike["sentence"]
+
+
+def test_a_learning_rate_that_the_search_finds_anyway_is_no_difference(try_it):
+    doubled = SLOW.replace("matrix_lr=1e-6, other_lr=1e-6", "matrix_lr=0.2, other_lr=0.1")
+    found = try_it(doubled, steps=12)
+    own, tried = (min(rates, key=rates.get) for rates in found.rates.values())
+    assert own == 2 * tried and {row["side"] for row in found.rows} == {BASELINE, IDEA}
+    assert found.arms[TOKENS]["difference"] == 0 and "no difference" in found.arms[TOKENS]["sentence"]
+
+
+def test_ideas_that_lie_or_diverge_are_a_result(try_it):
+    leak = try_it(LEAKY, steps=12)
+    assert "after it" in leak.problem and "idea" in leak.problem and not leak.arms
+    wild = try_it(DIVERGING)
+    assert "the idea diverged" in wild.problem and set(wild.rates[IDEA].values()) == {None}
+    assert "diverged" in str(wild)
+
+
+def test_a_stopped_trial_goes_on_and_ends_as_if_it_had_not(try_it, tmp_path, monkeypatch):
+    whole = try_it(TIED)
+    trained = runs.trained
+
+    def stopped(*given, **more):
+        for n, found in enumerate(trained(*given, **more)):
+            if n == 3:
+                raise KeyboardInterrupt
+            yield found
+
+    monkeypatch.setattr(runs, "trained", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        try_it(TIED, folder=tmp_path / "again")
+    assert len(runs.run_folders(tmp_path / "again" / "trials" / whole.name)) >= 3
+    monkeypatch.setattr(runs, "trained", trained)
+    again = try_it(TIED, folder=tmp_path / "again", speeds=(1.0, 5.0, 1.0))
+    assert again.arms == whole.arms, "by the same plan, however fast the machine is by now"
+    monkeypatch.setattr("lab.runs.loop._finish", None)
+    assert try_it(TIED).arms == whole.arms, "nothing is trained twice"
+
+
+def test_a_changed_idea_is_another_trial(try_it):
+    assert try_it(TIED).name != try_it(WIDER).name
+
+
+def test_time_that_is_out_ends_a_trial_after_three_pairs(try_it):
+    found = try_it(SAME, minutes=1e-6, pairs=6)
+    assert found.pairs == 3 and any("Time was out" in note for note in found.notes)
+
+
+def test_a_text_of_its_own_and_a_start_are_refused(try_it):
+    with pytest.raises(ValueError, match="kjv"):
+        try_it("def idea(b): return replace(b, data=replace(b.data, corpus='kjv', batch_size=2))")
+    with pytest.raises(ValueError, match="holds out"):
+        try_it(
+            "from lab.diffusion import Diffusion, VisualDiffusionConfig\n"
+            "def idea(b): return Experiment(VisualDiffusionConfig(b.model), Diffusion(), start='earlier')"
+        )
+
+
+# ---- what it leaves ----
+
+
+def test_the_page_needs_nothing_else_and_shows_what_it_is_given_as_text(try_it, tmp_path):
+    found = replace(try_it(TIED), text="<b>bold</b>")
+    page = write_page(found, tmp_path / "out").read_text()
+    assert "<b>bold" not in page and page.count("data:image/svg+xml") == 2
+    assert not re.search(r"(src|href)=.?(http|/|file)", page)
+    for one in found.arms.values():
+        assert one["sentence"] in page
+    told = json.loads((tmp_path / "out" / f"{found.name}.json").read_text())
+    assert told["arms"][TOKENS]["difference"] == found.arms[TOKENS]["difference"] and told["machine"]["cpu"]
+    failed = replace(found, arms={}, rows=[], problem="it <failed>")
+    assert "it &lt;failed&gt;" in write_page(failed, tmp_path / "out").read_text()
+
+
+def test_keeping_a_trial_again_replaces_its_row(try_it, tmp_path):
+    found, table = try_it(TIED), tmp_path / "TRIALS.md"
+    keep(found, table)
+    keep(replace(found, name="other-12345678", arms={}, problem="a | in\nits words"), table)
+    keep(replace(found, minutes=17.0), table)
+    rows = [line for line in table.read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == 2 and rows[0].startswith("| other-12345678 |") and "| 17 |" in rows[1]
+    assert all(row.count("|") == 8 for row in rows), "seven cells"
+
+
+def test_the_command_writes_the_page(idea_file, tmp_path, monkeypatch, capsys, text):
+    monkeypatch.setattr("lab.cli.trial.ROOT", tmp_path)
+    monkeypatch.setattr(runs, "seconds_per_step", lambda sides, **_: [1e-3] * len(sides))
+    given = [
+        "trial",
+        idea_file(TIED),
+        "--minutes",
+        0.01,
+        "--workers",
+        0,
+        "--folder",
+        tmp_path / "runs",
+        "--keep",
+    ]
+    monkeypatch.setattr(sys, "argv", ["lab", *map(str, given)])
+    cli.main()
+    said = capsys.readouterr().out
+    (page,) = (tmp_path / "build" / "trials").glob("my_idea-*.html")
+    assert str(page) in said and "equal tokens" in said and "my_idea" in (tmp_path / "TRIALS.md").read_text()
