@@ -101,19 +101,15 @@ def seeds_apart(found: list[Trial]) -> float:
 
 def simulated() -> list[dict]:
     """The rates of the rule, by draws other than those that its levels were found with."""
-    return [
-        {
-            "comparisons": comparisons,
-            "most_pairs": most,
-            "level": level(comparisons, most),
-            **{
-                f"called_at_{effect}_sd": float(np.mean(smallest_p(comparisons, most, effect, seed=1) < level(comparisons, most)))
-                for effect in (0, 1, 2, 3)
-            },
-        }
-        for comparisons in (1, 2, 3)
-        for most in (FIRST, 5, MOST)
-    ]  # fmt: skip
+    rows = []
+    for comparisons in (1, 2, 3):
+        for most in (FIRST, 5, MOST):
+            row = {"comparisons": comparisons, "most_pairs": most, "level": level(comparisons, most)}
+            for effect in (0, 1, 2, 3):
+                called = smallest_p(comparisons, most, effect, seed=1) < row["level"]
+                row[f"called_at_{effect}_sd"] = float(np.mean(called))
+            rows.append(row)
+    return rows
 
 
 def main(trials: int = 40, result: Path = RESULT) -> bool:

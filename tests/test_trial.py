@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,9 +23,10 @@ from lab.text import CharTokenizer, Corpus, CorpusError, load
 from lab.train import NextToken
 from lab.trial import keep, level, read_idea, reads_ahead, trial, write_page
 from lab.trial.plan import BASELINE, IDEA, IN_TIME, PARAMETERS, RESIZED, SECONDS, TOKENS, planned
-from lab.trial.scoring import Lie, hold_out, score
+from lab.trial.scoring import NoScore, hold_out, score
 from lab.trial.sizes import as_large, num_parameters
 
+EXAMPLES = sorted((Path(__file__).parents[1] / "trials").glob("*.py"))
 SIZES = dict(context=12, width=8, num_layers=1, num_heads=2, feed_forward=16)
 START = """
 from dataclasses import dataclass, replace
@@ -157,6 +159,18 @@ def test_the_changes_are_named_and_a_changed_file_is_read_again(idea_file):
     assert read_idea(idea_file(TIED)).changes == ("model.tied: False -> True",)
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_examples_are_short_and_do_not_read_ahead(path, text):
+    assert sum(map(bool, path.read_text().splitlines())) <= 25
+    found = read_idea(path)
+    assert found.changes
+    tried = replace(found.idea, data=Data(text, "char"))
+    model = tried.objective.build(tried.resolved().model, None)
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.1)
+    assert not reads_ahead(model, [[2, 5, 6, 7, 8, 3], [2, 6, 3]])
+
+
 # ---- the rule ----
 
 
@@ -223,16 +237,16 @@ def test_a_score_is_that_of_score_lines_and_lies_are_refused():
     honest = Sees(lambda model, x: x[..., : tokenizer.vocab_size].cumsum(1))
     expected = score_lines(honest, tokenizer, lines).bits_per_char
     assert score(run_of(NextToken(), honest, tokenizer), lines) == expected
-    with pytest.raises(Lie, match="nan"):
+    with pytest.raises(NoScore, match="nan"):
         score(run_of(NextToken(), Sees(lambda model, x: x / 0 * 0 + math.nan), tokenizer), lines)
-    with pytest.raises(Lie, match="after it"):
+    with pytest.raises(NoScore, match="after it"):
         score(run_of(NextToken(), Sees(lambda model, x: x.roll(-1, dims=1)), tokenizer), lines)
 
     class Telling(CharTokenizer):
         def encode_lines(self, lines):
             return [[5 + len(ids) % 2, *ids[1:]] for ids in super().encode_lines(lines)]
 
-    with pytest.raises(Lie, match="begin with different tokens"):
+    with pytest.raises(NoScore, match="begin with different tokens"):
         score(run_of(NextToken(), honest, Telling(tokenizer.vocabulary)), ["abba", "aba"])
 
 
@@ -245,7 +259,7 @@ def test_an_objective_without_a_language_model_measures_the_held_out_lines_itsel
             return {"bits_per_char": self.measured * len(material.splits.validation)}
 
     assert score(run_of(Own(0.5), None, None), ["one", "two", "three"]) == 1.5
-    with pytest.raises(Lie):
+    with pytest.raises(NoScore):
         score(run_of(Own(math.inf), None, None), ["one"])
 
 

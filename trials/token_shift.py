@@ -8,20 +8,21 @@ from lab.nn import DecoderOnlyTransformer
 from lab.train import NextToken
 
 
-def shift(module, ids, x):
-    """`(B, T, C)` -> `(B, T, C)`; the first token keeps its own. It reads whole rows, not a cache's single tokens."""
-    own, shifted = x.chunk(2, dim=-1)
-    return torch.cat([own, torch.cat([shifted[:, :1], shifted[:, :-1]], dim=1)], dim=-1)
-
-
 @dataclass(frozen=True)
 class TokenShift(NextToken):
     name = "token-shift"
 
     def build(self, config, material):
         model = DecoderOnlyTransformer(config)
-        model.embedding.register_forward_hook(shift)
+        model.embedding.register_forward_hook(
+            shift
+        )  # of whole rows: a cache's single tokens have none before them
         return model
+
+
+def shift(module, given, x):
+    before = torch.cat([x[:, :1], x[:, :-1]], dim=1)  # (B, T, C); the first token keeps its own
+    return torch.cat([x.chunk(2, -1)[0], before.chunk(2, -1)[1]], dim=-1)
 
 
 def idea(baseline):

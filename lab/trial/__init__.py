@@ -1,13 +1,14 @@
 """A referee for ideas: is it better than what there is, by how much, and how sure is that?
 
 `idea` reads the file, `scoring` keeps the lines that nothing trains on, `sizes` makes a baseline as large as the idea,
-`plan` fits the runs into the minutes, `rule` says when the answer is clear, `referee` has all trained and compares, and
-`page` tells what was found.
+`plan` fits the runs into the minutes, `search` finds the learning rates, `pairs` compares until the `rule` says that
+the answer is clear, `referee` has all this done, and `page` tells the `result`.
 """
 
 from lab.trial.idea import Idea, read_idea
 from lab.trial.page import keep, write_page
-from lab.trial.referee import Trial, trial
+from lab.trial.referee import trial
+from lab.trial.result import Trial
 from lab.trial.rule import is_decided, level
 from lab.trial.scoring import reads_ahead
 

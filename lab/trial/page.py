@@ -17,7 +17,7 @@ from lab.files import write_atomic
 from lab.show.colours import BLUE, FAINT, GREEN, GREY, INK, PINK, VERMILION
 from lab.show.plots import figure
 from lab.trial.plan import BASELINE, IDEA, IN_TIME, PARAMETERS, RESIZED, SECONDS, TOKENS
-from lab.trial.referee import Trial
+from lab.trial.result import Trial
 from lab.trial.rule import MATTERS
 
 LOOKS = {BASELINE: (BLUE, "-"), IDEA: (VERMILION, "-"), IN_TIME: (PINK, "--"), RESIZED: (GREEN, "--")}

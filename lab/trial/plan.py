@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -20,6 +21,7 @@ TRAINING, SEARCH = (
     0.25,
 )  # of the minutes, what training takes; of training, the search for learning rates
 FEWEST_STEPS = 50
+VALIDATIONS = 10  # on the way
 FEW_MINUTES, FEW_PAIRS = 20, 5  # a first look has so few pairs, that their runs are long enough
 
 
@@ -83,6 +85,16 @@ def comparisons(steps: Mapping[str, int], same_size: bool) -> dict[str, tuple[st
     if RESIZED in steps or same_size:
         found[PARAMETERS] = (RESIZED if RESIZED in steps else BASELINE, IDEA)
     return found
+
+
+def sized(experiment: Experiment, steps: int, factor: float, seed: int | None = None) -> Experiment:
+    """For so many steps at `factor` times its learning rates; the run of a pair is validated on the way."""
+    how = experiment.training
+    every = how.evaluate_every if seed is None else max(1, steps // VALIDATIONS)
+    rates = {"matrix_lr": factor * how.matrix_lr, "other_lr": factor * how.other_lr}
+    return replace(
+        experiment, seed=seed or 0, training=replace(how, steps=steps, evaluate_every=every, **rates)
+    )
 
 
 @contextmanager

@@ -1,92 +1,24 @@
-"""The referee: an idea and its baseline, trained alike in pairs of a seed, and what may be said of the difference."""
+"""The referee: an idea and its baseline, trained alike, and what may be said of the difference."""
 
 import json
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
-from itertools import accumulate
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from lab import runs
-from lab.bench import compare
 from lab.files import sha256_bytes, write_atomic
-from lab.machine import machine
 from lab.runs import Experiment, Run
 from lab.text import Corpus, load
 from lab.trial.idea import Idea, read_idea
-from lab.trial.plan import (
-    BASELINE,
-    FEW_MINUTES,
-    IDEA,
-    PARAMETERS,
-    RESIZED,
-    TOKENS,
-    comparisons,
-    planned,
-    trained_as,
-)
-from lab.trial.rule import FIRST, MATTERS, is_decided, level
-from lab.trial.scoring import Lie, hold_out, score
+from lab.trial.pairs import judge_pairs
+from lab.trial.plan import BASELINE, IDEA, RESIZED, planned
+from lab.trial.result import Trial, not_equal
+from lab.trial.scoring import NoScore, hold_out
+from lab.trial.search import best_rates
 from lab.trial.sizes import CLOSE, as_large, num_parameters
-
-FACTORS, FARTHEST = (0.5, 1.0, 2.0), 8.0  # of the learning rates; the search goes as far as 8 and 1/8
-VALIDATIONS = 10  # on the way
-MEASURED = ("tokens", "seconds", "parameters")
-NOTICED = 0.03  # what may differ between the sides without a word
-
-
-class Stopped(ValueError):
-    """Why a trial has no comparison to offer."""
-
-
-@dataclass
-class Trial:
-    """What a trial found, as JSON can hold it.
-
-    changes   what the idea changes
-    plan      see `lab.trial.plan.planned`
-    rates     for each side the validation, in bits a character, by the factor on its learning rates; None: it diverged
-    rows      a run each: its side, seed, score on the held-out lines, cost, and its validation on the way
-    arms      by what is held equal: the two sides, the sentence, and the difference with its interval
-    level     of the intervals
-    notes     what is not equal, and what else a reader should know
-    problem   why there is no comparison; "" where there is
-    """
-
-    name: str
-    file: str
-    text: str
-    minutes: float
-    changes: list[str]
-    plan: dict
-    rates: dict[str, dict[float, float | None]]
-    rows: list[dict] = field(default_factory=list)
-    arms: dict[str, dict] = field(default_factory=dict)
-    level: float = 0.0
-    notes: list[str] = field(default_factory=list)
-    problem: str = ""
-    machine: dict = field(default_factory=machine)
-
-    @property
-    def pairs(self) -> int:
-        return max((row["seed"] for row in self.rows), default=0)
-
-    @property
-    def about(self) -> str:
-        look = "a first look, " if self.minutes < FEW_MINUTES else ""
-        return f"{look}on {self.text}, {self.pairs} pairs of runs within {self.minutes:g} minutes"
-
-    def to_json(self) -> dict:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        told = [f"  {arm:<18}{found['sentence']}" for arm, found in self.arms.items()]
-        return "\n".join([f"{self.file}: {self.about}", *([f"  {self.problem}"] if self.problem else told)])
 
 
 def trial(
@@ -142,11 +74,11 @@ def trial(
         return _trained(jobs, place, workers, progress)
 
     try:
-        factors = _search(found, sides, train)
-        _judge_pairs(found, sides, factors, train, lines, end, say)
-    except (Stopped, Lie) as problem:
+        factors = best_rates(found, sides, train)
+        judge_pairs(found, sides, factors, train, lines, end, say)
+    except NoScore as problem:
         found.problem = str(problem)
-    found.notes += _not_equal(found)
+    found.notes += not_equal(found)
     return found
 
 
@@ -200,131 +132,3 @@ def _trained(jobs: Mapping, folder: Path, workers: int | None, progress: bool) -
                 raise run
             run = run if isinstance(run, Run) else None
             yield from ((key, run) for key, one in jobs.items() if one == experiment)
-
-
-def _search(found: Trial, sides: Mapping[str, Experiment], train: Callable) -> dict[str, float]:
-    """For each side the factor on its learning rates that is best on the validation lines; all try the same."""
-    grid, tried = FACTORS, found.rates
-    while grid:
-        steps = found.plan["search_steps"]
-        jobs = {(side, factor): _sized(sides[side], steps[side], factor) for side in tried for factor in grid}
-        for (side, factor), run in train(jobs):
-            tried[side][factor] = runs.outcome(run).get("bits_per_char") if run else None
-        best = {side: _best(side, measured) for side, measured in tried.items()}
-        edges = {min(tried[IDEA]): 0.5, max(tried[IDEA]): 2.0}
-        beyond = [edge * times for edge, times in edges.items() if edge in best.values()]
-        grid = [factor for factor in beyond if 1 / FARTHEST <= factor <= FARTHEST]
-    for side, factor in best.items():
-        if factor in (1 / FARTHEST, FARTHEST):
-            found.notes.append(
-                f"The {side} was best at the farthest learning rate tried, {factor:g} times its own."
-            )
-    return best
-
-
-def _best(side: str, measured: Mapping[float, float | None]) -> float:
-    measured = {factor: bits for factor, bits in measured.items() if bits is not None}
-    if not measured:
-        raise Stopped(f"the {side} diverged at every learning rate tried, or measures no bits_per_char")
-    return min(measured, key=measured.get)
-
-
-def _judge_pairs(found: Trial, sides, factors, train, lines: list[str], end: float, say) -> None:
-    """Train and score pair after pair, until the answer is clear or time is out."""
-    steps, most, begun = found.plan["steps"], found.plan["pairs"], time.monotonic()
-    jobs = {}
-    for seed in range(1, most + 1):
-        for side, n in steps.items():
-            own = trained_as(side)
-            jobs[seed, side] = _sized(sides[own], n, factors.get(own, factors[BASELINE]), seed)
-    there, done = defaultdict(list), 0
-    with closing(train(jobs)) as ended:
-        for (seed, side), run in ended:
-            there[seed].append(_row(side, seed, run, lines))
-            while len(there[done + 1]) == len(steps):
-                done += 1
-                found.rows += there[done]
-                if done < FIRST:
-                    continue
-                clear = _judge(found)
-                say(
-                    f"after {done} pairs: "
-                    + "; ".join(f"{a}, {one['sentence']}" for a, one in found.arms.items())
-                )
-                if clear:
-                    return
-                if done < most and time.monotonic() + (time.monotonic() - begun) / done > end:
-                    found.notes.append(f"Time was out after {done} of at most {most} pairs.")
-                    return
-
-
-def _judge(found: Trial) -> bool:
-    """What the pairs so far say of each comparison; whether all of it is clear."""
-    rows, steps = pd.DataFrame(found.rows), found.plan["steps"]
-    size = rows.groupby("side").parameters.first()
-    sides_of = comparisons(steps, same_size=abs(size[IDEA] / size[BASELINE] - 1) <= CLOSE)
-    found.level = level(len({*sides_of.values()}), found.plan["pairs"])
-    clear = True
-    for arm, sides in sides_of.items():
-        one = compare(rows, "side", levels=sides, confidence=1 - found.level)
-        decided = is_decided(one.low, one.high)
-        small = f"; surely below {MATTERS}" if decided and not one.is_clear else ""
-        same = "; the same runs as for equal tokens" if arm != TOKENS and sides == sides_of[TOKENS] else ""
-        found.arms[arm] = {
-            "sides": sides,
-            "sentence": one.sentence() + small + same,
-            "pairs": [*one.pairs.values()],
-        }
-        found.arms[arm] |= {"difference": one.difference, "low": one.low, "high": one.high}
-        clear = clear and decided
-    found.arms.setdefault(PARAMETERS, {"sides": (), "sentence": "could not be made equal"})
-    return clear
-
-
-def _not_equal(found: Trial) -> list[str]:
-    """What a run of the idea took and a run of the baseline did not, after equal tokens."""
-    rows = pd.DataFrame(found.rows, columns=["side", *MEASURED])
-    typical = rows.groupby("side")[[*MEASURED]].median()
-    return [
-        f"Not equal in the runs of equal tokens: {what}, {typical[what][IDEA]:,.6g} of the idea, "
-        f"{typical[what][BASELINE]:,.6g} of the baseline."
-        for what in MEASURED
-        if {BASELINE, IDEA} <= {*typical.index}
-        and abs(typical[what][IDEA] / typical[what][BASELINE] - 1) > NOTICED
-    ]
-
-
-def _row(side: str, seed: int, run: Run | None, lines: list[str]) -> dict:
-    """What came of one run, scored in this process."""
-    if run is None:
-        raise Stopped(f"the {side} diverged, with seed {seed}")
-    try:
-        bits = score(run, lines)
-    except Lie as lie:
-        raise Lie(f"the {side} has no score to believe: {lie}") from lie
-    logged, state = runs.steps(run), run.state
-    read = accumulate(step["tokens"] for step in logged)
-    return {
-        "side": side,
-        "seed": seed,
-        "bits_per_char": bits,
-        "steps": state.step,
-        "tokens": state.tokens,
-        "seconds": state.seconds,
-        "parameters": sum(p.numel() for p in run.model.parameters()),
-        "curve": [
-            (at, step["validation"])
-            for at, step in zip(read, logged, strict=True)
-            if step["validation"] is not None
-        ],
-    }
-
-
-def _sized(experiment: Experiment, steps: int, factor: float, seed: int | None = None) -> Experiment:
-    """For so many steps at `factor` times its learning rates; the run of a pair is validated on the way."""
-    how = experiment.training
-    every = how.evaluate_every if seed is None else max(1, steps // VALIDATIONS)
-    rates = {"matrix_lr": factor * how.matrix_lr, "other_lr": factor * how.other_lr}
-    return replace(
-        experiment, seed=seed or 0, training=replace(how, steps=steps, evaluate_every=every, **rates)
-    )

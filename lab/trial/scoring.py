@@ -17,8 +17,8 @@ READ_BY_PREFIX = 4  # lines
 TOLERANCE = 1e-3  # nats by which rounding may change a log-probability
 
 
-class Lie(ValueError):
-    """A score that cannot be believed, and why."""
+class NoScore(ValueError):
+    """Why there is no score, or none that can be believed."""
 
 
 def hold_out(corpus: Corpus) -> tuple[list[str], list[str]]:
@@ -41,22 +41,24 @@ def score(run: Run, lines: Sequence[str]) -> float:
 
     An objective whose model does not predict tokens from left to right measures them itself, by its `outcome`.
 
-    Raises Lie for a model that reads what it is to predict, a tokenizer that tells it for nothing, and a score that is
-    no number.
+    Raises NoScore for a model that reads what it is to predict, a tokenizer that tells it for nothing, and a score that
+    is no number.
     """
     objective, tokenizer = run.experiment.objective, run.tokenizer
     if hasattr(objective, "language_model"):
         model, encoded = objective.language_model(run.model), tokenizer.encode_lines(lines)
         if len({ids[0] for ids in encoded}) > 1:
-            raise Lie("its lines begin with different tokens, which are given to the model for nothing")
+            raise NoScore("its lines begin with different tokens, which are given to the model for nothing")
         if reads_ahead(model, encoded[:READ_BY_PREFIX]):
-            raise Lie("it reads what it is to predict: what it says of a token depends on the text after it")
+            raise NoScore(
+                "it reads what it is to predict: what it says of a token depends on the text after it"
+            )
         bits = score_lines(model, tokenizer, lines).bits_per_char
     else:
         material = TextMaterial(Corpus("held out", lines), Splits([], list(lines), []), tokenizer)
         bits = objective.outcome(run.model, material).get("bits_per_char", float("nan"))
     if not 0 < bits < float("inf"):
-        raise Lie(f"its score is no number above 0, but {bits} bits a character")
+        raise NoScore(f"its score is no number above 0, but {bits} bits a character")
     return bits
 
 

@@ -1,0 +1,69 @@
+"""What a trial found."""
+
+from dataclasses import asdict, dataclass, field
+
+import pandas as pd
+
+from lab.machine import machine
+from lab.trial.plan import BASELINE, FEW_MINUTES, IDEA
+
+MEASURED = ("tokens", "seconds", "parameters")
+NOTICED = 0.03  # what may differ between the sides without a word
+
+
+@dataclass
+class Trial:
+    """What a trial found, as JSON can hold it.
+
+    changes   what the idea changes
+    plan      see `lab.trial.plan.planned`
+    rates     for each side the validation, in bits a character, by the factor on its learning rates; None: it diverged
+    rows      a run each: its side, seed, score on the held-out lines, cost, and its validation on the way
+    arms      by what is held equal: the two sides, the sentence, and the difference with its interval
+    level     of the intervals
+    notes     what is not equal, and what else a reader should know
+    problem   why there is no comparison; "" where there is
+    """
+
+    name: str
+    file: str
+    text: str
+    minutes: float
+    changes: list[str]
+    plan: dict
+    rates: dict[str, dict[float, float | None]]
+    rows: list[dict] = field(default_factory=list)
+    arms: dict[str, dict] = field(default_factory=dict)
+    level: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    problem: str = ""
+    machine: dict = field(default_factory=machine)
+
+    @property
+    def pairs(self) -> int:
+        return max((row["seed"] for row in self.rows), default=0)
+
+    @property
+    def about(self) -> str:
+        look = "a first look, " if self.minutes < FEW_MINUTES else ""
+        return f"{look}on {self.text}, {self.pairs} pairs of runs within {self.minutes:g} minutes"
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        told = [f"  {arm:<18}{found['sentence']}" for arm, found in self.arms.items()]
+        return "\n".join([f"{self.file}: {self.about}", *([f"  {self.problem}"] if self.problem else told)])
+
+
+def not_equal(found: Trial) -> list[str]:
+    """What a run of the idea took and a run of the baseline did not, after equal tokens."""
+    rows = pd.DataFrame(found.rows, columns=["side", *MEASURED])
+    typical = rows.groupby("side")[[*MEASURED]].median()
+    return [
+        f"Not equal in the runs of equal tokens: {what}, {typical[what][IDEA]:,.6g} of the idea, "
+        f"{typical[what][BASELINE]:,.6g} of the baseline."
+        for what in MEASURED
+        if {BASELINE, IDEA} <= {*typical.index}
+        and abs(typical[what][IDEA] / typical[what][BASELINE] - 1) > NOTICED
+    ]
