@@ -21,9 +21,10 @@ from lab.runs import Data, Experiment
 from lab.score import score_lines
 from lab.text import CharTokenizer, Corpus, CorpusError, load
 from lab.train import NextToken
-from lab.trial import keep, level, read_idea, reads_ahead, trial, write_page
+from lab.trial import keep, level, read_idea, reads_ahead, referee, trial, write_page
 from lab.trial.plan import BASELINE, IDEA, IN_TIME, PARAMETERS, RESIZED, SECONDS, TOKENS, planned
 from lab.trial.scoring import NoScore, hold_out, score
+from lab.trial.search import best_rates
 from lab.trial.sizes import as_large, num_parameters
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "trials").glob("*.py"))
@@ -103,8 +104,11 @@ def idea_file(tmp_path, text):
 @pytest.fixture
 def try_it(idea_file, tmp_path, monkeypatch):
     """A short trial of an idea, in this process, whose sides are equally fast unless `speeds` says otherwise."""
+    search = referee.best_rates
 
-    def tried(source: str, speeds=(1.0, 1.0, 1.0), steps=6, pairs=3, minutes=9.0, **more):
+    def tried(source: str, speeds=(1.0, 1.0, 1.0), steps=6, pairs=3, minutes=9.0, searched=False, **more):
+        found = search if searched else lambda *_: {BASELINE: 1.0, IDEA: 1.0}
+        monkeypatch.setattr(referee, "best_rates", found)
         monkeypatch.setattr(runs, "seconds_per_step", lambda sides, **_: [*speeds[: len(sides)]])
         options = {"folder": tmp_path / "runs", "workers": 0, "progress": False, "say": lambda _: None}
         return trial(idea_file(source), minutes=minutes, steps=steps, pairs=pairs, **options | more)
@@ -141,8 +145,9 @@ def test_a_file_that_is_not_there_or_would_hide_another_is_refused(idea_file, tm
     with pytest.raises(ValueError, match=r"nothing\.py"):
         read_idea(tmp_path / "nothing.py")
     before = sys.modules["json"]
-    with pytest.raises(ValueError, match="json"):
-        read_idea(idea_file(WIDER, "json.py"))
+    for name in ("json", "time", "torch"):
+        with pytest.raises(ValueError, match=name):
+            read_idea(idea_file(WIDER, f"{name}.py"))
     assert sys.modules["json"] is before
 
 
@@ -312,17 +317,58 @@ def test_a_plan_fits_into_the_minutes(text, monkeypatch):
     assert IN_TIME not in planned(sides, 30, workers=2)["steps"], "that is what two speeds differ by chance"
 
 
+def searched(bits) -> tuple[dict[str, float], dict[str, dict[float, float]]]:
+    """What the search chooses, and what it tried, where a run comes to `bits(side, factor, seed)`."""
+    base = Experiment(TransformerConfig(60, **SIZES))
+
+    def train(jobs):
+        for side, factor, seed in jobs:
+            found = bits(side, factor, seed)
+            yield (
+                (side, factor, seed),
+                found and SimpleNamespace(metrics=[{"outcome": {"bits_per_char": found}}]),
+            )
+
+    trial = SimpleNamespace(
+        plan={"search_steps": {BASELINE: 5, IDEA: 5}}, rates={BASELINE: {}, IDEA: {}}, notes=[]
+    )
+    return best_rates(trial, {BASELINE: base, IDEA: base}, train), trial.rates
+
+
+def test_the_search_goes_on_beyond_its_edges_for_both_sides():
+    best, tried = searched(lambda side, factor, seed: 2 + abs(math.log2(factor / (4 if side == IDEA else 1))))
+    assert best == {BASELINE: 1.0, IDEA: 4.0}
+    assert {*tried[BASELINE]} == {*tried[IDEA]} == {0.5, 1, 2, 4, 8}
+    best, tried = searched(lambda side, factor, seed: 2 + factor)
+    assert best == {BASELINE: 1 / 8, IDEA: 1 / 8} and min(tried[IDEA]) == 1 / 8
+
+
+def test_a_rate_of_its_own_must_be_better_with_other_seeds_too():
+    def bits(side, factor, seed):
+        lucky = side == IDEA and factor == 2 and seed == 0
+        return 2 + abs(math.log2(factor)) - 1.1 * lucky
+
+    assert searched(bits)[0] == {BASELINE: 1.0, IDEA: 1.0}
+
+
+def test_runs_that_diverge_are_not_chosen():
+    best, tried = searched(lambda side, factor, seed: None if factor > 1 else 2 - factor)
+    assert best == {BASELINE: 1.0, IDEA: 1.0} and tried[IDEA][2.0] == math.inf
+    with pytest.raises(NoScore, match="idea diverged"):
+        searched(lambda side, factor, seed: None if side == IDEA else 2.0)
+
+
 # ---- a whole trial ----
 
 
 def test_a_bad_idea_is_worse_by_what_an_independent_test_says(try_it):
-    found = try_it(SLOW, steps=40)
+    found = try_it(SLOW, steps=40, pairs=5, searched=True)
     assert found.pairs == 3 and not found.problem, "clear after the fewest pairs"
     scores = {
         side: [r["bits_per_char"] for r in found.rows if r["side"] == side] for side in (BASELINE, IDEA)
     }
     differences = np.subtract(scores[IDEA], scores[BASELINE])
-    interval = ttest_1samp(differences, 0).confidence_interval(1 - level(1, 3))
+    interval = ttest_1samp(differences, 0).confidence_interval(1 - level(1, 5))
     for arm in (TOKENS, SECONDS, PARAMETERS):
         assert found.arms[arm]["sentence"].startswith("worse by ")
         assert found.arms[arm]["difference"] == pytest.approx(differences.mean())
@@ -360,41 +406,40 @@ def test_equal_seconds_and_equal_parameters_have_runs_of_their_own(try_it):
     assert unlike["sides"] == () and "could not" in unlike["sentence"]
 
 
-def test_a_learning_rate_that_the_search_finds_anyway_is_no_difference(try_it):
-    doubled = SLOW.replace("matrix_lr=1e-6, other_lr=1e-6", "matrix_lr=0.2, other_lr=0.1")
-    found = try_it(doubled, steps=12)
-    own, tried = (min(rates, key=rates.get) for rates in found.rates.values())
-    assert own == 2 * tried and {row["side"] for row in found.rows} == {BASELINE, IDEA}
-    assert found.arms[TOKENS]["difference"] == 0 and "no difference" in found.arms[TOKENS]["sentence"]
+def test_sides_that_come_to_be_one_experiment_are_trained_once_and_are_no_difference(try_it):
+    found = try_it(WIDER)
+    assert found.arms[PARAMETERS]["sides"] == (RESIZED, IDEA), "which the wider baseline is"
+    assert found.arms[PARAMETERS]["difference"] == 0
+    assert found.arms[PARAMETERS]["sentence"].startswith("no difference")
 
 
 def test_ideas_that_lie_or_diverge_are_a_result(try_it):
     leak = try_it(LEAKY, steps=12)
     assert "after it" in leak.problem and "idea" in leak.problem and not leak.arms
-    wild = try_it(DIVERGING)
-    assert "the idea diverged" in wild.problem and set(wild.rates[IDEA].values()) == {None}
+    wild = try_it(DIVERGING, searched=True)
+    assert "the idea diverged" in wild.problem and set(wild.rates[IDEA].values()) == {math.inf}
     assert "diverged" in str(wild)
 
 
 def test_a_stopped_trial_goes_on_and_ends_as_if_it_had_not(try_it, tmp_path, monkeypatch):
-    whole = try_it(TIED)
+    whole = try_it(TIED, searched=True)
     trained = runs.trained
 
     def stopped(*given, **more):
         for n, found in enumerate(trained(*given, **more)):
-            if n == 3:
+            if n == 4:
                 raise KeyboardInterrupt
             yield found
 
     monkeypatch.setattr(runs, "trained", stopped)
     with pytest.raises(KeyboardInterrupt):
-        try_it(TIED, folder=tmp_path / "again")
+        try_it(TIED, searched=True, folder=tmp_path / "again")
     assert len(runs.run_folders(tmp_path / "again" / "trials" / whole.name)) >= 3
     monkeypatch.setattr(runs, "trained", trained)
-    again = try_it(TIED, folder=tmp_path / "again", speeds=(1.0, 5.0, 1.0))
+    again = try_it(TIED, searched=True, folder=tmp_path / "again", speeds=(1.0, 5.0, 1.0))
     assert again.arms == whole.arms, "by the same plan, however fast the machine is by now"
     monkeypatch.setattr("lab.runs.loop._finish", None)
-    assert try_it(TIED).arms == whole.arms, "nothing is trained twice"
+    assert try_it(TIED, searched=True).arms == whole.arms, "nothing is trained twice"
 
 
 def test_a_changed_idea_is_another_trial(try_it):

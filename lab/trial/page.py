@@ -90,7 +90,7 @@ def differences(found: Trial) -> Figure:
 def _page(found: Trial) -> str:
     answers = {arm: one["sentence"] for arm, one in found.arms.items()} or {"no comparison": found.problem}
     drawn = [curves, differences] if found.arms else []
-    rates = pd.DataFrame(found.rates).sort_index().rename("{:g} times".format)
+    rates = pd.DataFrame(found.to_json()["rates"], dtype=float).sort_index().rename("{:g} times".format)
     values = {
         "name": escape(found.name),
         "file": escape(found.file),

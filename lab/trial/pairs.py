@@ -16,6 +16,8 @@ from lab.trial.rule import FIRST, MATTERS, is_decided, level
 from lab.trial.scoring import NoScore, score
 from lab.trial.sizes import CLOSE
 
+VALIDATIONS = 10  # of a run, on the way
+
 
 def judge_pairs(found: Trial, sides, factors, train, lines: list[str], end: float, say) -> None:
     """Train and score pair after pair, until the answer is clear or time is out."""
@@ -24,7 +26,9 @@ def judge_pairs(found: Trial, sides, factors, train, lines: list[str], end: floa
     for seed in range(1, most + 1):
         for side, n in steps.items():
             own = trained_as(side)
-            jobs[seed, side] = sized(sides[own], n, factors.get(own, factors[BASELINE]), seed)
+            jobs[seed, side] = sized(
+                sides[own], n, factors.get(own, factors[BASELINE]), seed, validations=VALIDATIONS
+            )
     there, done = defaultdict(list), 0
     with closing(train(jobs)) as ended:
         for (seed, side), run in ended:

@@ -21,7 +21,6 @@ TRAINING, SEARCH = (
     0.25,
 )  # of the minutes, what training takes; of training, the search for learning rates
 FEWEST_STEPS = 50
-VALIDATIONS = 10  # on the way
 FEW_MINUTES, FEW_PAIRS = 20, 5  # a first look has so few pairs, that their runs are long enough
 
 
@@ -87,14 +86,14 @@ def comparisons(steps: Mapping[str, int], same_size: bool) -> dict[str, tuple[st
     return found
 
 
-def sized(experiment: Experiment, steps: int, factor: float, seed: int | None = None) -> Experiment:
-    """For so many steps at `factor` times its learning rates; the run of a pair is validated on the way."""
+def sized(
+    experiment: Experiment, steps: int, factor: float, seed: int, *, validations: int = 0
+) -> Experiment:
+    """For so many steps at `factor` times its learning rates, validated so often on the way, or as it says itself."""
     how = experiment.training
-    every = how.evaluate_every if seed is None else max(1, steps // VALIDATIONS)
+    every = max(1, steps // validations) if validations else how.evaluate_every
     rates = {"matrix_lr": factor * how.matrix_lr, "other_lr": factor * how.other_lr}
-    return replace(
-        experiment, seed=seed or 0, training=replace(how, steps=steps, evaluate_every=every, **rates)
-    )
+    return replace(experiment, seed=seed, training=replace(how, steps=steps, evaluate_every=every, **rates))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a trial found."""
 
+import math
 from dataclasses import asdict, dataclass, field
 
 import pandas as pd
@@ -17,7 +18,7 @@ class Trial:
 
     changes   what the idea changes
     plan      see `lab.trial.plan.planned`
-    rates     for each side the validation, in bits a character, by the factor on its learning rates; None: it diverged
+    rates     for each side the validation, in bits a character, by the factor on its learning rates; inf: it diverged
     rows      a run each: its side, seed, score on the held-out lines, cost, and its validation on the way
     arms      by what is held equal: the two sides, the sentence, and the difference with its interval
     level     of the intervals
@@ -31,7 +32,7 @@ class Trial:
     minutes: float
     changes: list[str]
     plan: dict
-    rates: dict[str, dict[float, float | None]]
+    rates: dict[str, dict[float, float]]
     rows: list[dict] = field(default_factory=list)
     arms: dict[str, dict] = field(default_factory=dict)
     level: float = 0.0
@@ -49,7 +50,11 @@ class Trial:
         return f"{look}on {self.text}, {self.pairs} pairs of runs within {self.minutes:g} minutes"
 
     def to_json(self) -> dict:
-        return asdict(self)
+        rates = {
+            side: {factor: bits if math.isfinite(bits) else None for factor, bits in tried.items()}
+            for side, tried in self.rates.items()
+        }
+        return asdict(self) | {"rates": rates}
 
     def __str__(self) -> str:
         told = [f"  {arm:<18}{found['sentence']}" for arm, found in self.arms.items()]

@@ -34,8 +34,8 @@ def level(comparisons: int, most: int = MOST) -> float:
 def is_decided(low: float, high: float, matters: float = MATTERS) -> bool:
     """Whether the interval of a difference leaves out zero, or everything that matters.
 
-    >>> [is_decided(*interval) for interval in ((0.01, 0.03), (-0.004, 0.003), (-0.02, 0.01))]
-    [True, True, False]
+    >>> [is_decided(*interval) for interval in ((0.01, 0.03), (-0.03, -0.01), (-0.004, 0.003), (-0.02, 0.01))]
+    [True, True, True, False]
     """
     return low > 0 or high < 0 or -matters < low <= high < matters
 
