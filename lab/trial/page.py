@@ -102,6 +102,7 @@ def _page(found: Trial) -> str:
         "notes": _items(found.notes or ["Nothing but that differs by more than 3 %."]),
         "cost": _cost(found),
         "rates": rates.to_html(border=0, float_format="{:.4f}".format, na_rep="diverged"),
+        "chosen": ", ".join(f"{side} {factor:g} times" for side, factor in found.factors.items()) or "none",
         "machine": escape(machine_label(found.machine)),
     }
     return Template(Path(__file__).with_name("page.html").read_text("utf-8")).substitute(values)

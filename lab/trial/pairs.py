@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from itertools import accumulate
 
@@ -9,8 +10,8 @@ import pandas as pd
 
 from lab import runs
 from lab.bench import compare
-from lab.runs import Run
-from lab.trial.plan import BASELINE, IDEA, PARAMETERS, TOKENS, comparisons, sized, trained_as
+from lab.runs import Experiment, Run
+from lab.trial.plan import BASELINE, IDEA, PARAMETERS, RESIZED, TOKENS, comparisons, sized, trained_as
 from lab.trial.result import Trial
 from lab.trial.rule import FIRST, MATTERS, is_decided, level
 from lab.trial.scoring import NoScore, score
@@ -19,16 +20,23 @@ from lab.trial.sizes import CLOSE
 VALIDATIONS = 10  # of a run, on the way
 
 
-def judge_pairs(found: Trial, sides, factors, train, lines: list[str], end: float, say) -> None:
+def judge_pairs(
+    found: Trial,
+    sides: Mapping[str, Experiment],
+    train: Callable,
+    lines: Sequence[str],
+    end: float,
+    say: Callable[[str], None],
+) -> None:
     """Train and score pair after pair, until the answer is clear or time is out."""
     steps, most, begun = found.plan["steps"], found.plan["pairs"], time.monotonic()
-    jobs = {}
-    for seed in range(1, most + 1):
-        for side, n in steps.items():
-            own = trained_as(side)
-            jobs[seed, side] = sized(
-                sides[own], n, factors.get(own, factors[BASELINE]), seed, validations=VALIDATIONS
-            )
+    factors = {RESIZED: found.factors[BASELINE]} | found.factors
+    jobs = {
+        (seed, side): sized(sides[own], n, factors[own], seed, validations=VALIDATIONS)
+        for seed in range(1, most + 1)
+        for side, n in steps.items()
+        for own in [trained_as(side)]
+    }
     there, done = defaultdict(list), 0
     with closing(train(jobs)) as ended:
         for (seed, side), run in ended:
@@ -39,10 +47,8 @@ def judge_pairs(found: Trial, sides, factors, train, lines: list[str], end: floa
                 if done < FIRST:
                     continue
                 clear = _judge(found)
-                say(
-                    f"after {done} pairs: "
-                    + "; ".join(f"{a}, {one['sentence']}" for a, one in found.arms.items())
-                )
+                told = "; ".join(f"{arm}, {one['sentence']}" for arm, one in found.arms.items())
+                say(f"after {done} pairs: {told}")
                 if clear:
                     return
                 if done < most and time.monotonic() + (time.monotonic() - begun) / done > end:

@@ -74,8 +74,8 @@ def trial(
         return _trained(jobs, place, workers, progress)
 
     try:
-        factors = best_rates(found, sides, train)
-        judge_pairs(found, sides, factors, train, lines, end, say)
+        found.factors = best_rates(found, sides, train)
+        judge_pairs(found, sides, train, lines, end, say)
     except NoScore as problem:
         found.problem = str(problem)
     found.notes += not_equal(found)

@@ -8,7 +8,7 @@ import pandas as pd
 from lab.machine import machine
 from lab.trial.plan import BASELINE, FEW_MINUTES, IDEA
 
-MEASURED = ("tokens", "seconds", "parameters")
+MEASURED = {"tokens": ",.0f", "seconds": ",.1f", "parameters": ",.0f"}  # and how it is written
 NOTICED = 0.03  # what may differ between the sides without a word
 
 
@@ -19,6 +19,7 @@ class Trial:
     changes   what the idea changes
     plan      see `lab.trial.plan.planned`
     rates     for each side the validation, in bits a character, by the factor on its learning rates; inf: it diverged
+    factors   those that were chosen
     rows      a run each: its side, seed, score on the held-out lines, cost, and its validation on the way
     arms      by what is held equal: the two sides, the sentence, and the difference with its interval
     level     of the intervals
@@ -33,6 +34,7 @@ class Trial:
     changes: list[str]
     plan: dict
     rates: dict[str, dict[float, float]]
+    factors: dict[str, float] = field(default_factory=dict)
     rows: list[dict] = field(default_factory=list)
     arms: dict[str, dict] = field(default_factory=dict)
     level: float = 0.0
@@ -62,13 +64,14 @@ class Trial:
 
 
 def not_equal(found: Trial) -> list[str]:
-    """What a run of the idea took and a run of the baseline did not, after equal tokens."""
+    """What a run of the idea took and a run of the baseline did not, after equal tokens: medians over the seeds."""
     rows = pd.DataFrame(found.rows, columns=["side", *MEASURED])
+    if rows.empty:
+        return []
     typical = rows.groupby("side")[[*MEASURED]].median()
-    return [
-        f"Not equal in the runs of equal tokens: {what}, {typical[what][IDEA]:,.6g} of the idea, "
-        f"{typical[what][BASELINE]:,.6g} of the baseline."
-        for what in MEASURED
-        if {BASELINE, IDEA} <= {*typical.index}
-        and abs(typical[what][IDEA] / typical[what][BASELINE] - 1) > NOTICED
-    ]
+    told = []
+    for what, form in MEASURED.items():
+        own, tried = typical[what][BASELINE], typical[what][IDEA]
+        if abs(tried / own - 1) > NOTICED:
+            told.append(f"Equal tokens, but not equal {what}: {tried:{form}}, the baseline's {own:{form}}.")
+    return told
