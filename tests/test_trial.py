@@ -345,7 +345,7 @@ def test_the_search_goes_on_beyond_its_edges_for_both_sides():
 
 def test_a_rate_of_its_own_must_be_better_with_other_seeds_too():
     def bits(side, factor, seed):
-        lucky = side == IDEA and factor == 2 and seed == 0
+        lucky = side == IDEA and factor == 2 and seed != 102
         return 2 + abs(math.log2(factor)) - 1.1 * lucky
 
     assert searched(bits)[0] == {BASELINE: 1.0, IDEA: 1.0}
