@@ -10,6 +10,7 @@ import torch
 from lab import runs
 from lab.machine import usable_cores
 from lab.runs import Experiment
+from lab.runs.cluster import threads_each
 from lab.trial.rule import FIRST, MOST
 
 BASELINE, IDEA = "baseline", "idea"
@@ -39,7 +40,7 @@ def planned(
     Raises ValueError when the minutes are too few for three pairs of 50 steps; the message says how many it takes.
     """
     cores = 1 if workers == 0 else workers or usable_cores()
-    with _threads(None if workers == 0 else max(1, usable_cores() // cores)):
+    with _threads(threads_each(workers)):
         measured = runs.seconds_per_step(list(sides.values()), seconds=min(5.0, 3 * minutes))
     seconds = dict(zip(sides, measured, strict=True))
     tokens = {
@@ -97,10 +98,10 @@ def sized(
 
 
 @contextmanager
-def _threads(n: int | None) -> Iterator[None]:
-    """As many threads as a worker has; None leaves them as they are."""
+def _threads(n: int) -> Iterator[None]:
+    """With so many threads inside: as many as a run will have."""
     before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
+    torch.set_num_threads(n)
     try:
         yield
     finally:
