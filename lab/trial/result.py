@@ -8,7 +8,7 @@ import pandas as pd
 from lab.machine import machine
 from lab.trial.plan import BASELINE, FEW_MINUTES, IDEA
 
-MEASURED = {"tokens": ",.0f", "seconds": ",.1f", "parameters": ",.0f"}  # and how it is written
+MEASURED = {"tokens": ",.0f", "seconds": ",.3g", "parameters": ",.0f"}  # and how it is written
 NOTICED = 0.03  # what may differ between the sides without a word
 
 
@@ -73,5 +73,7 @@ def not_equal(found: Trial) -> list[str]:
     for what, form in MEASURED.items():
         own, tried = typical[what][BASELINE], typical[what][IDEA]
         if abs(tried / own - 1) > NOTICED:
-            told.append(f"Equal tokens, but not equal {what}: {tried:{form}}, the baseline's {own:{form}}.")
+            told.append(
+                f"Not equal in the runs of equal tokens: {tried:{form}} {what}, the baseline's {own:{form}}."
+            )
     return told
