@@ -1,4 +1,4 @@
-"""Muon against AdamW: are steps better orthogonalised, for the matrices inside the blocks?"""
+"""Muon against AdamW: is it better to orthogonalise the step of each matrix inside the blocks (Jordan et al. 2024)?"""
 
 from dataclasses import replace
 

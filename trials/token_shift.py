@@ -14,9 +14,8 @@ class TokenShift(NextToken):
 
     def build(self, config, material):
         model = DecoderOnlyTransformer(config)
-        model.embedding.register_forward_hook(
-            shift
-        )  # of whole rows: a cache's single tokens have none before them
+        # Of whole rows: a token that decoding reads alone, with a cache, would have none before it.
+        model.embedding.register_forward_hook(shift)
         return model
 
 
