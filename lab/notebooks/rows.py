@@ -51,9 +51,7 @@ def read(path: Path) -> Kept:
             for number, one in enumerate(found[part], start=1):
                 name = one["text"], key(one["settings"])
                 if one.keys() != fields or name in kept[part]:
-                    raise ValueError(
-                        f"number {number} of its {part} has other fields, or is the second of one experiment"
-                    )
+                    raise ValueError(f"number {number} of its {part} has other fields, or is there twice")
                 kept[part][name] = one
         return kept
     except (ValueError, TypeError, LookupError, AttributeError) as error:

@@ -33,20 +33,10 @@ def complaints(
     file the first and the last row are probed. What cannot be probed here, such as for want of the text, is told by
     `say`.
     """
-    cells, found = asking_cells(Path(notebooks)), []
+    cells, found = _asking_cells(Path(notebooks)), []
     for path in sorted(Path(folder).glob("*.json")):
         found += [f"{path.name}: {problem}" for problem in _problems(path, cells.pop(path.stem, None), say)]
     return found + [f"{name}.json is not there: {_made_by(name)}" for name in cells]
-
-
-def asking_cells(notebooks: Path) -> dict[str, set[str]]:
-    """For each name that a notebook's cell gives to `evidence` or `steps_in` the hashes of such cells."""
-    found = {}
-    for path in all_notebooks(notebooks):
-        for cell in nbformat.read(path, as_version=4).cells:
-            for name in ASKS.findall(cell.source) if cell.cell_type == "code" else ():
-                found.setdefault(name, set()).add(cell_hash(cell.source))
-    return found
 
 
 def check_again(
@@ -89,6 +79,16 @@ def check_again(
     return wrong
 
 
+def _asking_cells(notebooks: Path) -> dict[str, set[str]]:
+    """For each name that a notebook's cell gives to `evidence` or `steps_in` the hashes of such cells."""
+    found = {}
+    for path in all_notebooks(notebooks):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for name in ASKS.findall(cell.source) if cell.cell_type == "code" else ():
+                found.setdefault(name, set()).add(cell_hash(cell.source))
+    return found
+
+
 def _problems(path: Path, cells: set[str] | None, say: Callable[[str], None]) -> list[str]:
     try:
         rows = list(read(path)["rows"].values())
@@ -96,7 +96,7 @@ def _problems(path: Path, cells: set[str] | None, say: Callable[[str], None]) ->
         return [str(error)]
     if cells is None:
         return ["no notebook asks for it: delete it"]
-    found, probed = [], [row for row in rows if row["probe"]]
+    found, probed = [], [row for row in rows if row["probe"]]  # those that start from a run have none
     if old := sum(row["cell"] not in cells for row in rows):
         found.append(f"{old} of {len(rows)} rows were made by another version of the cell that asks for them")
     for row in probed[:1] + probed[1:][-1:]:
