@@ -249,21 +249,21 @@ def test_what_is_missing_and_what_is_no_experiment_is_said(arms):
         read([replace(Experiment.usual("tuning"), start=run) for run in ("a run", "another")])
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: text[: len(text) // 2],
-        lambda text: "",
-        lambda text: "[]",
-        lambda text: text.replace('"format": 1', '"format": 9'),
-        lambda text: text.replace('"probe"', '"prob"'),
-        lambda text: text.replace('"settings": {', '"settings": 3, "old": {'),
-        lambda text: json.dumps({**json.loads(text), "rows": json.loads(text)["rows"] * 2}),
-    ],
-)
-def test_a_damaged_file_is_named_and_left_as_it_is(base, damage):
+DAMAGE = {
+    "torn": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "a list": lambda text: "[]",
+    "another format": lambda text: text.replace('"format": 1', '"format": 9'),
+    "a field is gone": lambda text: text.replace('"probe"', '"prob"'),
+    "no settings": lambda text: text.replace('"settings": {', '"settings": 3, "old": {'),
+    "twice": lambda text: json.dumps({**json.loads(text), "rows": json.loads(text)["rows"] * 2}),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_file_is_named_and_left_as_it_is(base, what):
     full(base)
-    damaged = damage(FILE.read_text())
+    damaged = DAMAGE[what](FILE.read_text())
     FILE.write_text(damaged)
     for use in (read, full):
         with pytest.raises(ValueError, match=NAME):
