@@ -3,25 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit  # the quantile of Student's t
 
-NO_DIFFERENCE = "no difference that we could measure"
 
-
-class Mean(NamedTuple):
-    """A mean, and the interval in which the mean of ever more such values lies with the confidence asked for."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Mean:
-    """The mean of independent values `(n,)` with its interval by Student's t (Student 1908).
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """The mean of independent values `(n,)`, and the low and high end of its interval by Student's t (Student 1908).
 
     It is exact for values that are normally distributed, however few; a bootstrap of 3 to 5 of them covers far less
     than it says. Values that are all alike have an interval without width.
@@ -37,19 +27,20 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Mean:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, such as 0.95; got {confidence}")
     if np.all(values == values[0]):  # rounding would give it a width
-        return Mean(*[float(values[0])] * 3)
+        return (float(values[0]),) * 3
     n, mean = len(values), float(values.mean())
     half = float(stdtrit(n - 1, (1 + confidence) / 2) * values.std(ddof=1) / math.sqrt(n))
-    return Mean(mean, mean - half, mean + half)
+    return mean, mean - half, mean + half
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What `compare` found: `difference` is the mean over the pairs of the value of `b` less that of `a`.
 
-    low, high   where the true difference lies with that `confidence`
+    low, high   where the true difference lies, with the confidence that was asked for
     pairs       the difference of each pair, by its seed
     left_out    the seeds that only one of the two sides has
+    pair        the column by which they are paired
     """
 
     a: Any
@@ -59,9 +50,7 @@ class Comparison:
     high: float
     pairs: Mapping[Any, float]
     left_out: tuple = ()
-    value: str = "bits_per_char"
     pair: str = "seed"
-    confidence: float = 0.95
 
     @property
     def is_clear(self) -> bool:
@@ -74,24 +63,18 @@ class Comparison:
         >>> Comparison("learned", "rotary", -0.021, -0.027, -0.015, {seed: -0.021 for seed in range(5)}).sentence()
         'better by 0.021 (0.015 to 0.027, 5 seeds)'
         """
+        size = (self.high - self.low) / 10 or abs(self.difference) / 1000 or 1.0
+        digits = max(0, -math.floor(math.log10(size)))  # that the width of the interval leaves to be said
+        said = lambda number: f"{round(number, digits) + 0.0:,.{digits}f}"  # noqa: E731  + 0.0: no "-0.00"
+        found, ends = "no difference that we could measure", [self.low, self.high]
+        if self.is_clear:
+            word = "better" if (self.difference < 0) == lower_is_better else "worse"
+            found, ends = f"{word} by {said(abs(self.difference))}", sorted(map(abs, ends))
         count = f"{len(self.pairs)} {'seeds' if self.pair == 'seed' else f'pairs by {self.pair}'}"
         alone = f"; no partner for {self.pair} {', '.join(map(str, self.left_out))}" if self.left_out else ""
-        if not self.is_clear:
-            low, high = self._rounded(self.low, self.high)
-            return f"{NO_DIFFERENCE} ({low} to {high}, {count}{alone})"
-        word = "better" if (self.difference < 0) == lower_is_better else "worse"
-        by, *ends = self._rounded(*map(abs, (self.difference, self.low, self.high)))
-        low, high = ends if self.difference > 0 else ends[::-1]
-        return f"{word} by {by} ({low} to {high}, {count}{alone})"
+        return f"{found} ({said(ends[0])} to {said(ends[1])}, {count}{alone})"
 
-    def __str__(self) -> str:
-        return self.sentence()
-
-    def _rounded(self, *numbers: float) -> list[str]:
-        """With the digits that the width of the interval leaves to be said."""
-        size = (self.high - self.low) / 10 or abs(self.difference) / 1000 or 1.0
-        digits = max(0, -math.floor(math.log10(size)))
-        return [f"{round(number, digits) + 0.0:,.{digits}f}" for number in numbers]  # + 0.0: no "-0.00"
+    __str__ = sentence
 
 
 def compare(
@@ -121,8 +104,12 @@ def compare(
     if missing := [name for name in (by, value, pair) if name not in rows]:
         raise ValueError(f"there is no column {', '.join(missing)}: the rows have {', '.join(rows.columns)}")
     rows = rows.assign(**{by: rows[by].astype(object).where(rows[by].notna(), "none")})
-    a, b = levels = _two(sorted(set(rows[by]), key=lambda level: (isinstance(level, str), level)), by, levels)
-    rows = rows[rows[by].isin(levels)]
+    found = sorted(set(rows[by]), key=lambda level: (isinstance(level, str), level))
+    chosen = ["none" if level is None else level for level in levels or found]
+    if len(chosen) != 2 or len({*chosen} & {*found}) != 2:
+        raise ValueError(f"{by!r} has the levels {found}: say which two of them, levels=(a, b); got {levels}")
+    a, b = chosen
+    rows = rows[rows[by].isin(chosen)]
     refused = {
         "there are two rows for {}: choose those that differ in nothing else": rows.duplicated([by, pair]),
         f"{value!r} is no number for {{}}: leave these rows out, and say so, or train them to their end":
@@ -138,17 +125,8 @@ def compare(
     table = rows.pivot(index=pair, columns=by, values=value).astype(float)
     whole = table.dropna()
     if len(whole) < 2:
-        has = {level: table[level].dropna().index.tolist() for level in levels}
+        has = {level: table[level].dropna().index.tolist() for level in chosen}
         raise ValueError(f"an interval takes two pairs of the same {pair} or more; these have {has}")
     differences = (whole[b] - whole[a]).to_dict()
-    interval = mean_interval(list(differences.values()), confidence)
-    alone = tuple(table.index.difference(whole.index))
-    return Comparison(a, b, *interval, differences, alone, value, pair, confidence)
-
-
-def _two(found: list, by: str, levels: tuple | None) -> tuple:
-    """The two levels that are compared."""
-    chosen = tuple("none" if level is None else level for level in levels or found)
-    if len(set(chosen)) != 2 or len(chosen) != 2 or not set(chosen) <= set(found):
-        raise ValueError(f"{by!r} has the levels {found}: say which two of them, levels=(a, b); got {levels}")
-    return chosen
+    interval = mean_interval([*differences.values()], confidence)
+    return Comparison(a, b, *interval, differences, tuple(table.index.difference(whole.index)), pair)

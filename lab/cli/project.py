@@ -87,9 +87,7 @@ def check(evidence: bool = False, seed: int | None = None) -> None:
 
     if evidence:
         with errors_told():
-            found = stale.check_again(seed=seed)
-        print(*found, sep="\n", end="\n" * bool(found))
-        sys.exit(bool(found))
+            sys.exit("\n".join(stale.check_again(seed=seed)) or 0)
     failed = _python("-m", "ruff", "check", ".") + _python("-m", "ruff", "format", "--check", ".")
     failed += _python("-m", "pytest", "tests/test_imports.py")
     failed += _python("tests/rooms.py")

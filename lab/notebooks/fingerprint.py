@@ -2,19 +2,18 @@
 
 import ast
 import json
-import math
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from IPython import get_ipython
 from IPython.core.inputtransformer2 import TransformerManager
 
 from lab.files import sha256_bytes
-from lab.runs import Experiment, Start, first_losses
-from lab.runs.experiment import flat
+from lab.runs import Experiment, first_losses
 from lab.text import Corpus, load
 
 # The probe trains the experiment's own model, on so little that it takes about a second.
@@ -23,18 +22,14 @@ UTTERANCES = {"train": 24, "validation": 8, "test": 8}  # where speech is made f
 CLOSE = 1e-4  # of a loss; the rounding of another processor stays below
 
 
-def parsed(source: str) -> ast.Module:
-    """A cell's code, magic commands among it as calls; SyntaxError for what is none."""
-    return ast.parse(TransformerManager().transform_cell(source))
-
-
 def cell_hash(source: str) -> str:
-    """The hash of a cell as Python reads it: comments and layout do not count.
+    """The hash of a cell as Python reads it, magic commands as calls: comments and layout do not count.
 
     >>> cell_hash("f( 1 )  # one") == cell_hash("f(1)")
     True
     """
-    return sha256_bytes(ast.unparse(parsed(source)).encode())[:16]
+    tree = ast.parse(TransformerManager().transform_cell(source))
+    return sha256_bytes(ast.unparse(tree).encode())[:16]
 
 
 def running_cell() -> str | None:
@@ -44,37 +39,22 @@ def running_cell() -> str | None:
 
 
 def settings_of(experiment: Experiment) -> dict:
-    """`Experiment.to_json`, but of a text's path on this machine only the file's name."""
-    start, settings = experiment.start, replace(experiment, start=None).to_json()
+    """`Experiment.to_json`, but of a text's path only the file's name, and of a start only whether there is one."""
+    settings = replace(experiment, start=None).to_json() | {"start": True if experiment.start else None}
     settings["data"]["corpus"] = Path(settings["data"]["corpus"]).name
-    if start is not None:
-        settings["start"] = {"run": start.run, "weights": start.weights} if isinstance(start, Start) else {}
     return settings
 
 
-def asked(settings: dict) -> dict:
-    """Settings by their places, but for where the text lies and which run it starts from: only whether it does."""
-    apart = ("start", "data.corpus", "data.sha256")
-    kept = {place: value for place, value in flat(settings).items() if not place.startswith(apart)}
-    return kept | {"start": settings["start"] is not None}
-
-
-def asked_of(row: dict) -> dict:
-    """The settings that were asked for; fields that lab has got since the row was written have their defaults."""
-    settings = row["settings"]
+def key(settings: dict) -> str:
+    """One text for the same settings, wherever their text lies; fields that lab has got since have their defaults."""
+    settings = settings | {"data": settings["data"] | {"corpus": "", "sha256": None}}
     with suppress(ValueError, LookupError):  # of a class from outside, of a field that lab has no more
-        settings = Experiment.from_json(settings).to_json()
-    return asked(settings) | row["asked"]
+        settings = Experiment.from_json(settings | {"start": None}).to_json() | {"start": settings["start"]}
+    return json.dumps(settings, sort_keys=True)
 
 
-def key(places: dict, without: Sequence[str] = ()) -> str:
-    """One text for the same settings."""
-    return json.dumps({place: v for place, v in places.items() if place not in without}, sort_keys=True)
-
-
-def text_of(experiment: Experiment) -> Corpus:
-    """The text that an experiment is on; CorpusError where it cannot be had."""
-    corpus = experiment.data.corpus
+def text_of(corpus: str | Corpus) -> Corpus:
+    """The text that `Data.corpus` says; CorpusError where it cannot be had."""
     return corpus if isinstance(corpus, Corpus) else load(corpus)
 
 
@@ -95,7 +75,7 @@ def probe(experiment: Experiment) -> list[float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # so little text has fewer words than a vocabulary may hold
         try:
-            text = text_of(experiment)
+            text = text_of(data.corpus)
             few = replace(data, corpus=Corpus(text.name, text.lines[:LINES]))
             losses = first_losses(replace(small, data=few), STEPS)
         except ValueError:  # it is on no text, such as spoken digits, or needs more of it
@@ -109,5 +89,4 @@ def same_probe(one: Sequence[float], other: Sequence[float]) -> bool:
     >>> same_probe([6.93, 6.9], [6.93, 6.9001]), same_probe([6.93, 6.9], [6.93, 6.91])
     (True, False)
     """
-    pairs = zip(one, other, strict=False)
-    return len(one) == len(other) and all(math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) for a, b in pairs)
+    return len(one) == len(other) and np.allclose(one, other, rtol=CLOSE, atol=CLOSE)

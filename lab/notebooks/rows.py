@@ -11,8 +11,8 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -20,55 +20,52 @@ import lab
 from lab.bench import machine_label
 from lab.files import write_atomic
 from lab.machine import machine
-from lab.notebooks.fingerprint import asked, asked_of, key, settings_of
-from lab.runs import Experiment, Run, RunFailed, code_version, differing, outcome, steps, where
+from lab.notebooks.fingerprint import key, settings_of
+from lab.runs import Experiment, Run, RunFailed, code_version, differing, outcome, steps
 from lab.runs.experiment import flat
-from lab.runs.folder import newest, read_manifest
+from lab.runs.table import sweep_table
 
 FORMAT = 1
-ROW = {"settings", "asked", "text", "outcome", "state", "cost", "curve", "machine", "date", "versions", "code",
-       "cell", "probe"}  # fmt: skip
-SPEED = {"settings", "asked", "text", "seconds_per_step", "machine", "date"}
-ANY_STEPS = ("seed", "training.steps")  # what a speed does not depend on
+FIELDS = {
+    "speeds": {"settings", "text", "seconds_per_step", "machine", "date"},
+    "rows": {"settings", "text", "outcome", "state", "cost", "curve", "machine", "date", "versions", "code",
+             "cell", "probe"},
+}  # fmt: skip
 ON = ("cpu", "cpu_capability", "cores", "threads", "gpu", "blas", "system")  # what a number may depend on
+COST = ["seconds", "steps", "parameters", "tokens_per_second"]
+COUNTS = {"nats", "chars", "tokens"}  # of the scored lines: no result
 POINTS = 60  # of a curve
-COUNTS = ("nats", "chars", "tokens")  # of the scored lines: no result
 Name = tuple[str, str]  # the SHA-256 of a text, and the key of the settings
+Kept = dict[str, dict[Name, dict]]  # "rows", one a run, and "speeds", one a kind of run
 
 
-class Evidence(NamedTuple):
-    """What a file holds: `rows`, one a run, and `speeds`, one a kind of run."""
-
-    rows: dict[Name, dict]
-    speeds: dict[Name, dict]
-
-    @property
-    def texts(self) -> set[str]:
-        """The SHA-256 of each text that it was measured on."""
-        return {text for text, _ in (*self.rows, *self.speeds)}
-
-
-def read(path: Path) -> Evidence:
+def read(path: Path) -> Kept:
     """What a file holds, nothing where there is none; ValueError for one that is damaged."""
     if not path.exists():
-        return Evidence({}, {})
+        return {part: {} for part in FIELDS}
     try:
-        found = json.loads(path.read_text("utf-8"), parse_constant=_refused)
+        found, kept = json.loads(path.read_text("utf-8")), {part: {} for part in FIELDS}
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']}, and this version of lab reads {FORMAT}")
-        return Evidence(_named(found["rows"], ROW), _named(found["speeds"], SPEED, ANY_STEPS))
+        for part, fields in FIELDS.items():
+            for number, one in enumerate(found[part], start=1):
+                name = one["text"], key(one["settings"])
+                if one.keys() != fields or name in kept[part]:
+                    raise ValueError(f"number {number} of its {part} has other fields, or is there twice")
+                kept[part][name] = one
+        return kept
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(
-            f"the evidence in {path} cannot be read: {error!r}. Take the file back from version control, mend the "
-            "line, or delete the file and run the notebook with --profile full"
+            f"the evidence in {path} cannot be read: {error!r}. Take the file back from version control, or delete it "
+            "and run the notebook with --profile full"
         ) from error
 
 
-def write(path: Path, kept: Evidence) -> None:
+def write(path: Path, kept: Kept) -> None:
     """Write the file whole or not at all, in an order that does not change with that in which runs end."""
     parts = [f'{{"format": {FORMAT}']
-    for part in ("speeds", "rows"):
-        lines = [f"\n{json.dumps(one, allow_nan=False)}" for _, one in sorted(getattr(kept, part).items())]
+    for part in FIELDS:
+        lines = [f"\n{json.dumps(one, allow_nan=False)}" for _, one in sorted(kept[part].items())]
         parts.append(f'"{part}": [{",".join(lines)}]')
     write_atomic(path, ",\n".join(parts) + "}\n")
 
@@ -80,27 +77,24 @@ def here(threads: int) -> dict:
 
 
 def row_of(run: Run | RunFailed, experiment: Experiment, resolved: Experiment, folder) -> dict:
-    """What a row says of a run that is trained to its end, or of the reason why it never will be."""
-    settings, wanted = settings_of(resolved), asked(settings_of(experiment))
-    settled = asked(settings)
+    """What a row says of a run that is trained to its end, or of the reason why it never will be.
+
+    Its settings are those that were asked for, from which the run is made again, on the text that was found.
+    """
     row = {
-        "settings": settings,
-        "asked": {place: value for place, value in wanted.items() if settled.get(place, value) != value},
+        "settings": settings_of(replace(experiment, data=resolved.data)),
         "versions": {"lab": lab.__version__} | {name: machine()[name] for name in ("torch", "python")},
         "code": code_version(resolved.objective)[:16],
     }
     if isinstance(run, RunFailed):
         return row | {"state": str(run), "outcome": {}, "cost": {}, "curve": {}}
-    spent = run.state
-    cost = {"seconds": round(spent.seconds, 2), "steps": spent.step, "tokens": spent.tokens}
-    cost["tokens_per_second"] = round(spent.tokens / spent.seconds, 1)
-    cost["parameters"] = sum(p.numel() for p in run.model.parameters())
+    (told,) = sweep_table([(resolved, run)], folder).to_dict("records")
     return row | {
         "state": "done",
         "outcome": {name: float(v) if math.isfinite(v) else None for name, v in outcome(run).items()},
-        "cost": cost,
+        "cost": {name: told[name] for name in COST} | {"tokens": run.state.tokens},
         "curve": curve(steps(run)),
-        "date": read_manifest(newest(where(resolved, folder)))["date"][:10],
+        "date": told["date"],
     }
 
 
@@ -112,65 +106,31 @@ def curve(logged: Sequence[dict], points: int = POINTS) -> dict[str, list]:
     {'step': [2, 4], 'tokens': [20, 40], 'loss': [3.5, 1.5], 'validation': [None, None]}
     """
     unit = "bits_per_char" if "bits_per_char" in logged[0] else "loss"
-    found, tokens, width = (
-        {"step": [], "tokens": [], unit: [], "validation": []},
-        0,
-        -(-len(logged) // points),
-    )
-    for start in range(0, len(logged), width):
-        part = logged[start : start + width]
-        tokens += sum(step["tokens"] for step in part)
-        mean = sum(step[unit] for step in part) / len(part)
-        measured = [step["validation"] for step in part if step["validation"] is not None]
-        point = part[-1]["step"] + 1, tokens, round(mean, 4), round(measured[-1], 4) if measured else None
-        for values, value in zip(found.values(), point, strict=True):
-            values.append(value)
-    return found
+    table = pd.DataFrame(logged).astype({"validation": float})
+    parts = table.groupby(table.index // math.ceil(len(table) / points))
+    thin = {
+        "step": parts["step"].last() + 1,
+        "tokens": parts["tokens"].sum().cumsum(),
+        unit: parts[unit].mean().round(4),
+        "validation": parts["validation"].last().round(4),  # that is one
+    }
+    return {name: [None if pd.isna(v) else v for v in values.tolist()] for name, values in thin.items()}
 
 
 def table(rows: Sequence[dict]) -> pd.DataFrame:
     """The rows as `lab.notebooks.evidence` gives them."""
-    tuples = lambda value: tuple(value) if isinstance(value, list) else value  # noqa: E731
-    settings = [{place: tuples(v) for place, v in flat(row["settings"]).items()} for row in rows]
-    differ, lines = differing(dict(enumerate(settings))), []
+    differ = differing({i: flat(row["settings"]) for i, row in enumerate(rows)})
+    lines = []
     for i, row in enumerate(rows):
         scores = {name: value for name, value in row["outcome"].items() if name not in COUNTS}
-        about = {"machine": _machine(row), "date": row["date"], "state": row["state"]}
+        on = machine_label(row["machine"] | {"date": None})
+        about = {"machine": on, "date": row["date"], "state": row["state"]}
         lines.append(differ[i] | {"seed": row["settings"]["seed"]} | scores | row["cost"] | about)
     made = pd.DataFrame(lines)
-    made.attrs = {"label": label(rows), "curves": {i: row["curve"] for i, row in enumerate(rows)}}
+    texts = " and ".join({Path(row["settings"]["data"]["corpus"]).stem: None for row in rows})
+    machines = " and ".join(made["machine"].unique())
+    days = " to ".join({made["date"].min(): None, made["date"].max(): None})
+    seeds = made["seed"].nunique()
+    label = f"measured on {texts}: {machines}, {days}, {seeds} seed{'s' * (seeds > 1)}"
+    made.attrs = {"label": label, "curves": {i: row["curve"] for i, row in enumerate(rows)}}
     return made
-
-
-def label(rows: Sequence[dict]) -> str:
-    """What a caption says of rows: the text, the machines, the days, and how many seeds."""
-    texts = dict.fromkeys(Path(row["settings"]["data"]["corpus"]).stem for row in rows)
-    machines = dict.fromkeys(_machine(row) for row in rows)
-    days = sorted(row["date"] for row in rows)
-    days = " to ".join(dict.fromkeys((days[0], days[-1])))
-    seeds = len({row["settings"]["seed"] for row in rows})
-    where_on = f"{' and '.join(texts)}: {' and '.join(machines)}"
-    return f"measured on {where_on}, {days}, {seeds} seed{'s' * (seeds > 1)}"
-
-
-def _machine(row: dict) -> str:
-    return machine_label(row["machine"] | {"date": None})
-
-
-def _named(ones: list[dict], fields: set[str], without: Sequence[str] = ()) -> dict[Name, dict]:
-    """What a list of the file holds, by the text and the settings that were asked for."""
-    named = {}
-    for number, one in enumerate(ones, start=1):
-        if one.keys() != fields:
-            raise ValueError(
-                f"line {number} of its list has {sorted(one.keys() ^ fields)} too many or missing"
-            )
-        name = one["text"], key(asked_of(one), without)
-        if name in named:
-            raise ValueError(f"line {number} of its list is the second of one experiment")
-        named[name] = one
-    return named
-
-
-def _refused(name: str):
-    raise ValueError(f"it holds {name}, which is no number")

@@ -20,7 +20,6 @@ def intervals_figure(
     title: str,
     *,
     value: str = "bits_per_char",
-    xlabel: str = "",
     baselines: Mapping[str, float] | None = None,
 ) -> Figure:
     """The column `value` of `rows` for each level of the column `by`, from top to bottom as they come in the rows.
@@ -32,25 +31,24 @@ def intervals_figure(
 
     >>> intervals_figure(rows, "model.positions", "Positions: rotary against learned")  # doctest: +SKIP
     """
-    groups, name = dict(list(rows.groupby(by, sort=False, dropna=False)[value])), by.rpartition(".")[2]
-    size = 6.4, 1.7 + ROW * len(groups)
-    labels = xlabel or value.replace("_", " "), name.replace("_", " ")
-    made, ax = figure(title, *labels, size=size, panels=1)
-    whole = [values.dropna() for values in groups.values()]
-    runs = [(x, place - 0.13) for place, values in enumerate(whole) for x in values]
-    ax.plot(*zip(*runs, strict=True), "o", color=BLUE, alpha=0.6, label="a run")
-    means = [(*mean_interval(values), place + 0.15) for place, values in enumerate(whole) if len(values) > 1]
+    groups = dict(list(rows.groupby(by, sort=False, dropna=False)[value]))
+    xlabel, ylabel = value.replace("_", " "), by.rpartition(".")[2].replace("_", " ")
+    made, ax = figure(title, xlabel, ylabel, size=(6.4, 1.7 + ROW * len(groups)), panels=1)
+    scored = {level: values.dropna() for level, values in groups.items()}
+    points = [(x, place - 0.13) for place, values in enumerate(scored.values()) for x in values]
+    ax.plot(*zip(*points, strict=True), "o", color=BLUE, alpha=0.6, label="a run")
+    means = [(*mean_interval(v), place + 0.15) for place, v in enumerate(scored.values()) if len(v) > 1]
     if means:
         mean, low, high, place = np.array(means).T
         look = {"fmt": "D", "color": VERMILION, "markersize": 5, "linewidth": 2, "capsize": 4}
         ax.errorbar(mean, place, xerr=(mean - low, high - mean), label="their mean, 95 % interval", **look)
     for (name, x), dash in zip((baselines or {}).items(), cycle(DASHES), strict=False):
         ax.axvline(x, color=GREY, linestyle=dash, linewidth=1.3, label=f"{name}: {x:.2f}")
-    lost = [len(all_) - len(some) for all_, some in zip(groups.values(), whole, strict=True)]
-    told = [
-        f"{level}\n{n} without a score" if n else f"{level}" for level, n in zip(groups, lost, strict=True)
-    ]
-    ax.set(yticks=range(len(groups)), yticklabels=told, ylim=(len(groups) - 0.5, -0.5))
+    named = [str(level) for level in groups]
+    for place, values in enumerate(groups.values()):
+        if lost := values.isna().sum():
+            named[place] += f"\n{lost} without a score"
+    ax.set(yticks=range(len(groups)), yticklabels=named, ylim=(len(groups) - 0.5, -0.5))
     ax.grid(axis="y", visible=False)
     legend_below(made, ncols=3)
     made.legends[0].set_title(rows.attrs.get("label", ""), {"size": 8})

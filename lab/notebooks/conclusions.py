@@ -3,21 +3,21 @@
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from lab.notebooks.claims import PROFILES
-from lab.notebooks.fingerprint import asked, key, probe, running_cell, same_probe, settings_of, text_of
-from lab.notebooks.rows import ANY_STEPS, Evidence, Name, here, read, row_of, table, write
-from lab.runs import Experiment, RunFailed, seconds_per_step, threads_each, trained
+from lab.notebooks.fingerprint import key, probe, running_cell, same_probe, settings_of, text_of
+from lab.notebooks.rows import Kept, Name, here, read, row_of, table, write
+from lab.runs import Experiment, RunFailed, run_name, seconds_per_step, threads_each, trained
 from lab.text import CorpusError
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "evidence"
-NAME = re.compile(r"\d\d\.[a-z0-9_]+")
 Experiments = Experiment | Sequence[Experiment]
 Folder = str | os.PathLike
 
@@ -41,15 +41,19 @@ def evidence(
     >>> compare(rows, by="model.positions").sentence()  # doctest: +SKIP
     'better by 0.021 (0.015 to 0.027, 5 seeds)'
 
-    Raises ValueError for a name that is none, for no experiments, for rows that are missing or damaged, and, once all
-    others are done and kept, for runs that did not come to their end.
+    Raises ValueError for a name that is none, for no experiments, for two that a row cannot tell apart, for rows that
+    are missing or damaged, and, once all others are done and kept, for runs that did not come to their end.
     """
-    wanted = dict(_named(experiments))
+    named = _named(_listed(experiments))
+    wanted = dict(named)
+    if any(wanted[one].start != experiment.start for one, experiment in named):
+        raise ValueError(
+            "some experiments differ only in the run that they start from, which no row knows: ask apart"
+        )
     path, kept = _place(name, wanted, Path(rows_folder), profile, "rows")
     if profile == "full":
         kept = _all_made(path, kept, wanted, options)
-    _check_whole(wanted, kept.rows, "row", path)
-    return table([kept.rows[one] for one in wanted])
+    return table(_each(wanted, kept, "rows", path))
 
 
 def steps_in(
@@ -59,109 +63,105 @@ def steps_in(
     *,
     profile: str,
     rows_folder: Folder = FOLDER,
-    folder: Folder | None = None,
     measured_for: float = 5.0,
 ) -> list[int]:
     """How many steps each experiment takes in so many seconds of the machine on which that was measured.
 
     At "full" the speeds of all are measured in turns, once, for about `measured_for` seconds each, and kept beside the
     rows of `name`; ever after they are read, so that a row can be made again on any machine. An experiment's own number
-    of steps and its seed do not matter. `folder` is that of runs from which experiments may start.
+    of steps and its seed do not matter.
 
     >>> steps_in("07.equal_seconds", [lstm, transformer], 60, profile=profile)  # doctest: +SKIP
     [1102, 1460]
 
     Raises ValueError for seconds that are no positive number, and as `evidence` does.
     """
-    if not (math.isfinite(seconds) and seconds > 0):
+    if not 0 < seconds < math.inf:
         raise ValueError(f"seconds must be a number above 0, got {seconds}")
-    named = _named(experiments, ANY_STEPS)
+    endless = [
+        replace(one, seed=0, training=replace(one.training, steps=2**40)) for one in _listed(experiments)
+    ]
+    named = _named(endless)
     wanted = dict(named)
     path, kept = _place(name, wanted, Path(rows_folder), profile, "speeds")
-    if profile == "full" and not wanted.keys() <= kept.speeds.keys():
-        times = seconds_per_step(list(wanted.values()), folder, seconds=measured_for)
+    if profile == "full" and not wanted.keys() <= kept["speeds"].keys():
+        times = seconds_per_step(list(wanted.values()), seconds=measured_for)
         for (one, experiment), time in zip(wanted.items(), times, strict=True):
-            speed = {
-                "settings": settings_of(experiment),
-                "asked": {},
-                "text": one[0],
-                "seconds_per_step": time,
-            }
-            kept.speeds[one] = speed | here(torch.get_num_threads())
+            speed = {"settings": settings_of(experiment), "text": one[0], "seconds_per_step": time}
+            kept["speeds"][one] = speed | here(torch.get_num_threads())
         write(path, kept)
-    _check_whole(wanted, kept.speeds, "speed", path)
-    return [max(1, round(seconds / kept.speeds[one]["seconds_per_step"])) for one, _ in named]
+    speeds = _each([one for one, _ in named], kept, "speeds", path)
+    return [max(1, round(seconds / speed["seconds_per_step"])) for speed in speeds]
 
 
-def _named(experiments, without: Sequence[str] = ()) -> list[tuple[Name, Experiment]]:
-    """The experiments by what they are known by in a file: their text, and their settings."""
+def _listed(experiments: Experiments) -> list[Experiment]:
     listed = [experiments] if isinstance(experiments, Experiment) else list(experiments)
     if not listed or not all(isinstance(one, Experiment) for one in listed):
         raise ValueError(f"evidence is made of one or more experiments, got {experiments!r:.80}")
+    return listed
+
+
+def _named(experiments: Sequence[Experiment]) -> list[tuple[Name, Experiment]]:
+    """The experiments by what they are known by in a file: their text, and their settings."""
     texts = {}
-    for one in {one.data.corpus: one for one in listed}.values():
+    for corpus in {one.data.corpus for one in experiments}:
         with suppress(CorpusError):  # what is committed is shown also where the text cannot be had
-            texts[one.data.corpus] = text_of(one).sha256
-    return [((texts.get(one.data.corpus, ""), key(asked(settings_of(one)), without)), one) for one in listed]
+            texts[corpus] = text_of(corpus).sha256
+    return [((texts.get(one.data.corpus, ""), key(settings_of(one))), one) for one in experiments]
 
 
-def _place(name: str, wanted: dict, folder: Path, profile: str, part: str) -> tuple[Path, Evidence]:
+def _place(name: str, wanted: dict, folder: Path, profile: str, part: str) -> tuple[Path, Kept]:
     """The file that counts for these experiments, and what it holds for them."""
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f"evidence is named by a notebook and a word, such as '07.equal_tokens'; got {name!r}"
-        )
+    if not re.fullmatch(r"\d\d\.[a-z0-9_]+", name):
+        raise ValueError(f"evidence is called by notebook and word, such as '07.equal_tokens'; got {name!r}")
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     path = folder / f"{name}.json"
     kept = read(path)
-    if not kept.texts or kept.texts & {text for text, _ in wanted}:
+    texts = {text for text, _ in (*kept["rows"], *kept["speeds"])}
+    if not texts or texts & {text for text, _ in wanted}:
         return path, kept
     own_path = folder.parents[1] / "build" / "evidence" / path.name
     own = read(own_path)
-    if profile == "full" or wanted.keys() <= getattr(own, part).keys():
+    if profile == "full" or wanted.keys() <= own[part].keys():
         return own_path, own
-    known = {settings: one for (_, settings), one in getattr(kept, part).items()}  # of whichever text
-    return path, kept._replace(**{part: {one: known[one[1]] for one in wanted if one[1] in known}})
+    known = {settings: one for (_, settings), one in kept[part].items()}  # of whichever text
+    return path, {part: {one: known[one[1]] for one in wanted if one[1] in known}}
 
 
-def _all_made(path: Path, kept: Evidence, wanted: dict, options: dict) -> Evidence:
+def _all_made(path: Path, kept: Kept, wanted: dict, options: dict) -> Kept:
     """Train what has no row, or a stale one; each new row is written at once."""
     cell, probes, waiting, stopped = running_cell(), {}, {}, []
     for name, one in wanted.items():
-        kind = name[0], key(asked(settings_of(one)), ("seed",))
-        probes[kind] = losses = probes[kind] if kind in probes else probe(one)
-        row = kept.rows.get(name)
+        seedless = name[0], key(settings_of(replace(one, seed=0)))
+        probes[seedless] = losses = probes.get(seedless) or probe(one)
+        row = kept["rows"].get(name)
         if row is None or row["cell"] != cell or not same_probe(row["probe"], losses):
-            one = one.resolved(options.get("folder"))
-            # On a small text different wishes may come to the same, such as vocabularies larger than it can fill.
-            waiting.setdefault(_resolved(one), (one, []))[1].append((name, losses))
+            waiting[name] = run_name(one.resolved(options.get("folder"))), losses
     threads = threads_each(options.get("workers"), options.get("scheduler"))
-    for one, run in trained([one for one, _ in waiting.values()], **options) if waiting else ():
+    missing = [wanted[name] for name in waiting]
+    for resolved, run in trained(missing, **options) if missing else ():
         if isinstance(run, RunFailed) and run.kind != "diverged":
             stopped.append(run)
             continue
-        one, asking = waiting[_resolved(one)]
         kept = read(path)
-        for name, losses in asking:
-            about = {"cell": cell, "probe": losses, "text": name[0]} | here(threads)
-            kept.rows[name] = about | row_of(run, wanted[name], one, options.get("folder"))
+        # On a small text different wishes may come to the same run, such as vocabularies larger than it can fill.
+        for name, (asked_for, losses) in waiting.items():
+            if asked_for == run_name(resolved):
+                row = row_of(run, wanted[name], resolved, options.get("folder"))
+                kept["rows"][name] = {"text": name[0], "cell": cell, "probe": losses} | here(threads) | row
         write(path, kept)
     if stopped:
+        told = f"{len(stopped)} of {len(waiting)} runs did not come to their end; the same call goes on"
         raise ValueError(
-            f"{len(stopped)} of {len(waiting)} runs did not come to their end; the others are kept in {path}, and the "
-            f"same call goes on. The first said: {stopped[0]}"
+            f"{told}, as what is done is kept in {path}. The first said: {stopped[0]}"
         ) from stopped[0]
     return kept
 
 
-def _resolved(experiment: Experiment) -> Name:
-    return experiment.data.sha256, key(asked(settings_of(experiment)))
-
-
-def _check_whole(wanted: dict, found: dict, kind: str, path: Path) -> None:
-    if missing := len(wanted.keys() - found.keys()):
-        raise ValueError(
-            f"{missing} of {len(wanted)} experiments have no {kind} in {path}: `lab run {path.name[:2]} --profile "
-            "full` makes it; there is none for other settings than those that were measured"
-        )
+def _each(wanted: Collection[Name], kept: Kept, part: str, path: Path) -> list[dict]:
+    """What is kept for each experiment; ValueError where something is missing."""
+    if missing := [one for one in wanted if one not in kept[part]]:
+        told = f"{len(missing)} of {len(wanted)} experiments have no {part} in {path}"
+        raise ValueError(f"{told}: `lab run {path.name[:2]} --profile full` makes them")
+    return [kept[part][one] for one in wanted]
