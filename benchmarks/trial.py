@@ -75,7 +75,7 @@ def idea(baseline):
 def judged(number: int, worse: float, folder: Path, text: Corpus) -> Trial:
     """The trial of that number: all others draw other numbers."""
     file = folder / "drawn.py"
-    file.write_text(IDEA.replace("FIRST", str(2 * number + 1)).replace("WORSE", str(worse)))
+    file.write_text(IDEA.replace("FIRST", str(2 * number + 1)).replace("WORSE", str(worse)), "utf-8")
     quiet = {"workers": 0, "progress": False, "say": lambda _: None}
     with patch.object(runs, "seconds_per_step", lambda sides, **_: [1.0] * len(sides)):
         return trial(file, text, folder=folder, steps=STEPS, pairs=MOST, **quiet)

@@ -28,6 +28,7 @@ from lab.train import NextToken, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEP = sys.modules["lab.runs.sweep"]  # the function goes by the same name
+POSIX = pytest.mark.skipif(os.name == "nt", reason="by signals")
 SIZES = {"context": 24, "width": 16, "num_layers": 1, "num_heads": 2, "feed_forward": 16, "dropout": 0.1}
 
 
@@ -74,6 +75,7 @@ def test_every_row_is_that_of_a_run_alone_and_nothing_is_trained_twice(base, tmp
     )
 
 
+@POSIX
 @pytest.mark.slow
 def test_workers_that_are_killed_lose_nothing(base, tmp_path):
     experiments = [replace(base, seed=seed, training=replace(base.training, steps=400)) for seed in range(3)]
@@ -104,6 +106,7 @@ def kill_those_that_save(folder: Path, kills: list, ended: threading.Event) -> N
                 kills.append(step)
 
 
+@POSIX
 def test_a_run_whose_process_always_dies_is_marked_and_the_others_go_on(base, tmp_path):
     table = swept([replace(base, objective=Deadly()), base], tmp_path)
     assert table["state"].iloc[0].startswith("died") and table["state"].iloc[1] == "done"
@@ -119,6 +122,7 @@ class Deadly(NextToken):
         return super().loss(model, batch, step)
 
 
+@POSIX
 def test_ctrl_c_lets_every_worker_save_and_the_same_command_goes_on(base, tmp_path):
     flags = [
         "--model.context",
@@ -133,15 +137,20 @@ def test_ctrl_c_lets_every_worker_save_and_the_same_command_goes_on(base, tmp_pa
     command = [sys.executable, "-m", "lab", "sweep", "--corpus", base.data.corpus, *flags, "--seed", "0", "1"]
     command += ["--folder", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as going:
+    going = subprocess.Popen(
+        command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # background jobs ignore it
+    )  # fmt: skip
+    try:
         while len(list(tmp_path.glob("*/.lock"))) < 2:
             assert going.poll() is None
             time.sleep(0.05)
         time.sleep(1)
         os.killpg(going.pid, signal.SIGINT)  # as a terminal does: to all its processes
         assert going.wait(60) == 130
+    finally:
+        going.kill()
+        going.wait()
     steps = [int(path.name[5:]) for path in tmp_path.glob("*/step-*")]
     assert len(steps) == 2 and min(steps) >= 1
 

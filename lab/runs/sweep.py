@@ -202,7 +202,7 @@ def _estimate(pool, missing: Mapping[str, Experiment], jobs: Mapping[str, str]) 
     told = (
         f"{_counted(len(missing))} to train of {len(sizes)} size{'s' * (len(sizes) > 1)}, {places} at a time"
     )
-    return f"{told}: about {_minutes(seconds / places)}"
+    return f"{told}: about {_minutes(seconds / max(1, places))}"
 
 
 def _size(experiment: Experiment) -> str:
