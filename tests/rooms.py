@@ -35,7 +35,7 @@ BUDGETS = {
     "checks": 2600,
     "show": 4216,
     "notebooks": 560,
-    "trial": 660,
+    "trial": 535,
     "cli": 390,
     "__main__": 10,
 }

@@ -50,16 +50,6 @@ SLOW = """
 def idea(baseline):
     return replace(baseline, training=replace(baseline.training, matrix_lr=1e-6, other_lr=1e-6))
 """
-SAME = """
-@dataclass(frozen=True)
-class Same(NextToken):
-    name = "same"
-    def batches(self, experiment, material):
-        return super().batches(replace(experiment, seed=experiment.seed + 1000), material)
-
-def idea(baseline):
-    return replace(baseline, objective=Same())
-"""
 LEAKY = """
 class Both(DecoderOnlyTransformer):
     def forward(self, ids, **facts):
@@ -157,14 +147,11 @@ def test_a_file_that_is_not_there_is_refused_and_one_may_be_called_as_it_likes(i
     assert read_idea(idea_file(WIDER, "json.py")).changes and sys.modules["json"] is json
 
 
-def test_an_idea_may_take_no_baseline_and_have_none(idea_file):
-    found = read_idea(idea_file("del baseline\ndef idea(): return Experiment.usual(recipe='gru')"))
-    assert found.baseline == Experiment.usual() and found.idea.model.cell == "gru"
-
-
 def test_the_changes_are_named_and_a_changed_file_is_read_again(idea_file):
     assert read_idea(idea_file(WIDER)).changes == ("model.feed_forward: 16 -> 24",)
     assert read_idea(idea_file(TIED)).changes == ("model.tied: False -> True",)
+    found = read_idea(idea_file("del baseline\ndef idea(): return Experiment.usual(recipe='gru')"))
+    assert found.baseline == Experiment.usual() and found.idea.model.cell == "gru"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -310,9 +297,28 @@ def test_a_plan_fits_into_the_minutes(text, monkeypatch):
     assert IN_TIME not in planned(sides, 30, workers=2)["steps"], "that is what two speeds differ by chance"
 
 
-def searched(bits) -> tuple[dict[str, float], dict[str, dict[float, float]]]:
-    """What the search chooses, and what it tried, where a run comes to `bits(side, factor, seed)` or diverges."""
+def off(factor: float, best: float = 1.0) -> float:
+    return 2 + abs(math.log2(factor / best))
 
+
+@pytest.mark.parametrize(
+    ("bits", "chosen", "tried"),
+    [
+        (lambda side, factor, seed: off(factor, 4 if side == IDEA else 1), (1, 4), {0.5, 1, 2, 4, 8}),
+        (lambda side, factor, seed: 2 + factor, (1 / 8, 1 / 8), {1 / 8, 1 / 4, 0.5, 1, 2}),
+        (lambda side, factor, seed: None if factor > 1 else 3 - factor, (1, 1), {0.5, 1, 2}),
+        # One seed's luck does not part the sides.
+        (
+            lambda side, factor, seed: off(factor) - 1.1 * ((side, factor) == (IDEA, 2) and seed != 102),
+            (1, 1),
+            {0.5, 1, 2, 4},
+        ),
+        (lambda side, factor, seed: None if side == IDEA else 2.0, None, None),
+    ],
+)
+def test_both_sides_are_searched_alike_and_a_rate_of_its_own_must_be_better_with_other_seeds(
+    bits, chosen, tried
+):
     def train(jobs):
         for job in jobs:
             found = bits(*job)
@@ -321,30 +327,12 @@ def searched(bits) -> tuple[dict[str, float], dict[str, dict[float, float]]]:
 
     sides = dict.fromkeys((BASELINE, IDEA), Experiment(TransformerConfig(60, **SIZES)))
     found = Trial("", "", "", 1, [], {"search_steps": dict.fromkeys(sides, 5)}, [])
-    return best_rates(found, sides, train), found.rates
-
-
-def test_the_search_goes_on_beyond_its_edges_for_both_sides():
-    best, tried = searched(lambda side, factor, seed: 2 + abs(math.log2(factor / (4 if side == IDEA else 1))))
-    assert best == {BASELINE: 1.0, IDEA: 4.0}
-    assert {*tried[BASELINE]} == {*tried[IDEA]} == {0.5, 1, 2, 4, 8}
-    best, tried = searched(lambda side, factor, seed: 2 + factor)
-    assert best == {BASELINE: 1 / 8, IDEA: 1 / 8} and min(tried[IDEA]) == 1 / 8
-
-
-def test_a_rate_of_its_own_must_be_better_with_other_seeds_too():
-    def bits(side, factor, seed):
-        lucky = side == IDEA and factor == 2 and seed != 102
-        return 2 + abs(math.log2(factor)) - 1.1 * lucky
-
-    assert searched(bits)[0] == {BASELINE: 1.0, IDEA: 1.0}
-
-
-def test_runs_that_diverge_are_not_chosen():
-    best, tried = searched(lambda side, factor, seed: None if factor > 1 else 2 - factor)
-    assert best == {BASELINE: 1.0, IDEA: 1.0} and tried[IDEA][2.0] == math.inf
-    with pytest.raises(NoScore, match="idea diverged"):
-        searched(lambda side, factor, seed: None if side == IDEA else 2.0)
+    if chosen is None:
+        with pytest.raises(NoScore, match="idea diverged"):
+            best_rates(found, sides, train)
+    else:
+        assert tuple(best_rates(found, sides, train).values()) == chosen
+        assert {*found.rates[BASELINE]} == {*found.rates[IDEA]} == tried
 
 
 # ---- a whole trial ----
@@ -358,10 +346,8 @@ def test_a_bad_idea_is_worse_by_what_an_independent_test_says(try_it):
     interval = ttest_1samp(differences, 0).confidence_interval(1 - level(1, 5))
     for arm in (TOKENS, SECONDS, PARAMETERS):
         one = found.arms[arm]
-        assert found.answers[arm].startswith("worse by ") and one.difference == pytest.approx(
-            differences.mean()
-        )
-        assert [one.low, one.high] == pytest.approx(list(interval))
+        assert [one.difference, one.low, one.high] == pytest.approx([differences.mean(), *interval])
+        assert found.answers[arm].startswith("worse by ")
     assert [*found.rates[IDEA]] == [*found.rates[BASELINE]], "the same search"
     assert min(found.rates[IDEA], key=found.rates[IDEA].get) == 8 and max(found.rates[IDEA]) == 8
     assert any("learning rate" in note for note in found.notes)
@@ -434,7 +420,7 @@ def test_a_text_with_too_few_lines_is_refused(try_it):
 
 
 def test_time_that_is_out_ends_a_trial_after_three_pairs(try_it):
-    found = try_it(SAME, minutes=1e-6, pairs=6)
+    found = try_it(TIED, minutes=1e-6, pairs=6)
     assert len(found.rows) == 6 and any("Time was out" in note for note in found.notes)
 
 

@@ -18,7 +18,6 @@ from lab.runs import Experiment, differences
 class Idea:
     """An idea and what it is compared with; `changes` are the settings in which they differ."""
 
-    path: Path
     idea: Experiment
     baseline: Experiment
     changes: tuple[str, ...]
@@ -63,7 +62,7 @@ def read_idea(path: str | os.PathLike) -> Idea:
             f"idea() of {path.name} is its baseline: it must change a setting, an objective or a model. The text, "
             "the number of steps and the seed are the referee's"
         )
-    return Idea(path, idea, baseline, tuple(c for c in changes if not c.startswith("objective.source")))
+    return Idea(idea, baseline, tuple(c for c in changes if not c.startswith("objective.source")))
 
 
 def _called(path: Path, function: Callable, *given) -> Any:

@@ -66,16 +66,15 @@ def curves(found: Trial) -> Figure:
 def differences(found: Trial) -> Figure:
     """The difference of each pair of runs, their mean and its interval, by what was held equal."""
     made, ax = figure("Idea less baseline", "bits per character; below 0 is better", "", size=SIZE)
-    arms, look = found.arms.values(), {"fmt": "D", "color": VERMILION, "linewidth": 2}
+    arms = found.arms.values()
+    look = {"fmt": "D", "color": VERMILION, "linewidth": 2, "label": "their mean, its interval"}
     pairs = [(x, at - 0.2) for at, one in enumerate(arms) for x in one.pairs.values()]
     mean, low, high = np.array([(one.difference, one.low, one.high) for one in arms]).T
-    ax.axvspan(-MATTERS, MATTERS, color=FAINT, linewidth=0, label=f"below {MATTERS}: too small to matter")
+    ax.axvspan(-MATTERS, MATTERS, color=FAINT, linewidth=0, label=f"below {MATTERS}: no matter")
     ax.plot(*zip(*pairs, strict=True), "o", color=GREY, markersize=4, label="one pair of runs")
-    ax.errorbar(
-        mean, range(len(arms)), xerr=(mean - low, high - mean), label="their mean, with its interval", **look
-    )
-    ax.set(yticks=range(len(arms)), yticklabels=[arm.replace(" ", "\n") for arm in found.arms])
-    ax.invert_yaxis()
+    ax.errorbar(mean, range(len(arms)), xerr=(mean - low, high - mean), **look)
+    ax.set_yticks(range(len(arms)), [arm.replace(" ", "\n") for arm in found.arms])
+    ax.set_ylim(len(arms) - 0.5, -0.5)
     ax.xaxis.set_major_formatter("{x:.3g}")
     ax.locator_params(axis="x", nbins=5)
     legend_below(made, ncols=2)
@@ -109,12 +108,8 @@ def _page(found: Trial) -> str:
 
 def _cost(found: Trial) -> str:
     """What the runs of each side came to and cost."""
-    rows = (
-        pd.DataFrame(found.rows)
-        .drop(columns=["seed", "curve"])
-        .rename(columns=lambda name: name.replace("_", " "))
-    )
-    typical = rows.groupby("side", sort=False).median().rename_axis(None)
+    typical = pd.DataFrame(found.rows).drop(columns=["seed", "curve"]).groupby("side", sort=False).median()
+    typical = typical.rename_axis(None).rename(columns=lambda name: name.replace("_", " "))
     forms = {"bits per char": "{:.4f}".format, "seconds": "{:,.1f}".format}
     return typical.to_html(border=0, formatters=forms, float_format="{:,.0f}".format)
 

@@ -64,7 +64,7 @@ def trial(
     text = text if isinstance(text, Corpus) else load(text)
     kept, lines = hold_out(text)
     whole = [idea.idea.to_json(), idea.baseline.to_json(), text.sha256, minutes, steps, pairs]
-    name = f"{idea.path.stem}-{sha256_bytes(json.dumps(whole, sort_keys=True).encode())[:8]}"
+    name = f"{Path(path).stem}-{sha256_bytes(json.dumps(whole, sort_keys=True).encode())[:8]}"
     place = Path(folder or runs.default_folder()) / "trials" / name
     sides, notes = sides_of(idea, write_atomic(place / "lines.txt", "".join(f"{line}\n" for line in kept)))
     plan = place / "plan.json"
@@ -81,7 +81,7 @@ def trial(
                 raise run
             yield from ((key, run) for key, one in jobs.items() if one == experiment)
 
-    found = Trial(name, os.path.relpath(idea.path), text.name, minutes, [*idea.changes], plan, notes)
+    found = Trial(name, os.path.relpath(path), text.name, minutes, [*idea.changes], plan, notes)
     try:
         found.factors = best_rates(found, sides, train)
         _judge_pairs(found, sides, train, lines, end, say)

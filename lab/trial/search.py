@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import product
 
-from lab import runs
-from lab.runs import Experiment, RunFailed
+from lab.runs import Experiment, RunFailed, outcome
 from lab.trial.result import Trial
 from lab.trial.scoring import NoScore
 from lab.trial.sides import BASELINE, IDEA
@@ -25,9 +24,11 @@ def best_rates(found: Trial, sides: Mapping[str, Experiment], train: Callable) -
     tried, grid = found.rates, FACTORS
 
     def measured(jobs: Iterable[tuple[str, float, int]]) -> dict[tuple, float]:
-        steps = found.plan["search_steps"]
-        runs_of = {job: sized(sides[job[0]], steps[job[0]], *job[1:]) for job in jobs}
-        return {job: _validation(run) for job, run in train(runs_of)}
+        steps, bits = found.plan["search_steps"], {}
+        for job, run in train({job: sized(sides[job[0]], steps[job[0]], *job[1:]) for job in jobs}):
+            diverged = isinstance(run, RunFailed)
+            bits[job] = math.inf if diverged else outcome(run).get("bits_per_char", math.inf)
+        return bits
 
     while grid:
         for (side, factor, _), bits in measured(product(tried, grid, [0])).items():
@@ -53,8 +54,3 @@ def sized(experiment: Experiment, steps: int, factor: float, seed: int, validati
     every = max(1, steps // validations) if validations else how.evaluate_every
     rates = {"matrix_lr": factor * how.matrix_lr, "other_lr": factor * how.other_lr}
     return replace(experiment, seed=seed, training=replace(how, steps=steps, evaluate_every=every, **rates))
-
-
-def _validation(run: runs.Run | RunFailed) -> float:
-    """Bits a character of the validation lines; infinite for a run that diverged."""
-    return math.inf if isinstance(run, RunFailed) else runs.outcome(run).get("bits_per_char", math.inf)
