@@ -25,8 +25,9 @@ from lab.bench import machine
 from lab.files import write_atomic
 from lab.text import Corpus, load
 from lab.trial import Trial, level, trial
-from lab.trial.plan import BASELINE, TOKENS
+from lab.trial.result import TOKENS
 from lab.trial.rule import FIRST, MOST, smallest_p
+from lab.trial.sides import BASELINE
 
 RESULT = Path(__file__).parent / "results" / "trial.json"
 STEPS, LINES = 12, 400
@@ -83,13 +84,13 @@ def judged(number: int, worse: float, folder: Path, text: Corpus) -> Trial:
 
 def called(found: list[Trial]) -> dict[str, float]:
     """How many were called better or worse, and after how many pairs they ended."""
-    sentences = [one.arms[TOKENS]["sentence"].split()[0] for one in found]
+    sentences = [one.answers[TOKENS].split()[0] for one in found]
     return {
         "trials": len(found),
         "worse": sentences.count("worse"),
         "better": sentences.count("better"),
-        "mean_pairs": float(np.mean([one.pairs for one in found])),
-        "mean_difference": float(np.mean([one.arms[TOKENS]["difference"] for one in found])),
+        "mean_pairs": float(np.mean([len(one.arms[TOKENS].pairs) for one in found])),
+        "mean_difference": float(np.mean([one.arms[TOKENS].difference for one in found])),
     }
 
 

@@ -35,7 +35,7 @@ BUDGETS = {
     "checks": 2600,
     "show": 4256,
     "notebooks": 780,
-    "trial": 660,
+    "trial": 535,
     "cli": 450,
     "__main__": 10,
 }

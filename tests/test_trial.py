@@ -5,10 +5,12 @@ import math
 import re
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from run_toys import made_text
@@ -21,11 +23,12 @@ from lab.runs import Data, Experiment
 from lab.score import score_lines
 from lab.text import CharTokenizer, Corpus, CorpusError, load
 from lab.train import NextToken
-from lab.trial import keep, level, read_idea, reads_ahead, referee, trial, write_page
-from lab.trial.plan import BASELINE, IDEA, IN_TIME, PARAMETERS, RESIZED, SECONDS, TOKENS, planned
+from lab.trial import Trial, keep, level, read_idea, reads_ahead, referee, trial, write_page
+from lab.trial.plan import planned
+from lab.trial.result import PARAMETERS, SECONDS, TOKENS
 from lab.trial.scoring import NoScore, hold_out, score
 from lab.trial.search import best_rates
-from lab.trial.sizes import as_large, num_parameters
+from lab.trial.sides import BASELINE, IDEA, IN_TIME, RESIZED, as_large, num_parameters
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "trials").glob("*.py"))
 SIZES = dict(context=12, width=8, num_layers=1, num_heads=2, feed_forward=16)
@@ -47,16 +50,6 @@ SLOW = """
 def idea(baseline):
     return replace(baseline, training=replace(baseline.training, matrix_lr=1e-6, other_lr=1e-6))
 """
-SAME = """
-@dataclass(frozen=True)
-class Same(NextToken):
-    name = "same"
-    def batches(self, experiment, material):
-        return super().batches(replace(experiment, seed=experiment.seed + 1000), material)
-
-def idea(baseline):
-    return replace(baseline, objective=Same())
-"""
 LEAKY = """
 class Both(DecoderOnlyTransformer):
     def forward(self, ids, **facts):
@@ -70,6 +63,11 @@ class Leak(NextToken):
 
 def idea(baseline):
     return replace(baseline, objective=Leak())
+"""
+STARTED = """
+from lab.diffusion import Diffusion, VisualDiffusionConfig
+def idea(b):
+    return Experiment(VisualDiffusionConfig(b.model), Diffusion(), start="earlier")
 """
 DIVERGING = """
 @dataclass(frozen=True)
@@ -132,6 +130,11 @@ def try_it(idea_file, tmp_path, monkeypatch):
         ("def baseline(): return None\ndef idea(b): return b", "baseline()"),
         ("def idea(baseline): return baseline", "must change"),
         ("def idea(b): return replace(b, seed=3, training=replace(b.training, steps=7))", "must change"),
+        (
+            "def idea(b): return replace(b, data=replace(b.data, corpus='kjv', sha256='0' * 64))",
+            "must change",
+        ),
+        (STARTED, "holds out"),
     ],
 )
 def test_a_file_that_holds_no_idea_is_refused_by_name(idea_file, source, named):
@@ -141,27 +144,17 @@ def test_a_file_that_holds_no_idea_is_refused_by_name(idea_file, source, named):
     assert "my_idea.py" in str(refused.value)
 
 
-def test_a_file_that_is_not_there_or_would_hide_another_is_refused(idea_file, tmp_path):
+def test_a_file_that_is_not_there_is_refused_and_one_of_a_modules_name_hides_nothing(idea_file, tmp_path):
     with pytest.raises(ValueError, match=r"nothing\.py"):
         read_idea(tmp_path / "nothing.py")
-    before = sys.modules["json"]
-    for name in ("json", "time", "torch"):
-        with pytest.raises(ValueError, match=name):
-            read_idea(idea_file(WIDER, f"{name}.py"))
-    assert sys.modules["json"] is before
-
-
-def test_an_idea_may_take_no_baseline_and_have_none(tmp_path):
-    (tmp_path / "alone.py").write_text(
-        "from lab.runs import Experiment\ndef idea(): return Experiment.usual(recipe='gru')"
-    )
-    found = read_idea(tmp_path / "alone.py")
-    assert found.baseline == Experiment.usual() and found.idea.model.cell == "gru"
+    assert read_idea(idea_file(WIDER, "json.py")).changes and sys.modules["json"] is json
 
 
 def test_the_changes_are_named_and_a_changed_file_is_read_again(idea_file):
     assert read_idea(idea_file(WIDER)).changes == ("model.feed_forward: 16 -> 24",)
     assert read_idea(idea_file(TIED)).changes == ("model.tied: False -> True",)
+    found = read_idea(idea_file("del baseline\ndef idea(): return Experiment.usual(recipe='gru')"))
+    assert found.baseline == Experiment.usual() and found.idea.model.cell == "gru"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -171,9 +164,7 @@ def test_the_examples_are_short_and_do_not_read_ahead(path, text):
     assert found.changes
     tried = replace(found.idea, data=Data(text, "char"))
     model = tried.objective.build(tried.resolved().model, None)
-    for p in model.parameters():
-        nn.init.normal_(p, std=0.1)
-    assert not reads_ahead(model, [[2, 5, 6, 7, 8, 3], [2, 6, 3]])
+    assert not reads_ahead(drawn(model), [[2, 5, 6, 7, 8, 3], [2, 6, 3]])
 
 
 # ---- the rule ----
@@ -205,31 +196,28 @@ class Sees(nn.Module):
         return self.logits(self, nn.functional.one_hot(ids, 9).float())
 
 
+def drawn(model):
+    for p in model.parameters():
+        nn.init.normal_(p)
+    return model
+
+
 @pytest.mark.parametrize(
-    ("reads", "ahead"),
+    ("model", "ahead"),
     [
-        (lambda model, x: x.cumsum(1), False),
-        (lambda model, x: x.roll(-1, dims=1), True),
-        (lambda model, x: x.cumsum(1) + x.roll(-1, dims=1) * 0.01, True),
-        (lambda model, x: x.cumsum(1) + x.mean(1, keepdim=True), True),
-        (lambda model, x: x.cumsum(1) + x.mean(0), True),
-        (lambda model, x: x.cumsum(1) * model.calls, True),
+        (Sees(lambda model, x: x.cumsum(1)), False),
+        (drawn(DecoderOnlyTransformer(TransformerConfig(9, **SIZES))), False),
+        (drawn(RecurrentLM(RecurrentConfig(9, width=8))), False),
+        (Sees(lambda model, x: x.roll(-1, dims=1)), True),
+        (Sees(lambda model, x: x.cumsum(1) + x.roll(-1, dims=1) * 0.01), True),
+        (Sees(lambda model, x: x.cumsum(1) + x.mean(1, keepdim=True)), True),
+        (Sees(lambda model, x: x.cumsum(1) + x.mean(0)), True),
+        (Sees(lambda model, x: x.cumsum(1) * model.calls), True),
     ],
 )
-def test_a_model_that_reads_ahead_is_found(reads, ahead):
-    lines = [[2, 5, 6, 7, 8, 3], [2, 6, 3], [2, *[5, 7] * 10, 3]]
-    assert reads_ahead(Sees(reads), lines) is ahead
-
-
-def test_models_of_lab_do_not_read_ahead():
-    lines = [[2, 5, 6, 7, 8, 3], [2, 6, 3]]
-    for model in (
-        DecoderOnlyTransformer(TransformerConfig(9, **SIZES)),
-        RecurrentLM(RecurrentConfig(9, width=8)),
-    ):
-        for p in model.parameters():
-            nn.init.normal_(p)
-        assert not reads_ahead(model, lines)
+def test_a_model_that_reads_ahead_is_found(model, ahead):
+    lines = [[2, 5, 6, 7, 8, 3], [2, 6, 3], *[[2, *[5, 7] * 10, 3]] * isinstance(model, Sees)]
+    assert reads_ahead(model, lines) is ahead
 
 
 def run_of(objective, model, tokenizer):
@@ -273,8 +261,6 @@ def test_no_line_that_is_scored_is_trained_on():
     kept, test = hold_out(Corpus("twice", lines))
     assert not {*kept} & {*test} and {*kept} | {*test} == {*lines} and len(test) >= 2
     assert kept == [line for line in lines if line in {*kept}], "in the order of the text"
-    with pytest.raises(CorpusError, match="few"):
-        hold_out(Corpus("three", ["a", "b", "c"]))
 
 
 # ---- the plan ----
@@ -282,16 +268,13 @@ def test_no_line_that_is_scored_is_trained_on():
 
 def test_a_baseline_is_made_as_large_as_the_idea(text):
     base = Experiment(TransformerConfig(60, **SIZES), data=Data(text, "char"))
-    for model in (
-        replace(base.model, feed_forward=51),
-        replace(base.model, width=16, tied=True),
-        replace(base.model, width=80),
-    ):
-        parameters = num_parameters(replace(base, model=model))
-        assert abs(num_parameters(as_large(base, parameters)) / parameters - 1) <= 0.01
+    size = partial(num_parameters, material=base.material())
+    for larger in ({"feed_forward": 51}, {"width": 16, "tied": True}, {"width": 80}):
+        parameters = size(replace(base, model=replace(base.model, **larger)))
+        assert abs(size(as_large(base, parameters)) / parameters - 1) <= 0.01
     assert as_large(base, 3) is None
-    recurrent = Experiment(RecurrentConfig(60, width=16), data=Data(text, "char"))
-    parameters = num_parameters(replace(recurrent, model=RecurrentConfig(60, width=20)))
+    recurrent = replace(base, model=RecurrentConfig(60, width=16))
+    parameters = size(replace(base, model=RecurrentConfig(60, width=20)))
     assert as_large(recurrent, parameters).model.width == 20
 
 
@@ -317,45 +300,42 @@ def test_a_plan_fits_into_the_minutes(text, monkeypatch):
     assert IN_TIME not in planned(sides, 30, workers=2)["steps"], "that is what two speeds differ by chance"
 
 
-def searched(bits) -> tuple[dict[str, float], dict[str, dict[float, float]]]:
-    """What the search chooses, and what it tried, where a run comes to `bits(side, factor, seed)`."""
-    base = Experiment(TransformerConfig(60, **SIZES))
+def off(factor: float, best: float = 1.0) -> float:
+    return 2 + abs(math.log2(factor / best))
 
+
+@pytest.mark.parametrize(
+    ("bits", "chosen", "tried"),
+    [
+        (lambda side, factor, seed: off(factor, 4 if side == IDEA else 1), (1, 4), {0.5, 1, 2, 4, 8}),
+        (lambda side, factor, seed: 2 + factor, (1 / 8, 1 / 8), {1 / 8, 1 / 4, 0.5, 1, 2}),
+        (lambda side, factor, seed: None if factor > 1 else 3 - factor, (1, 1), {0.5, 1, 2}),
+        # One seed's luck does not part the sides.
+        (
+            lambda side, factor, seed: off(factor) - 1.1 * ((side, factor) == (IDEA, 2) and seed != 102),
+            (1, 1),
+            {0.5, 1, 2, 4},
+        ),
+        (lambda side, factor, seed: None if side == IDEA else 2.0, None, None),
+    ],
+)
+def test_both_sides_are_searched_alike_and_a_rate_of_its_own_must_be_better_with_other_seeds(
+    bits, chosen, tried
+):
     def train(jobs):
-        for side, factor, seed in jobs:
-            found = bits(side, factor, seed)
-            yield (
-                (side, factor, seed),
-                found and SimpleNamespace(metrics=[{"outcome": {"bits_per_char": found}}]),
-            )
+        for job in jobs:
+            found = bits(*job)
+            run = SimpleNamespace(metrics=[{"outcome": {"bits_per_char": found}}])
+            yield job, run if found else runs.RunFailed("diverged", "")
 
-    trial = SimpleNamespace(
-        plan={"search_steps": {BASELINE: 5, IDEA: 5}}, rates={BASELINE: {}, IDEA: {}}, notes=[]
-    )
-    return best_rates(trial, {BASELINE: base, IDEA: base}, train), trial.rates
-
-
-def test_the_search_goes_on_beyond_its_edges_for_both_sides():
-    best, tried = searched(lambda side, factor, seed: 2 + abs(math.log2(factor / (4 if side == IDEA else 1))))
-    assert best == {BASELINE: 1.0, IDEA: 4.0}
-    assert {*tried[BASELINE]} == {*tried[IDEA]} == {0.5, 1, 2, 4, 8}
-    best, tried = searched(lambda side, factor, seed: 2 + factor)
-    assert best == {BASELINE: 1 / 8, IDEA: 1 / 8} and min(tried[IDEA]) == 1 / 8
-
-
-def test_a_rate_of_its_own_must_be_better_with_other_seeds_too():
-    def bits(side, factor, seed):
-        lucky = side == IDEA and factor == 2 and seed != 102
-        return 2 + abs(math.log2(factor)) - 1.1 * lucky
-
-    assert searched(bits)[0] == {BASELINE: 1.0, IDEA: 1.0}
-
-
-def test_runs_that_diverge_are_not_chosen():
-    best, tried = searched(lambda side, factor, seed: None if factor > 1 else 2 - factor)
-    assert best == {BASELINE: 1.0, IDEA: 1.0} and tried[IDEA][2.0] == math.inf
-    with pytest.raises(NoScore, match="idea diverged"):
-        searched(lambda side, factor, seed: None if side == IDEA else 2.0)
+    sides = dict.fromkeys((BASELINE, IDEA), Experiment(TransformerConfig(60, **SIZES)))
+    found = Trial("", "", "", 1, [], {"search_steps": dict.fromkeys(sides, 5)}, [])
+    if chosen is None:
+        with pytest.raises(NoScore, match="idea diverged"):
+            best_rates(found, sides, train)
+    else:
+        assert tuple(best_rates(found, sides, train).values()) == chosen
+        assert {*found.rates[BASELINE]} == {*found.rates[IDEA]} == tried
 
 
 # ---- a whole trial ----
@@ -363,16 +343,14 @@ def test_runs_that_diverge_are_not_chosen():
 
 def test_a_bad_idea_is_worse_by_what_an_independent_test_says(try_it):
     found = try_it(SLOW, steps=40, pairs=5, searched=True)
-    assert found.pairs == 3 and not found.problem, "clear after the fewest pairs"
-    scores = {
-        side: [r["bits_per_char"] for r in found.rows if r["side"] == side] for side in (BASELINE, IDEA)
-    }
-    differences = np.subtract(scores[IDEA], scores[BASELINE])
+    scores = pd.DataFrame(found.rows).pivot(index="seed", columns="side", values="bits_per_char")
+    assert len(scores) == 3 and not found.problem, "clear after the fewest pairs"
+    differences = scores[IDEA] - scores[BASELINE]
     interval = ttest_1samp(differences, 0).confidence_interval(1 - level(1, 5))
     for arm in (TOKENS, SECONDS, PARAMETERS):
-        assert found.arms[arm]["sentence"].startswith("worse by ")
-        assert found.arms[arm]["difference"] == pytest.approx(differences.mean())
-        assert [found.arms[arm]["low"], found.arms[arm]["high"]] == pytest.approx(list(interval))
+        one = found.arms[arm]
+        assert [one.difference, one.low, one.high] == pytest.approx([differences.mean(), *interval])
+        assert found.answers[arm].startswith("worse by ")
     assert [*found.rates[IDEA]] == [*found.rates[BASELINE]], "the same search"
     assert min(found.rates[IDEA], key=found.rates[IDEA].get) == 8 and max(found.rates[IDEA]) == 8
     assert any("learning rate" in note for note in found.notes)
@@ -392,25 +370,22 @@ def test_what_trains_never_receives_a_line_that_is_scored(try_it, tmp_path, text
 def test_equal_seconds_and_equal_parameters_have_runs_of_their_own(try_it):
     wide = TIED.replace("tied=True", "width=16")
     found = try_it(wide, speeds=(1.0, 2.0, 1.0), steps=8)
-    steps = {row["side"]: row["steps"] for row in found.rows}
-    assert steps == {BASELINE: 8, IDEA: 8, IN_TIME: 4, RESIZED: 8}
-    sizes = {row["side"]: row["parameters"] for row in found.rows}
-    assert sizes[IDEA] != sizes[BASELINE] and sizes[RESIZED] == pytest.approx(sizes[IDEA], rel=0.01)
-    assert [one["sides"] for one in found.arms.values()] == [
-        (BASELINE, IDEA),
-        (BASELINE, IN_TIME),
-        (RESIZED, IDEA),
-    ]
+    of = {row["side"]: (row["steps"], row["parameters"]) for row in found.rows}
+    assert [of[side][0] for side in (BASELINE, IDEA, IN_TIME, RESIZED)] == [8, 8, 4, 8]
+    assert of[IDEA][1] != of[BASELINE][1] and of[RESIZED][1] == pytest.approx(of[IDEA][1], rel=0.01)
+    compared = [(BASELINE, IDEA), (BASELINE, IN_TIME), (RESIZED, IDEA)]
+    assert [(one.a, one.b) for one in found.arms.values()] == compared
     assert any("parameters" in note for note in found.notes)
-    unlike = try_it(TIED).arms[PARAMETERS]
-    assert unlike["sides"] == () and "could not" in unlike["sentence"]
+    unlike = try_it(TIED)
+    assert PARAMETERS not in unlike.arms and "could not" in unlike.answers[PARAMETERS]
+    assert unlike.name != found.name, "a changed idea is another trial"
 
 
 def test_sides_that_come_to_be_one_experiment_are_trained_once_and_are_no_difference(try_it):
     found = try_it(WIDER)
-    assert found.arms[PARAMETERS]["sides"] == (RESIZED, IDEA), "which the wider baseline is"
-    assert found.arms[PARAMETERS]["difference"] == 0
-    assert found.arms[PARAMETERS]["sentence"].startswith("no difference")
+    one = found.arms[PARAMETERS]
+    assert (one.a, one.b) == (RESIZED, IDEA), "which the wider baseline is"
+    assert one.difference == 0 and found.answers[PARAMETERS].startswith("no difference")
 
 
 def test_ideas_that_lie_or_diverge_are_a_result(try_it):
@@ -442,23 +417,14 @@ def test_a_stopped_trial_goes_on_and_ends_as_if_it_had_not(try_it, tmp_path, mon
     assert try_it(TIED, searched=True).arms == whole.arms, "nothing is trained twice"
 
 
-def test_a_changed_idea_is_another_trial(try_it):
-    assert try_it(TIED).name != try_it(WIDER).name
+def test_a_text_with_too_few_lines_is_refused(try_it):
+    with pytest.raises(CorpusError):
+        try_it(TIED, corpus=Corpus("three", ["a", "b", "c"]))
 
 
 def test_time_that_is_out_ends_a_trial_after_three_pairs(try_it):
-    found = try_it(SAME, minutes=1e-6, pairs=6)
-    assert found.pairs == 3 and any("Time was out" in note for note in found.notes)
-
-
-def test_a_text_of_its_own_and_a_start_are_refused(try_it):
-    with pytest.raises(ValueError, match="kjv"):
-        try_it("def idea(b): return replace(b, data=replace(b.data, corpus='kjv', batch_size=2))")
-    with pytest.raises(ValueError, match="holds out"):
-        try_it(
-            "from lab.diffusion import Diffusion, VisualDiffusionConfig\n"
-            "def idea(b): return Experiment(VisualDiffusionConfig(b.model), Diffusion(), start='earlier')"
-        )
+    found = try_it(TIED, minutes=1e-6, pairs=6)
+    assert len(found.rows) == 6 and any("Time was out" in note for note in found.notes)
 
 
 # ---- what it leaves ----
@@ -469,10 +435,9 @@ def test_the_page_needs_nothing_else_and_shows_what_it_is_given_as_text(try_it, 
     page = write_page(found, tmp_path / "out").read_text()
     assert "<b>bold" not in page and page.count("data:image/svg+xml") == 2
     assert not re.search(r"(src|href)=.?(http|/|file)", page)
-    for one in found.arms.values():
-        assert one["sentence"] in page
+    assert all(answer in page for answer in found.answers.values())
     told = json.loads((tmp_path / "out" / f"{found.name}.json").read_text())
-    assert told["arms"][TOKENS]["difference"] == found.arms[TOKENS]["difference"] and told["machine"]["cpu"]
+    assert told["arms"][TOKENS]["difference"] == found.arms[TOKENS].difference and told["machine"]["cpu"]
     failed = replace(found, arms={}, rows=[], problem="it <failed>")
     assert "it &lt;failed&gt;" in write_page(failed, tmp_path / "out").read_text()
 
@@ -490,18 +455,8 @@ def test_keeping_a_trial_again_replaces_its_row(try_it, tmp_path):
 def test_the_command_writes_the_page(idea_file, tmp_path, monkeypatch, capsys, text):
     monkeypatch.setattr("lab.cli.trial.ROOT", tmp_path)
     monkeypatch.setattr(runs, "seconds_per_step", lambda sides, **_: [1e-3] * len(sides))
-    given = [
-        "trial",
-        idea_file(TIED),
-        "--minutes",
-        0.01,
-        "--workers",
-        0,
-        "--folder",
-        tmp_path / "runs",
-        "--keep",
-    ]
-    monkeypatch.setattr(sys, "argv", ["lab", *map(str, given)])
+    given = f"trial {idea_file(TIED)} --minutes 0.01 --workers 0 --folder {tmp_path / 'runs'} --keep".split()
+    monkeypatch.setattr(sys, "argv", ["lab", *given])
     cli.main()
     said = capsys.readouterr().out
     (page,) = (tmp_path / "build" / "trials").glob("my_idea-*.html")

@@ -1,8 +1,8 @@
 """A referee for ideas: is it better than what there is, by how much, and how sure is that?
 
-`idea` reads the file, `scoring` keeps the lines that nothing trains on, `sizes` makes a baseline as large as the idea,
-`plan` fits the runs into the minutes, `search` finds the learning rates, `pairs` compares until the `rule` says that
-the answer is clear, `referee` has all this done, and `page` tells the `result`.
+`idea` reads the file, `scoring` keeps the lines that nothing trains on, `sides` makes a baseline as large as the idea,
+`plan` fits the runs into the minutes, `search` finds the learning rates, `rule` says when the answer is clear,
+`referee` has all this done, pair after pair, and `page` tells the `result`.
 """
 
 from lab.trial.idea import Idea, read_idea

@@ -4,26 +4,20 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from lab.runs import Experiment, differences
 
 
 @dataclass(frozen=True)
 class Idea:
-    """An idea and what it is compared with.
+    """An idea and what it is compared with; `changes` are the settings in which they differ."""
 
-    changes   the settings in which they differ, such as `"model.positions: rotary -> learned"`; the number of steps
-              and the seed are the referee's, and do not count
-    """
-
-    path: Path
     idea: Experiment
     baseline: Experiment
     changes: tuple[str, ...]
@@ -33,7 +27,8 @@ def read_idea(path: str | os.PathLike) -> Idea:
     """What the Python file at `path` defines; the file is executed.
 
     `idea(baseline)`, or `idea()`, returns the `Experiment` that is tried; `baseline()`, which may be absent, the one
-    that it has to beat: by default `Experiment.usual()`.
+    that it has to beat: by default `Experiment.usual()`. The text is that of the baseline, and how many steps are
+    trained with which seeds is the referee's to say: in these an idea changes nothing.
 
     >>> read_idea("trials/muon.py").changes  # doctest: +SKIP
     ('training.optimizer: adamw -> muon',)
@@ -42,61 +37,48 @@ def read_idea(path: str | os.PathLike) -> Idea:
     an Experiment, starts from another run, or changes nothing.
     """
     path = Path(path).resolve()
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}: give the path of a Python file that defines idea()")
-    module = _imported(path)
+    module = _called(path, _imported, path)
     if not callable(getattr(module, "idea", None)):
         raise ValueError(
             f"{path.name} defines no idea(): write a function idea(baseline) that returns an Experiment, such as "
             "replace(baseline, training=replace(baseline.training, optimizer='adamw'))"
         )
-    baseline = _returned(path, module.baseline) if hasattr(module, "baseline") else Experiment.usual()
-    given = [baseline] if inspect.signature(module.idea).parameters else []
-    idea = _returned(path, module.idea, *given)
-    alike = replace(idea, seed=baseline.seed, training=replace(idea.training, steps=baseline.training.steps))
-    changes = tuple(differences(baseline, alike))
+    baseline = _called(path, module.baseline) if hasattr(module, "baseline") else Experiment.usual()
+    idea = _called(path, module.idea, *[baseline][: len(inspect.signature(module.idea).parameters)])
+    for name, found in (("baseline()", baseline), ("idea()", idea)):
+        if not isinstance(found, Experiment):
+            kind = type(found).__name__
+            raise ValueError(f"{name} of {path.name} must return a lab.runs.Experiment, got a {kind}")
+        if found.start is not None:
+            raise ValueError(
+                f"{name} of {path.name} starts from the run {found.start!r}, which may have read the lines that a "
+                "trial holds out: leave `start` out"
+            )
+    how = replace(idea.training, steps=baseline.training.steps)
+    data = replace(idea.data, corpus=baseline.data.corpus, sha256=baseline.data.sha256)
+    changes = differences(baseline, replace(idea, training=how, data=data, seed=baseline.seed))
     if not changes:
         raise ValueError(
-            f"idea() of {path.name} is its baseline: it must change a setting, an objective or a model. The number "
-            "of steps and the seed are the referee's"
+            f"idea() of {path.name} is its baseline: it must change a setting, an objective or a model. The text, "
+            "the number of steps and the seed are the referee's"
         )
-    return Idea(path, idea, baseline, tuple(c for c in changes if not c.startswith("objective.source")))
+    return Idea(idea, baseline, tuple(c for c in changes if not c.startswith("objective.source")))
+
+
+def _called(path: Path, function: Callable, *given) -> Any:
+    """What it returns; what goes wrong in it is told with the line of the file."""
+    try:
+        return function(*given)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        at = [f" in line {frame.lineno}" for frame in frames if frame.filename == str(path)]
+        raise ValueError(f"{path.name} raised {type(error).__name__}{''.join(at[-1:])}: {error}") from error
 
 
 def _imported(path: Path) -> ModuleType:
-    """The file as a module of its own name, by which other processes find its classes."""
-    name = path.stem
-    known = PathFinder.find_spec(name)
-    if name in sys.stdlib_module_names or (known and Path(known.origin or "").resolve() != path):
-        raise ValueError(f"{path.name} would hide the module {name!r}: give the file another name")
+    """The file as a module, by which other processes find its classes; its name hides no other module."""
+    name = f"idea_{path.stem}"
     spec = spec_from_file_location(name, path)
     module = sys.modules[name] = module_from_spec(spec)
-    with _its_errors(path, "reading it"):
-        spec.loader.exec_module(module)
+    spec.loader.exec_module(module)
     return module
-
-
-def _returned(path: Path, function: Callable, *given) -> Experiment:
-    what = f"{function.__name__}()"
-    with _its_errors(path, what):
-        found = function(*given)
-    if not isinstance(found, Experiment):
-        kind = type(found).__name__
-        raise ValueError(f"{what} of {path.name} must return a lab.runs.Experiment, got a {kind}")
-    if found.start is not None:
-        raise ValueError(
-            f"{what} of {path.name} starts from the run {found.start!r}, which may have read the lines that a trial "
-            "holds out: leave `start` out"
-        )
-    return found
-
-
-@contextmanager
-def _its_errors(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [f" in line {frame.lineno}" for frame in frames if frame.filename == str(path)]
-        at = lines[-1] if lines else ""
-        raise ValueError(f"{path.name}: {what} raised {type(error).__name__}{at}: {error}") from error

@@ -1,26 +1,19 @@
-"""What a trial trains: its sides, what is held equal between which, and how many steps fit into the minutes."""
+"""How many steps, and how many pairs of runs, fit into the minutes."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
 
 import torch
 
 from lab import runs
 from lab.machine import usable_cores
-from lab.runs import Experiment
-from lab.runs.cluster import threads_each
+from lab.runs import Experiment, threads_each
 from lab.trial.rule import FIRST, MOST
+from lab.trial.sides import BASELINE, IDEA, IN_TIME
 
-BASELINE, IDEA = "baseline", "idea"
-IN_TIME, RESIZED = "idea, equal seconds", "baseline, equal parameters"
-TOKENS, SECONDS, PARAMETERS = "equal tokens", "equal seconds", "equal parameters"
 SAME_SPEED = 0.03  # what two measured speeds may differ by chance
-TRAINING, SEARCH = (
-    0.8,
-    0.25,
-)  # of the minutes, what training takes; of training, the search for learning rates
+TRAINING = 0.8  # of the minutes
+SEARCH = 0.25  # of the training: the search for learning rates
 FEWEST_STEPS = 50
 FEW_MINUTES, FEW_PAIRS = 20, 5  # a first look has so few pairs, that their runs are long enough
 
@@ -39,9 +32,12 @@ def planned(
 
     Raises ValueError when the minutes are too few for three pairs of 50 steps; the message says how many it takes.
     """
-    cores = 1 if workers == 0 else workers or usable_cores()
-    with _threads(threads_each(workers)):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads_each(workers))  # as many as a run will have
+    try:
         measured = runs.seconds_per_step(list(sides.values()), seconds=min(5.0, 3 * minutes))
+    finally:
+        torch.set_num_threads(threads)
     seconds = dict(zip(sides, measured, strict=True))
     tokens = {
         side: one.model.context * one.data.batch_size * one.training.accumulate for side, one in sides.items()
@@ -49,13 +45,13 @@ def planned(
     share = {side: tokens[BASELINE] / tokens[side] for side in sides}  # steps, for each step of the baseline
     in_time = seconds[BASELINE] / seconds[IDEA]
     if abs(in_time / share[IDEA] - 1) > SAME_SPEED:
-        share[IN_TIME] = in_time
-    cost = {side: part * seconds[trained_as(side)] for side, part in share.items()}
+        share[IN_TIME], seconds[IN_TIME] = in_time, seconds[IDEA]
+    cost = {side: part * seconds[side] for side, part in share.items()}
 
-    budget = 60 * minutes * TRAINING * cores
-    most = pairs or (MOST if minutes >= FEW_MINUTES else FEW_PAIRS)
-    affordable = {n: (1 - SEARCH) * budget / (n * sum(cost.values())) for n in range(FIRST, most + 1)}
+    cores = 1 if workers == 0 else workers or usable_cores()
+    budget, most = 60 * minutes * TRAINING * cores, pairs or (MOST if minutes >= FEW_MINUTES else FEW_PAIRS)
     if steps is None:
+        affordable = {n: (1 - SEARCH) * budget / (n * sum(cost.values())) for n in range(FIRST, most + 1)}
         if affordable[FIRST] < FEWEST_STEPS:
             needed = math.ceil(minutes * FEWEST_STEPS / affordable[FIRST])
             raise ValueError(
@@ -72,37 +68,3 @@ def planned(
         "search_steps": {side: max(1, round(share[side] * searched)) for side in (BASELINE, IDEA)},
         "seconds_per_step": seconds,
     }
-
-
-def trained_as(side: str) -> str:
-    """The side whose experiment and learning rates it has."""
-    return IDEA if side == IN_TIME else side
-
-
-def comparisons(steps: Mapping[str, int], same_size: bool) -> dict[str, tuple[str, str]]:
-    """What is held equal, and which two sides then are compared; nothing where parameters could not be made equal."""
-    found = {TOKENS: (BASELINE, IDEA), SECONDS: (BASELINE, IN_TIME if IN_TIME in steps else IDEA)}
-    if RESIZED in steps or same_size:
-        found[PARAMETERS] = (RESIZED if RESIZED in steps else BASELINE, IDEA)
-    return found
-
-
-def sized(
-    experiment: Experiment, steps: int, factor: float, seed: int, *, validations: int = 0
-) -> Experiment:
-    """For so many steps at `factor` times its learning rates, validated so often on the way, or as it says itself."""
-    how = experiment.training
-    every = max(1, steps // validations) if validations else how.evaluate_every
-    rates = {"matrix_lr": factor * how.matrix_lr, "other_lr": factor * how.other_lr}
-    return replace(experiment, seed=seed, training=replace(how, steps=steps, evaluate_every=every, **rates))
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """With so many threads inside: as many as a run will have."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -3,22 +3,28 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
+import pandas as pd
+
 from lab import runs
+from lab.bench import compare
 from lab.files import sha256_bytes, write_atomic
-from lab.runs import Experiment, Run
+from lab.runs import Experiment, Run, RunFailed
 from lab.text import Corpus, load
-from lab.trial.idea import Idea, read_idea
-from lab.trial.pairs import judge_pairs
-from lab.trial.plan import BASELINE, IDEA, RESIZED, planned
-from lab.trial.result import Trial, not_equal
-from lab.trial.scoring import NoScore, hold_out
-from lab.trial.search import best_rates
-from lab.trial.sizes import CLOSE, as_large, num_parameters
+from lab.trial.idea import read_idea
+from lab.trial.plan import planned
+from lab.trial.result import PARAMETERS, SECONDS, TOKENS, Trial
+from lab.trial.rule import FIRST, is_decided, level
+from lab.trial.scoring import NoScore, hold_out, score
+from lab.trial.search import best_rates, sized
+from lab.trial.sides import BASELINE, CLOSE, IDEA, IN_TIME, RESIZED, sides_of
+
+VALIDATIONS = 10  # of a run, on the way
 
 
 def trial(
@@ -54,81 +60,97 @@ def trial(
     CorpusError for a text with too few lines. An idea that diverges or reads ahead raises nothing: that is the result.
     """
     end, idea = time.monotonic() + 60 * minutes, read_idea(path)
-    text = _text(idea, corpus)
+    text = corpus or idea.baseline.data.corpus
+    text = text if isinstance(text, Corpus) else load(text)
     kept, lines = hold_out(text)
     whole = [idea.idea.to_json(), idea.baseline.to_json(), text.sha256, minutes, steps, pairs]
-    name = f"{idea.path.stem}-{sha256_bytes(json.dumps(whole, sort_keys=True).encode())[:8]}"
+    name = f"{Path(path).stem}-{sha256_bytes(json.dumps(whole, sort_keys=True).encode())[:8]}"
     place = Path(folder or runs.default_folder()) / "trials" / name
-    sides, notes = _sides(idea, write_atomic(place / "lines.txt", "".join(f"{line}\n" for line in kept)))
+    sides, notes = sides_of(idea, write_atomic(place / "lines.txt", "".join(f"{line}\n" for line in kept)))
     plan = place / "plan.json"
     if not plan.is_file():
         write_atomic(plan, json.dumps(planned(sides, minutes, workers, steps, pairs), indent=1) + "\n")
     plan = json.loads(plan.read_text("utf-8"))
     say(f"at most {plan['pairs']} pairs in {minutes:g} minutes; steps a run: {plan['steps']}")
-    rates = {BASELINE: {}, IDEA: {}}
-    found = Trial(
-        name, os.path.relpath(idea.path), text.name, minutes, [*idea.changes], plan, rates, notes=notes
-    )
 
-    def train(jobs: Mapping) -> Iterator[tuple]:
-        return _trained(jobs, place, workers, progress)
+    def train(jobs: Mapping[tuple, Experiment]) -> Iterator[tuple[tuple, Run | RunFailed]]:
+        """Each key with its run as soon as that is there, or that it diverged."""
+        options = {"workers": workers, "progress": progress, "say": lambda _: None}
+        for experiment, run in runs.trained([*jobs.values()], place, **options):
+            if isinstance(run, RunFailed) and run.kind != "diverged":
+                raise run
+            yield from ((key, run) for key, one in jobs.items() if one == experiment)
 
+    found = Trial(name, os.path.relpath(path), text.name, minutes, [*idea.changes], plan, notes)
     try:
         found.factors = best_rates(found, sides, train)
-        judge_pairs(found, sides, train, lines, end, say)
+        _judge_pairs(found, sides, train, lines, end, say)
     except NoScore as problem:
-        found.problem = str(problem)
-    found.notes += not_equal(found)
+        found.problem, found.arms = str(problem), {}
     return found
 
 
-def _text(idea: Idea, asked: str | Corpus | None) -> Corpus:
-    """The text of the trial. An idea with a text of its own might have read what it is scored on."""
-    usual, own = idea.baseline.data.corpus, idea.idea.data.corpus
-    if own not in ("auto", usual, asked):
-        raise ValueError(
-            f"{idea.path.name}: idea and baseline are tried on one text, but idea() names {own!r}: leave it out there, "
-            "and choose the text with --corpus"
-        )
-    chosen = asked or usual
-    return chosen if isinstance(chosen, Corpus) else load(chosen)
+def _judge_pairs(found: Trial, sides: Mapping[str, Experiment], train, lines: Sequence[str], end: float, say):
+    """Train and score pair after pair, until the answer is clear or time is out."""
+    steps, most, begun = found.plan["steps"], found.plan["pairs"], time.monotonic()
+    trained = sides | {IN_TIME: sides[IDEA]}
+    factors = found.factors | {IN_TIME: found.factors[IDEA], RESIZED: found.factors[BASELINE]}
+    jobs = {
+        (seed, side): sized(trained[side], n, factors[side], seed, VALIDATIONS)
+        for seed in range(1, most + 1)
+        for side, n in steps.items()
+    }
+    there, done = defaultdict(list), 0
+    with closing(train(jobs)) as ended:
+        for (seed, side), run in ended:
+            there[seed].append(_row(side, seed, run, lines))
+            while len(there[done + 1]) == len(steps):
+                done += 1
+                found.rows += there[done]
+                if done < FIRST:
+                    continue
+                clear = _judge(found)
+                say(f"after {done} pairs: {'; '.join(map(', '.join, found.answers.items()))}")
+                if clear:
+                    return
+                if done < most and time.monotonic() + (time.monotonic() - begun) / done > end:
+                    found.notes.append(f"Time was out after {done} of at most {most} pairs.")
+                    return
 
 
-def _sides(idea: Idea, lines: Path) -> tuple[dict[str, Experiment], list[str]]:
-    """What is trained, a baseline as large as the idea among it, all on the file of lines; and what to say of it."""
-    sides = {BASELINE: idea.baseline, IDEA: idea.idea}
-    for side, one in sides.items():
-        sides[side] = replace(one, data=replace(one.data, corpus=str(lines), sha256=None)).resolved()
-    own, tried = map(num_parameters, sides.values())
-    notes = []
-    if abs(own / tried - 1) > CLOSE:
-        resized = as_large(sides[BASELINE], tried)
-        sides |= {RESIZED: resized} if resized else {}
-        notes.append(
-            f"The idea has {tried:,} parameters, the baseline {own:,}. "
-            + (f"For equal parameters: {'; '.join(runs.differences(sides[BASELINE], resized))}." if resized
-               else "No width of the baseline makes them equal.")
-        )  # fmt: skip
-    if all(change.startswith(("training.matrix_lr:", "training.other_lr:")) for change in idea.changes):
-        notes.append(
-            "The idea is a learning rate, which the search multiplies by the same factors on both sides."
-        )
-    if any(change.startswith(("data.tokenizer", "model.vocab_size")) for change in idea.changes):
-        notes.append("The sides cut the text differently: equal tokens are not equally much text.")
-    notes += [
-        f"The score of the {side} is measured by its objective, and may be a bound."
-        for side in (BASELINE, IDEA)
-        if not hasattr(sides[side].objective, "language_model")
-    ]
-    return sides, notes
+def _judge(found: Trial) -> bool:
+    """What the pairs so far say of each comparison; whether all of it is clear."""
+    rows = pd.DataFrame(found.rows)
+    size = rows.groupby("side").parameters.first()
+    own = RESIZED if RESIZED in size else BASELINE
+    arms = {TOKENS: (BASELINE, IDEA), SECONDS: (BASELINE, IN_TIME if IN_TIME in size else IDEA)}
+    if abs(size[own] / size[IDEA] - 1) <= CLOSE:
+        arms[PARAMETERS] = own, IDEA
+    found.level = level(len({*arms.values()}), found.plan["pairs"])
+    found.arms = {
+        arm: compare(rows, "side", levels=sides, confidence=1 - found.level) for arm, sides in arms.items()
+    }
+    return all(is_decided(one.low, one.high) for one in found.arms.values())
 
 
-def _trained(jobs: Mapping, folder: Path, workers: int | None, progress: bool) -> Iterator[tuple]:
-    """Each key with its run as soon as that is there, or None where it diverged."""
-    options = {"workers": workers, "progress": progress, "say": lambda _: None}
-    with closing(runs.trained([*jobs.values()], folder, **options)) as ended:
-        for experiment, run in ended:
-            if isinstance(run, Exception) and getattr(run, "kind", "") != "diverged":
-                raise run
-            run = run if isinstance(run, Run) else None
-            yield from ((key, run) for key, one in jobs.items() if one == experiment)
+def _row(side: str, seed: int, run: Run | RunFailed, lines: Sequence[str]) -> dict:
+    """What came of one run, scored in this process."""
+    if isinstance(run, RunFailed):
+        raise NoScore(f"the {side} diverged, with seed {seed}")
+    try:
+        bits = score(run, lines)
+    except NoScore as lie:
+        raise NoScore(f"the {side} has no score to believe: {lie}") from lie
+    logged, state = runs.steps(run), run.state
+    read = accumulate(step["tokens"] for step in logged)
+    validated = zip(read, (step["validation"] for step in logged), strict=True)
+    return {
+        "side": side,
+        "seed": seed,
+        "bits_per_char": bits,
+        "steps": state.step,
+        "tokens": state.tokens,
+        "seconds": state.seconds,
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "curve": [(at, value) for at, value in validated if value is not None],
+    }

@@ -31,27 +31,27 @@ def level(comparisons: int, most: int = MOST) -> float:
     return float(np.quantile(smallest_p(comparisons, most), FALSE_ALARMS))
 
 
-def is_decided(low: float, high: float, matters: float = MATTERS) -> bool:
+def is_decided(low: float, high: float) -> bool:
     """Whether the interval of a difference leaves out zero, or everything that matters.
 
     >>> [is_decided(*interval) for interval in ((0.01, 0.03), (-0.03, -0.01), (-0.004, 0.003), (-0.02, 0.01))]
     [True, True, True, False]
     """
-    return low > 0 or high < 0 or -matters < low <= high < matters
+    return low > 0 or high < 0 or -MATTERS < low <= high < MATTERS
 
 
-def smallest_p(comparisons: int, most: int, effect: float = 0.0, draws: int = DRAWS, seed: int = 0):
-    """The smallest p that each of `draws` simulated trials sees at any look, in any comparison: `(draws,)`.
+def smallest_p(comparisons: int, most: int, effect: float = 0.0, seed: int = 0):
+    """The smallest p that each of the simulated trials sees at any look, in any comparison: `(DRAWS,)`.
 
     The scores of runs are normal with standard deviation 1, those of the idea larger by `effect`. The comparisons share
     runs as those of a trial do: idea and baseline after equal tokens; the idea after equal seconds with the same
     baseline; the same idea with a baseline of equal parameters.
     """
     dice = np.random.default_rng(seed)
-    baseline, idea, in_time, resized = dice.standard_normal((4, draws, most))
+    baseline, idea, in_time, resized = dice.standard_normal((4, DRAWS, most))
     pairs = [(baseline, idea), (baseline, in_time), (resized, idea)][:comparisons]
-    differences = np.stack([effect + b - a for a, b in pairs])  # (comparisons, draws, most)
-    smallest = np.ones(draws)
+    differences = np.stack([effect + b - a for a, b in pairs])  # (comparisons, DRAWS, most)
+    smallest = np.ones(DRAWS)
     for n in range(FIRST, most + 1):
         seen = differences[..., :n]
         t = np.abs(seen.mean(-1)) / (seen.std(-1, ddof=1) / n**0.5)
