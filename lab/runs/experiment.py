@@ -57,8 +57,8 @@ class Experiment:
     this one begins.
 
     >>> from lab.nn import TransformerConfig
-    >>> Experiment(TransformerConfig(1024), training=TrainConfig(steps=2000), data=Data("kjv")).objective
-    NextToken()
+    >>> Experiment(TransformerConfig(1024), training=TrainConfig(steps=2000), data=Data("kjv")).objective.name
+    'next-token'
 
     Raises ValueError for a model that the objective does not train, and for a start where it knows none.
     """

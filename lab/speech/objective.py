@@ -5,12 +5,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Annotated, ClassVar
 
-import torch.nn.functional as nnf
 from torch import nn
 
 from lab.config import AtLeast, AtMost, validate
-from lab.data import IGNORE
 from lab.nn import TransformerConfig
+from lab.nn.config import Share
 from lab.runs import Data, Experiment
 from lab.speech.augment import SpecAugment
 from lab.speech.batches import SpeechBatch, SpeechStream, Utterance
@@ -25,7 +24,7 @@ from lab.speech.synthesis import synthetic
 from lab.speech.text import TextError, character_alphabet, encode
 from lab.speech.voices import ACCENTS
 from lab.text import Corpus, Tokenizer, load
-from lab.train import Loss, Step, TrainConfig, trained_tokenizer
+from lab.train import Loss, Step, TrainConfig, summed_nats, trained_tokenizer
 
 EVALUATED_UTTERANCES = 100  # that are transcribed on the way; the score at the end takes more
 
@@ -55,6 +54,7 @@ class Recognition:
     augment     masks over time and bands while training; None for none
     augment_after  the batches before the first of them: in the first epochs they only slow learning down
     scored      utterances that are transcribed for the score at the end; 0 for all
+    label_smoothing  the share of a target's probability that training spreads over the vocabulary, in the decoder
     shortest    train on so many utterances only, the shortest, as one does to see whether a model can learn at all; 0
                 for all
     """
@@ -70,6 +70,7 @@ class Recognition:
     augment_after: Annotated[int, AtLeast(0)] = 0
     scored: Annotated[int, AtLeast(0)] = 200
     shortest: Annotated[int, AtLeast(0)] = 0
+    label_smoothing: Share = 0.0
 
     __post_init__ = validate
 
@@ -155,8 +156,7 @@ class Recognition:
             log_probs = encoded.ctc_logits.float().log_softmax(-1)
             parts["ctc"] = self.ctc_weight, ctc_loss(log_probs, encoded.lengths, batch.targets).sum()
         if logits is not None:
-            flat, golden = logits.flatten(0, 1), batch.golden.flatten()
-            nats = nnf.cross_entropy(flat, golden, ignore_index=IGNORE, reduction="sum")
+            nats = summed_nats(logits, batch.golden, self.label_smoothing)
             parts["attention"] = 1 - self.ctc_weight, nats
         metrics = {name: nats.item() / max(1, count) for name, (_, nats) in parts.items()}
         return Loss(sum(weight * nats for weight, nats in parts.values()), count, metrics)

@@ -2,7 +2,7 @@
 
 from lab.train.loop import Report, TrainingDiverged, train
 from lab.train.material import TextMaterial, text_material, trained_tokenizer
-from lab.train.next_token import NextToken, next_token_loss
+from lab.train.next_token import NextToken, next_token_loss, summed_nats
 from lab.train.objective import Loss, Objective, Step
 from lab.train.state import TrainConfig, TrainingState
 
@@ -17,6 +17,7 @@ __all__ = [
     "TrainingDiverged",
     "TrainingState",
     "next_token_loss",
+    "summed_nats",
     "text_material",
     "train",
     "trained_tokenizer",
