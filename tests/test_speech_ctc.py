@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as nnf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nn_toys import randomised
 
 from lab.data import IGNORE, pad
+from lab.nn import DecoderOnlyTransformer, TransformerConfig
 from lab.score import KneserNey
 from lab.speech import ctc
-from lab.speech.ctc_beam import NGramScorer, prefix_beam
+from lab.speech.ctc_beam import ModelScorer, NGramScorer, prefix_beam
 from lab.text import BPETokenizer, CharTokenizer
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
@@ -226,10 +228,11 @@ def test_a_narrow_beam_keeps_what_the_language_prefers():
     assert prefix_beam(log_probs, beam=1, scorer=OneOnly(), weight=1.0, bonus=5.0)[0].tokens == (1,)
 
 
+@pytest.mark.parametrize("train", [CharTokenizer.train, lambda lines: BPETokenizer.train(lines * 9, 275)])
 @pytest.mark.parametrize("order", [1, 4])
-def test_the_n_gram_says_what_it_says_of_whole_lines(order):
+def test_the_n_gram_says_what_it_says_of_whole_lines(order, train):
     lines = ["in the beginning", "the end of the day", "then the night", "an odd thing"]
-    tokenizer = CharTokenizer.train([*lines, "xyz"])  # of which the model has seen nothing
+    tokenizer = train([*lines, "xyz"])  # of which the model has seen nothing
     model = KneserNey(lines, order)
     scorer = NGramScorer(model, tokenizer)
     for text in ("the thing", "t", "", "thx zz end"):
@@ -239,8 +242,29 @@ def test_the_n_gram_says_what_it_says_of_whole_lines(order):
             (following,) = scorer([tuple(tokens[:n])])
             nats -= following[token]
         assert nats == pytest.approx(model.score([text]).nats, rel=1e-10)
-    assert math.fsum(map(math.exp, scorer([()])[0])) <= 1 + 1e-9
+    if train is CharTokenizer.train:
+        assert math.fsum(map(math.exp, scorer([()])[0])) <= 1 + 1e-9
     assert scorer([()])[0][tokenizer.pad_id] == -math.inf, "the blank is no character"
+
+
+def small_lm(vocab_size: int) -> DecoderOnlyTransformer:
+    config = TransformerConfig(vocab_size, context=6, width=8, num_heads=2, feed_forward=8)
+    return randomised(DecoderOnlyTransformer(config))
+
+
+def without_end() -> CharTokenizer:
+    tokenizer = CharTokenizer.train(["ab"])
+    tokenizer.eos_id = None
+    return tokenizer
+
+
+def test_a_language_model_says_what_it_says_of_each_text_alone():
+    tokenizer = CharTokenizer.train(["abcd"])
+    scorer = ModelScorer(model := small_lm(tokenizer.vocab_size), tokenizer)
+    prefixes = [(), (5, 6, 7), (8,), (5, 6, 7, 8, 5, 6, 7)]  # the last is longer than its context
+    for prefix, found in zip(prefixes, scorer(prefixes), strict=True):
+        logits = model(torch.tensor([[tokenizer.bos_id, *prefix][-6:]]))[0, -1]
+        assert found == pytest.approx(logits.log_softmax(-1).tolist(), abs=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +289,8 @@ def test_the_n_gram_says_what_it_says_of_whole_lines(order):
             for wrong in (math.nan, math.inf, -math.inf)
         ),
         (lambda: prefix_beam(torch.zeros(3)), r"\(T, V\)"),
-        (lambda: NGramScorer(KneserNey(["a"], 2), BPETokenizer.train(["the thing"] * 9, 265)), "characters"),
+        (lambda: NGramScorer(KneserNey(["a"], 2), without_end()), "end-of-text"),
+        (lambda: ModelScorer(small_lm(9), CharTokenizer.train(["ab"])), "9 tokens"),
     ],
 )
 def test_bad_input_is_named(call, named):

@@ -28,9 +28,9 @@ def transcribe(
         sounds: WAV or FLAC files of the rate that the run was trained on.
         method: by CTC, its likeliest path or with a beam; by attention, likewise; or both ways together.
         beam: hypotheses that are kept.
-        text: a corpus, by name or path, whose language the search by CTC should prefer.
+        text: a corpus, by name or path, whose language all ways but "ctc" should prefer.
         weight: how much it should.
-        bonus: what each character is worth, in nats: languages prefer short texts.
+        bonus: what each token is worth in the search by CTC, in nats: languages prefer short texts.
         best: the checkpoint of the best validation instead of the newest.
         folder: where the runs are; `runs/` of the project if absent.
     """

@@ -138,7 +138,7 @@ def sample(
     loaded = runs.load(runs.find(run, folder), best=best, outside=[named_class(one) for one in own])
     strategy = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     if beams is not None:
-        strategy = BeamSearch(beams, length_penalty)
+        strategy = BeamSearch(beams, length_penalty, repetition_penalty=repetition_penalty)
     options = {"suffix": suffix or None, "steps": steps, "method": method}
     written = runs.generate(
         loaded,

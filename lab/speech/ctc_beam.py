@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from lab.data import pad
+from lab.nn import evaluating
 from lab.score import KneserNey
 from lab.score.hidden import UNICODE
 from lab.score.ngrams import UNKNOWN
 from lab.speech.ctc import BLANK, summable
 from lab.speech.text import plain
 from lab.text import Tokenizer, load
+from lab.text.protocol import REPLACEMENT
 
 NEVER = -math.inf
 
@@ -29,7 +33,7 @@ class Scorer(Protocol):
 
 
 class NGramScorer:
-    """A Kneser-Ney model of characters, for a tokenizer of which every token is one character.
+    """A Kneser-Ney model of characters; a token of several is worth what they are one after the other.
 
     >>> from lab.text.chars import CharTokenizer
     >>> tokenizer = CharTokenizer.train(["ab"])
@@ -37,19 +41,22 @@ class NGramScorer:
     >>> [round(math.exp(p), 2) for p in scorer([(5,)])[0]]  # after "a": </s>, a and b are possible
     [0.0, 0.0, 0.0, 0.16, 0.0, 0.07, 0.74]
 
-    Raises ValueError for a tokenizer with longer tokens, or one without an end.
+    Raises ValueError for a tokenizer without an end of text.
     """
 
     def __init__(self, model: KneserNey, tokenizer: Tokenizer):
-        special = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.mask_id)
-        tokens = dict(enumerate(tokenizer.tokens(range(tokenizer.vocab_size))))
-        self.chars = {token: text for token, text in tokens.items() if token not in special}
-        longer = [text for text in self.chars.values() if len(text) != 1]
-        if longer or tokenizer.eos_id is None:
-            what = f"tokens such as {longer[0]!r}" if longer else "no end-of-text token"
-            raise ValueError(f"a model of characters needs a tokenizer of characters: this one has {what}")
-        self.model, self.eos_id, self.vocab_size = model, tokenizer.eos_id, tokenizer.vocab_size
-        self.known: dict[str, list[float]] = {}  # by the last characters, of which the model sees no more
+        if tokenizer.eos_id is None:
+            raise ValueError(
+                "a language model says where texts end: the tokenizer needs an end-of-text token"
+            )
+        special = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.mask_id)
+        texts = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
+        self.texts = [None if token in special else text for token, text in enumerate(texts)]
+        self.texts[tokenizer.eos_id] = "\n"
+        self.model, self.eos_id = model, tokenizer.eos_id
+        self.known: dict[
+            str, dict[str, float]
+        ] = {}  # by the last characters, of which the model sees no more
 
     @classmethod
     def of_corpus(cls, name: str, tokenizer: Tokenizer, order: int = 6) -> Self:
@@ -57,23 +64,56 @@ class NGramScorer:
         lines = [line for line in map(plain, load(name).lines) if line]
         return cls(KneserNey(lines, order), tokenizer)
 
-    def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[list[float]]:
-        return [self._following(prefix) for prefix in prefixes]
+    def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[Sequence[float]]:
+        return [
+            _Following(self, "".join(self.texts[token] or REPLACEMENT for token in one)) for one in prefixes
+        ]
 
-    def _following(self, prefix: tuple[int, ...]) -> list[float]:
-        text = "".join(self.chars.get(token, "\N{REPLACEMENT CHARACTER}") for token in prefix)
+    def log_prob(self, char: str, text: str) -> float:
+        """log P of a character after the beginning of a line."""
         seen = f"\n{text}"[-(self.model.order - 1) :] if self.model.order > 1 else ""
         if seen not in self.known:
-            self.known[seen] = self._asked(text)
-        return self.known[seen]
+            chances = self.model.next_char(text)
+            chances[UNKNOWN] /= UNICODE - len(self.model.kinds)
+            self.known[seen] = {one: math.log(chance) for one, chance in chances.items()}
+        return self.known[seen].get(char, self.known[seen][UNKNOWN])
 
-    def _asked(self, text: str) -> list[float]:
-        chances = self.model.next_char(text)
-        unseen = math.log(chances[UNKNOWN] / (UNICODE - len(self.model.kinds)))
-        log_probs = [-math.inf] * self.vocab_size
-        for token, char in (self.chars | {self.eos_id: "\n"}).items():
-            log_probs[token] = math.log(chances[char]) if char in chances else unseen
-        return log_probs
+
+class _Following(Sequence):
+    """log P of every token after a text, each worked out when it is asked for: of many few ever are."""
+
+    def __init__(self, scorer: NGramScorer, text: str):
+        self.scorer, self.text = scorer, text
+
+    def __len__(self) -> int:
+        return len(self.scorer.texts)
+
+    def __getitem__(self, token: int) -> float:
+        chars = self.scorer.texts[token]
+        if chars is None:
+            return NEVER
+        return sum(self.scorer.log_prob(char, self.text + chars[:n]) for n, char in enumerate(chars))
+
+
+class ModelScorer:
+    """A language model of `lab.nn` with the recogniser's vocabulary, such as one trained on its transcripts.
+
+    Each beginning is read anew, up to the model's context. Raises ValueError for another number of tokens.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer):
+        if model.config.vocab_size != tokenizer.vocab_size:
+            sizes = f"{model.config.vocab_size} tokens, the recogniser has {tokenizer.vocab_size}"
+            raise ValueError(f"the language model knows {sizes}: train it with the same tokenizer")
+        self.model, self.bos_id, self.eos_id = model, tokenizer.bos_id, tokenizer.eos_id
+
+    @torch.no_grad()
+    def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[list[float]]:
+        texts = [[self.bos_id, *prefix][-self.model.config.context :] for prefix in prefixes]
+        with evaluating(self.model):  # what is padded on the right, no token sees
+            logits = self.model(pad(texts).to(next(self.model.parameters()).device))
+        last = logits[range(len(texts)), [len(text) - 1 for text in texts]]
+        return last.double().log_softmax(-1).tolist()
 
 
 @dataclass(frozen=True)

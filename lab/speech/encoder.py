@@ -166,6 +166,10 @@ class ConvEncoderLayer(Block):
         """`real` as of `ConvolutionLayer`, the rest as of its parent."""
         return self.feed_forward(self.convolution(self.self_attention(x, mask, **shared), real))
 
+    def weights(self, x: Tensor, mask=None, *, real: Tensor | None = None, **shared) -> tuple[Tensor, ...]:
+        """As of its parent; who attends to whom is decided before the convolution."""
+        return super().weights(x, mask, **shared)
+
 
 class SpeechEncoder(Stack):
     """A stack of encoder layers, with convolutions `kernel` frames wide; 0 leaves them out."""

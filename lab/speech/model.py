@@ -3,6 +3,7 @@
 Letters: B rows, T frames, F bands, S frames after the embedding, U tokens of a transcript, C channels, V tokens in all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.config import AtLeast, validate
-from lab.data import masks
+from lab.data import masks, pad
 from lab.nn import AttentionMaps, KeyValueCache, Model, Stack, TokenEmbedding, TransformerConfig
 from lab.nn.stack import settle_positions
 from lab.nn.transformer import make_output
@@ -107,6 +108,12 @@ class Encoded(NamedTuple):
         S = int(self.lengths[n])
         rows = slice(n, n + 1)
         return Encoded(self.memory[rows, :S], self.lengths[rows], self.ctc_logits[rows, :S])
+
+    @classmethod
+    def together(cls, utterances: Sequence["Encoded"]) -> "Encoded":
+        """Utterances that stand alone as the rows of one batch, padded."""
+        memory, lengths, ctc_logits = zip(*utterances, strict=True)
+        return cls(pad([one[0] for one in memory]), torch.cat(lengths), pad([one[0] for one in ctc_logits]))
 
 
 class SpeechOutput(NamedTuple):

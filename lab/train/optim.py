@@ -64,7 +64,7 @@ def make_optimizers(
 
     Without `muon`, AdamW for all, at `other_lr`.
     Weight decay applies to matrices only: shrinking a norm's gain or a bias has no reason behind it.
-    `rates`, as of `TrainConfig`, multiply the learning rate of parameters by name; those with 0 have `requires_grad` off.
+    `rates`, as of `TrainConfig`, multiply the learning rate of parameters by name; 0 turns their `requires_grad` off.
     Each group keeps its base learning rate as `group["base_lr"]`, for `set_learning_rate`.
 
     Raises ValueError for a pattern that fits no parameter, and where none is left to learn.
