@@ -243,7 +243,8 @@ def test_a_language_model_has_its_say_in_what_the_decoder_writes(model_and_heard
     search = BeamSearch(8, num_best=8, filters=(fusion(scorer, weight),))
     asked = {"max_new_tokens": 12, "stop_id": TOKENIZER.eos_id}
     (found,) = n_best(Writer(model, heard), [[TOKENIZER.bos_id]], search, **asked)
-    assert (best := [one for one in found if one.finished])
+    best = [one for one in found if one.finished]
+    assert best
     for one in best:
         log_lm = sum(scorer([one.tokens[:n]])[0][token] for n, token in enumerate(one.tokens))
         (log_attention,) = attention_log_probs(model, heard, TOKENIZER, [one.tokens[:-1]])

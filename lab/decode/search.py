@@ -17,7 +17,7 @@ from lab.decode.strategies import BeamSearch, Generators, Sampling
 
 @dataclass(frozen=True)
 class Drawn:
-    """One token that was chosen. Probabilities are the model's own, before any filter; with beams, what they searched by.
+    """One token that was chosen. Probabilities are the model's own, before any filter; those of beams are what counted.
 
     alternatives  the likeliest `(token id, probability)` pairs at this place, likeliest first
     kept          the probability of all tokens that the filters left to choose from; with beams 1

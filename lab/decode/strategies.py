@@ -133,10 +133,10 @@ class BeamSearch:
     when the likeliest beam, if it ended here, would not beat the worst of them; "never" when it could not at any
     length up to the longest. "never" alone is exact where long texts are favoured.
 
-    `repetition_penalty` and `temperature` change the logits as in `Sampling` (transformers penalises log-probabilities);
-    then `filters`, functions from outside `filter(log_probs, ids) -> log_probs`, change the log-probabilities `(B, V)`
-    after texts `ids` `(B, T)`. What they give is what is summed, so what one adds to a token counts for its text:
-    that is how a second model has a say (shallow fusion).
+    `repetition_penalty` and `temperature` change the logits, as in `Sampling` (transformers penalises log-probabilities
+    instead). Then `filters`, functions from outside `filter(log_probs, ids) -> log_probs`, change the log-probabilities
+    `(B, V)` after texts `ids` `(B, T)`. What they give is what is summed, so what one adds to a token counts for its
+    text: that is how a second model has a say (shallow fusion).
 
     Raises ValueError for a value that makes no sense, naming it.
     """

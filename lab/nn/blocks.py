@@ -74,7 +74,7 @@ class FeedForwardLayer(ResidualLayer):
         self.expand = nn.Linear(c.width, c.feed_forward, bias=c.bias)
         self.gate = nn.Linear(c.width, c.feed_forward, bias=c.bias) if c.activation == "gated_silu" else None
         self.contract = nn.Linear(c.feed_forward, c.width, bias=c.bias)
-        self.hidden_dropout = nn.Dropout(c.feed_forward_dropout) if c.feed_forward_dropout else nn.Identity()
+        self.hidden_dropout = c.feed_forward_dropout
 
     def forward(self, x: Tensor) -> Tensor:
         read = self.read(x)
@@ -82,7 +82,9 @@ class FeedForwardLayer(ResidualLayer):
             hidden = self.activation(self.expand(read))  # (B, T, feed_forward)
         else:
             hidden = self.activation(self.gate(read)) * self.expand(read)
-        return self.add(x, self.contract(self.hidden_dropout(hidden)))
+        if self.hidden_dropout:
+            hidden = F.dropout(hidden, self.hidden_dropout, self.training)
+        return self.add(x, self.contract(hidden))
 
 
 def initialise(layer: nn.Module) -> None:

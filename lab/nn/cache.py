@@ -54,8 +54,8 @@ class LayerCache:
 class KeyValueCache:
     """The cache of a whole model: `cache.layers[i]` belongs to layer i, `cache.length` tokens are in it.
 
-    `key_shape` and `value_shape` are (heads, channels) of what one token leaves in one layer. `cache.rows`, int64 `(B,)`,
-    says of each row which it was before any were selected.
+    `key_shape` and `value_shape` are (heads, channels) of what one token leaves in one layer. `cache.rows`, int64
+    `(B,)`, says of each row which it was before any were selected.
 
     >>> cache = KeyValueCache(num_layers=2, batch=1, max_length=100, key_shape=(4, 16), value_shape=(4, 16))
     >>> cache.length, cache.bytes_per_token

@@ -37,9 +37,9 @@ class TransformerConfig:
     bias                 whether linear maps add one
     tied                 the embedding is the output's matrix too
     dropout              the share of channels that are left out in training, of embeddings and of what a layer adds
-    attention_dropout    the share of attention weights that are
-    feed_forward_dropout the share of hidden channels of the feed-forward layers that are
-    layer_dropout        the share of blocks that are passed over in a step of training (Fan et al. 2020, LayerDrop)
+    attention_dropout    the same for attention weights
+    feed_forward_dropout  the same for the hidden channels of the feed-forward layers
+    layer_dropout        the share of blocks that a step of training passes over (Fan et al. 2020, LayerDrop)
 
     >>> TransformerConfig(vocab_size=1000, width=64, num_heads=4).head_width
     16

@@ -135,8 +135,8 @@ def learning_rate_factor(
 
     >>> [learning_rate_factor(s, steps=6, warmup=2) for s in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
-    >>> [learning_rate_factor(s, steps=6, warmup=2, restarts=1, least=0.2) for s in range(6)]
-    [0.5, 1.0, 1.0, 0.6, 1.0, 0.6]
+    >>> [learning_rate_factor(s, steps=6, warmup=2, restarts=1, least=0.5) for s in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 1.0, 0.75]
     """
     if step < warmup:
         return (step + 1) / warmup

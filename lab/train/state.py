@@ -26,8 +26,8 @@ class TrainConfig:
     restarts        how often they rise again at once and fall anew, in equal parts of the steps after the warm-up
     least_rate      the share of them that is left at the end of a fall
     plateau         evaluations in a row without a new best after which they are halved; 0: they are not
-    rates           what they are multiplied by for parameters by name: ("embedding.*", 0.1), ...; of the patterns that
-                    fit, * any text, the first counts; 0: they do not learn
+    rates           factors for parameters by name, such as (("embedding.*", 0.1), ("*.blocks.0.*", 0)): the first
+                    pattern that fits counts, * is any text, and what has the factor 0 does not learn
     weight_decay    the share of a weight that a step at learning rate 1 takes away
     clip_norm       the longest that a gradient may be; a longer one is shortened
     accumulate      batches a step: the gradient is the mean over all their targets
