@@ -8,13 +8,11 @@ import torch
 import torch.nn.functional as nnf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nn_toys import randomised
 
 from lab.data import IGNORE, pad
-from lab.nn import DecoderOnlyTransformer, TransformerConfig
 from lab.score import KneserNey
 from lab.speech import ctc
-from lab.speech.ctc_beam import ModelScorer, NGramScorer, prefix_beam
+from lab.speech.ctc_beam import NGramScorer, prefix_beam
 from lab.text import BPETokenizer, CharTokenizer
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
@@ -247,24 +245,10 @@ def test_the_n_gram_says_what_it_says_of_whole_lines(order, train):
     assert scorer([()])[0][tokenizer.pad_id] == -math.inf, "the blank is no character"
 
 
-def small_lm(vocab_size: int) -> DecoderOnlyTransformer:
-    config = TransformerConfig(vocab_size, context=6, width=8, num_heads=2, feed_forward=8)
-    return randomised(DecoderOnlyTransformer(config))
-
-
 def without_end() -> CharTokenizer:
     tokenizer = CharTokenizer.train(["ab"])
     tokenizer.eos_id = None
     return tokenizer
-
-
-def test_a_language_model_says_what_it_says_of_each_text_alone():
-    tokenizer = CharTokenizer.train(["abcd"])
-    scorer = ModelScorer(model := small_lm(tokenizer.vocab_size), tokenizer)
-    prefixes = [(), (5, 6, 7), (8,), (5, 6, 7, 8, 5, 6, 7)]  # the last is longer than its context
-    for prefix, found in zip(prefixes, scorer(prefixes), strict=True):
-        logits = model(torch.tensor([[tokenizer.bos_id, *prefix][-6:]]))[0, -1]
-        assert found == pytest.approx(logits.log_softmax(-1).tolist(), abs=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +274,6 @@ def test_a_language_model_says_what_it_says_of_each_text_alone():
         ),
         (lambda: prefix_beam(torch.zeros(3)), r"\(T, V\)"),
         (lambda: NGramScorer(KneserNey(["a"], 2), without_end()), "end-of-text"),
-        (lambda: ModelScorer(small_lm(9), CharTokenizer.train(["ab"])), "9 tokens"),
     ],
 )
 def test_bad_input_is_named(call, named):

@@ -3,7 +3,7 @@
 from lab.speech.audio import Audio, read_audio
 from lab.speech.augment import SpecAugment
 from lab.speech.choosing import choose_weight, compare
-from lab.speech.ctc_beam import ModelScorer, NGramScorer
+from lab.speech.ctc_beam import NGramScorer
 from lab.speech.features import FeatureSpec, log_mel
 from lab.speech.folders import folder_corpus, sample_folder
 from lab.speech.model import SpeechConfig, SpeechTransformer
@@ -17,7 +17,6 @@ from lab.speech.text import character_alphabet
 __all__ = [
     "Audio",
     "FeatureSpec",
-    "ModelScorer",
     "NGramScorer",
     "Reading",
     "Recognition",

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lab.data import pad
-from lab.nn import evaluating
 from lab.score import KneserNey
 from lab.score.hidden import UNICODE
 from lab.score.ngrams import UNKNOWN
@@ -93,27 +90,6 @@ class _Following(Sequence):
         if chars is None:
             return NEVER
         return sum(self.scorer.log_prob(char, self.text + chars[:n]) for n, char in enumerate(chars))
-
-
-class ModelScorer:
-    """A language model of `lab.nn` with the recogniser's vocabulary, such as one trained on its transcripts.
-
-    Each beginning is read anew, up to the model's context. Raises ValueError for another number of tokens.
-    """
-
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer):
-        if model.config.vocab_size != tokenizer.vocab_size:
-            sizes = f"{model.config.vocab_size} tokens, the recogniser has {tokenizer.vocab_size}"
-            raise ValueError(f"the language model knows {sizes}: train it with the same tokenizer")
-        self.model, self.bos_id, self.eos_id = model, tokenizer.bos_id, tokenizer.eos_id
-
-    @torch.no_grad()
-    def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[list[float]]:
-        texts = [[self.bos_id, *prefix][-self.model.config.context :] for prefix in prefixes]
-        with evaluating(self.model):  # what is padded on the right, no token sees
-            logits = self.model(pad(texts).to(next(self.model.parameters()).device))
-        last = logits[range(len(texts)), [len(text) - 1 for text in texts]]
-        return last.double().log_softmax(-1).tolist()
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,8 @@ class SpeechConfig:
         validate(self)
         if self.kernel and self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, to have a middle, or 0 for none; got {self.kernel}")
-        try:
-            _ = self.encoder
-        except ValueError as error:
-            raise ValueError(f"encoder_heads {self.encoder_heads} make no encoder: {error}") from None
+        if self.decoder.width % (heads := self.encoder_heads or 1):
+            raise ValueError(f"width {self.decoder.width} does not split into {heads} heads (encoder_heads)")
 
     @property
     def vocab_size(self) -> int:
