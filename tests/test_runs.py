@@ -182,11 +182,11 @@ def interrupting(monkeypatch, times: int) -> None:
     """Ctrl-C so often in the fourth step."""
     calls, original = [], next_token.next_token_loss
 
-    def interrupted(model, batch):
+    def interrupted(model, batch, **settings):
         calls.append(1)
         for _ in range(times * (len(calls) == 4)):
             signal.raise_signal(signal.SIGINT)
-        return original(model, batch)
+        return original(model, batch, **settings)
 
     monkeypatch.setattr(next_token, "next_token_loss", interrupted)
 
