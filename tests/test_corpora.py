@@ -237,12 +237,12 @@ def test_parts_given_by_folders_are_those_of_the_corpus(tmp_path, names, inside)
 
 
 def test_more_than_one_folder_may_be_for_training_and_other_files_lie_about(tmp_path):
-    parts = {f"train-{n}": [f"LINE {n}", "TWICE"] for n in (2, 1)} | {"dev": ["ONE", "x" * 400, "y" * 10_001]}
+    parts = {f"train-{n}": [f"LINE {n}", "TWICE"] for n in (2, 1)} | {"dev": ["x" * 400, "y" * 10_001]}
     course(tmp_path, parts)
     (tmp_path / "README.txt").write_text("how to cite this")
     corpus = load(tmp_path)
-    assert corpus.lines[:4] == ("LINE 1", "TWICE", "LINE 2", "TWICE") and corpus.lines[5] == "x" * 400
-    assert corpus.parts == (4, 36, 0) and corpus.splits().test == [] and "1 long line" in corpus.note
+    assert corpus.lines[:4] == ("LINE 1", "TWICE", "LINE 2", "TWICE") and corpus.lines[4] == "x" * 400
+    assert corpus.parts == (4, 35, 0) and corpus.splits().test == [] and "1 long line" in corpus.note
 
 
 def test_a_line_that_is_held_out_too_is_not_trained_on(tmp_path):

@@ -15,6 +15,7 @@ from lab.text.hf_format import CHARACTERS
 from lab.train import NextToken, TrainConfig, text_material
 
 SPECIAL = ["[PAD]", "[UNK]", "[MASK]", "[SOS]", "[EOS]", "[BLANK]"]
+KNOWN = {name: i for i, name in enumerate(SPECIAL)}
 WAYS = {
     "characters": pre_tokenizers.Split("", "isolated"),
     "Whitespace": pre_tokenizers.Whitespace(),
@@ -86,8 +87,8 @@ def test_an_unk_token_that_the_vocabulary_lacks_is_that_of_the_usual_name():
         ("pre_tokenizer", CHARACTERS | {"pattern": {"String": " "}}, "Split"),
         ("normalizer", {"type": "Lowercase"}, "normalizer"),
         ("model", {"type": "WordLevel", "unk_token": "[UNK]"}, "vocab"),
-        ("model", {"type": "WordLevel", "vocab": {"a": 0, "b": 0}}, "id"),
-        ("model", {"type": "WordLevel", "vocab": {"a": -1}}, "id"),
+        ("model", {"type": "WordLevel", "vocab": KNOWN | {"a": 6, "b": 6}}, "id of its own"),
+        ("model", {"type": "WordLevel", "vocab": KNOWN | {"a": -1}}, "id of its own"),
         ("model", {"type": "WordLevel", "vocab": ["a"]}, "tokenizer.json"),
     ],
 )  # fmt: skip

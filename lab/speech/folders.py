@@ -140,7 +140,7 @@ def folder_corpus(
     """The folders in `folder` whose names begin with train, dev or val, and test, each as a part.
 
     Those with a folder `fbank` hold filter banks, others audio. Of what is for training a share of `subset` is read,
-    drawn by the `seed`: 100 hours take 11 GB of memory. Raises ValueError without a folder for training, and
+    drawn by the `seed`: 100 hours take 14 GB of memory. Raises ValueError without a folder for training, and
     where that holds nothing usable.
     """
     folder, parts = Path(folder), defaultdict(list)
