@@ -8,11 +8,11 @@ import regex
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
+from lab import runs
 from lab.nn import TransformerConfig
-from lab.runs import Data, Experiment
 from lab.text import BPETokenizer, WordLevelTokenizer, from_huggingface, tokenizer_from_json
 from lab.text.hf_format import CHARACTERS
-from lab.train import NextToken, TrainConfig, text_material
+from lab.train import TrainConfig, text_material
 
 SPECIAL = ["[PAD]", "[UNK]", "[MASK]", "[SOS]", "[EOS]", "[BLANK]"]
 KNOWN = {name: i for i, name in enumerate(SPECIAL)}
@@ -120,9 +120,13 @@ def test_a_run_may_have_a_vocabulary_that_was_given(tmp_path):
     theirs.train_from_iterator(lines, trainer)
     Course.FILE = theirs.to_str()
     (tmp_path / "cats.txt").write_text("\n".join(lines))
-    data = Data(str(tmp_path / "cats.txt"), Course)
-    asked = Experiment(TransformerConfig(24, 8, 8, num_layers=1, num_heads=2, feed_forward=8), data=data)
+    data = runs.Data(str(tmp_path / "cats.txt"), Course)
+    sizes = TransformerConfig(24, 8, 8, num_layers=1, num_heads=2, feed_forward=8)
+    asked = runs.Experiment(sizes, training=TrainConfig(steps=2, warmup=1), data=data)
     material = text_material(asked)
     assert asked.resolved().model.vocab_size == theirs.get_vocab_size()
     assert material.lines[0] == [3, *theirs.encode(material.splits.train[0]).ids, 4]
-    assert isinstance(asked.objective, NextToken) and isinstance(asked.training, TrainConfig)
+    run = runs.get_or_train(asked, tmp_path / "runs", progress=False, say=lambda _: None)
+    (path,) = (tmp_path / "runs").glob("next-token-*")
+    loaded = runs.load(path, outside=[Course])
+    assert loaded.tokenizer == run.tokenizer == material.tokenizer and loaded.tokenizer.bos_id == 3
