@@ -114,6 +114,18 @@ def test_a_corpus_shows_its_control_characters_and_sends_none(lab, place):
     assert r"\x1b[31mred" in shown and "\x1b" not in shown
 
 
+def test_parts_given_by_folders_are_shown_and_trained_on(lab, place, folder):
+    for part, count in (("train", 30), ("val", 5), ("test", 5)):
+        (place / "parts" / part).mkdir(parents=True)
+        (place / "parts" / part / "a.txt").write_text("".join(f"{part} LINE {n}\n" for n in range(count)))
+    assert "30, 5 and 5" in (shown := lab("corpus", place / "parts")) and "longest line has 13" in shown
+    lab("train", *flags(place, corpus=place / "parts", name="parts", subset=0.2))
+    run = runs.load(folder / "parts")
+    assert run.experiment.data.subset == 0.2 and runs.score(run).chars == sum(
+        len(f"val LINE {n}\n") for n in range(5)
+    )
+
+
 def test_a_corpus_without_validation_lines_is_refused(lab, place):
     (place / "short.txt").write_text("one\ntwo\n")
     assert "2 distinct line" in lab.refused("train", *flags(place, corpus=place / "short.txt"))

@@ -13,6 +13,7 @@ from lab.speech.audio import Audio, read_audio, wav_bytes
 from lab.speech.augment import SpecAugment
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
+from lab.speech.ctc_beam import NGramScorer
 from lab.speech.features import FeatureSpec, log_mel
 from lab.speech.folders import SAMPLE_SPEC
 from lab.speech.model import SpeechConfig
@@ -163,6 +164,56 @@ def test_another_folder_is_another_run(folder):
     finally:
         gone.rename(there)
         _speech.cache_clear()
+
+
+def test_a_subset_is_of_what_is_for_training_and_another_run(folder):
+    whole = experiment(folder)
+    half, other = (replace(whole, data=replace(whole.data, subset=0.5, split_seed=seed)) for seed in (0, 1))
+    names = lambda one: [u.name for u in one.objective.material(one).speech.train]  # noqa: E731
+    assert len(names(half)) == 15 and set(names(half)) < set(names(whole)) and names(half) != names(other)
+    speech = half.objective.material(half).speech
+    assert (len(speech.validation), len(speech.test)) == (
+        6,
+        3,
+    ) and half.resolved().resolved() == half.resolved()
+    digits = Recognition(script=SyntheticConfig("digits", 8, 1, 1, speaker="whistle"))
+    long = replace(SIZES, decoder=replace(DECODER, context=64))
+    said = replace(whole, objective=digits, data=runs.Data("auto", "char", subset=0.25), model=long)
+    assert len(digits.material(said).speech.train) == 2 and len(digits.material(said).speech.test) == 1
+
+
+def test_features_without_transcripts_are_transcribed_to_a_table(folder, trained, tmp_path, capsys):
+    run, place = trained
+    (tmp_path / "fbank").mkdir()
+    for n in (1, 0, 2):
+        (tmp_path / "fbank" / f"{n}.npy").write_bytes(
+            (folder / "test" / "fbank" / f"test{n}.npy").read_bytes()
+        )
+    (tmp_path / "fbank" / "._0.npy").write_bytes(b"\0\5")
+    commands.transcribe("ears", (tmp_path,), "ctc", folder=place, csv=tmp_path / "said.csv", capitals=True)
+    printed = capsys.readouterr().out.splitlines()
+    speech = run.experiment.objective.material(run.experiment).speech
+    texts = transcribe(run.model, run.tokenizer, [one.features for one in speech.test], Reading("ctc"))
+    rows = (tmp_path / "said.csv").read_text().splitlines()
+    assert [row.strip('"') for row in rows] == [
+        "id,transcription",
+        *(f"{n},{t.upper()}" for n, t in enumerate(texts)),
+    ]
+    assert printed == [f"{n}.npy: {text.upper()}" for n, text in enumerate(texts)]
+    np.save(tmp_path / "fbank" / "3.npy", np.zeros((5, 80), np.float32))
+    for wrong, named in ((tmp_path, "3.npy must hold"), (tmp_path / "empty", "nothing to listen to")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(SystemExit):
+            commands.transcribe("ears", (wrong,), folder=place, csv=tmp_path / "none.csv")
+        assert named in capsys.readouterr().err and not (tmp_path / "none.csv").exists()
+
+
+def test_a_language_model_of_a_corpus_in_parts_has_read_what_is_for_training_only(tmp_path):
+    for part, line in (("train", "ab ab ab"), ("dev", "zz zz zz"), ("test", "qq qq qq")):
+        (tmp_path / part / "text").mkdir(parents=True)
+        np.save(tmp_path / part / "text" / "1.npy", np.array(line.upper()))
+    scorer = NGramScorer.of_corpus(str(tmp_path), character_alphabet())
+    assert {chr(kind) for kind in scorer.model.kinds} == {"a", "b", " ", "\n"}
 
 
 def test_a_sound_file_is_transcribed_from_the_command_line(trained, tmp_path, capsys):

@@ -58,13 +58,14 @@ def with_flags(given: list[str], then: Callable) -> Callable:
         tokenizer: Literal["bpe", "word", "char"] = usual.data.tokenizer,
         batch_size: int = usual.data.batch_size,
         split_seed: int = usual.data.split_seed,
+        subset: float = usual.data.subset,
         seed: int = usual.seed,
         start: str | None = None,
         folder: Path | None = None,
         name: str | None = None,
         save_seconds: float = 60.0,
     ):
-        data = Data(corpus, tokenizer, batch_size, split_seed)
+        data = Data(corpus, tokenizer, batch_size, split_seed, subset=subset)
         return then(Experiment(model, objective, training, data, seed, start), folder, name, save_seconds)
 
     recipes = ", ".join(getattr(usual.objective, "recipes", ())) or "it has only one"
@@ -79,6 +80,7 @@ def with_flags(given: list[str], then: Callable) -> Callable:
         tokenizer: how the text is cut; "char" takes all characters, the others at most --model.vocab-size ids.
         batch_size: rows of --model.context tokens a batch, over all processes; whole lines in about this many.
         split_seed: of the lines for training, validation and test.
+        subset: the share of the training lines, or utterances, that is used.
         seed: of the weights, dropout, the order of the batches, and the noise.
         start: the run, by name or path, with whose weights this one begins.
         folder: where the runs are; `runs/` of the project if absent.

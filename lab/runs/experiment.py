@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from lab.config import AtLeast, from_json, from_outside, shown, to_json, validate
+from lab.config import Above, AtLeast, AtMost, from_json, from_outside, shown, to_json, validate
 from lab.outside import class_name, find_outside, is_outside
 from lab.runs.objectives import OBJECTIVES, objective_class, objective_from_json, objective_to_json
 from lab.text import NAMES, Corpus, CorpusError
@@ -22,6 +22,8 @@ class Data:
                 it learns from the training lines
     batch_size  rows a batch, over all processes; whole lines in about as many tokens
     split_seed  `Corpus.splits(seed=split_seed)`
+    subset      the share of the training lines, or utterances, that is used, drawn by the split's seed; validation and
+                test stay whole
     sha256      of the text; None until it is loaded. It decides whether a text is the same, not where it lies
     """
 
@@ -30,6 +32,7 @@ class Data:
     batch_size: Annotated[int, AtLeast(1)] = 32
     split_seed: Annotated[int, AtLeast(0)] = 0
     sha256: str | None = None
+    subset: Annotated[float, Above(0), AtMost(1)] = 1.0
 
     __post_init__ = validate
 
@@ -128,6 +131,7 @@ class Experiment:
                 "batch_size": data.batch_size,
                 "split_seed": data.split_seed,
                 "sha256": data.sha256,
+                "subset": data.subset,
             },
             "seed": self.seed,
             "start": {"run": self.start.run, "weights": self.start.weights} if self.start else None,

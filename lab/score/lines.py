@@ -40,6 +40,19 @@ class Score:
         """Between how many equally likely characters the model seems to choose."""
         return 2**self.bits_per_char
 
+    def course_perplexity(self, lines: int) -> float:
+        """The perplexity a character that some courses report, such as CMU's 11-785, of a score over so many lines.
+
+        It is exp(nats a token / characters a token), where `</s>` is a token in the first and neither it nor the
+        newline counts in the second. Where tokens are characters it is `char_perplexity`; the longer
+        tokens are, the lower it is for the same nats, so tokenizers cannot be compared by it.
+
+        >>> score = Score(nats=math.log(2) * 30, chars=20, tokens=8)
+        >>> score.course_perplexity(lines=2) == math.exp(score.nats / 8 / (18 / 6))
+        True
+        """
+        return math.exp(self.nats / self.tokens * (self.tokens - lines) / (self.chars - lines))
+
     def columns(self) -> dict[str, float]:
         """As the columns of a table of runs: `bits_per_char` and what it is made of."""
         return {"bits_per_char": self.bits_per_char} | {

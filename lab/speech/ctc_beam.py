@@ -57,9 +57,13 @@ class NGramScorer:
 
     @classmethod
     def of_corpus(cls, name: str, tokenizer: Tokenizer, order: int = 6) -> Self:
-        """The language of a corpus, by name or path, as it is spoken: in small letters, without marks."""
-        lines = [line for line in map(plain, load(name).lines) if line]
-        return cls(KneserNey(lines, order), tokenizer)
+        """The language of a corpus, by name or path, as it is spoken: in small letters, without marks.
+
+        Of one that comes in parts it is that of the training lines: the others may be what is to be transcribed.
+        """
+        corpus = load(name)
+        lines = corpus.splits().train if corpus.parts else corpus.lines
+        return cls(KneserNey([line for line in map(plain, lines) if line], order), tokenizer)
 
     def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[Sequence[float]]:
         return [

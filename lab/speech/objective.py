@@ -16,7 +16,7 @@ from lab.speech.batches import SpeechBatch, SpeechStream, Utterance
 from lab.speech.choosing import read_all
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.ctc import BLANK, ctc_loss, frames_needed
-from lab.speech.folders import LAYOUT, folder_corpus
+from lab.speech.folders import LAYOUT, drawn, folder_corpus
 from lab.speech.model import SpeechConfig, SpeechTransformer
 from lab.speech.reading import Reading
 from lab.speech.script import SyntheticConfig
@@ -110,7 +110,7 @@ class Recognition:
     def material(self, experiment: Experiment) -> SpeechMaterial:
         """The speech, made or found. Raises what `load`, `synthetic`, `folder_corpus` and `fitting` raise."""
         data, config = experiment.data, experiment.model
-        speech, name, licence = _speech(self.script, data.corpus)
+        speech, name, licence = _speech(self.script, data.corpus, data.subset, data.split_seed)
         if data.tokenizer == "char":
             tokenizer = character_alphabet()
         else:
@@ -223,13 +223,17 @@ def _unfit(one: Utterance, tokenizer: Tokenizer, config: SpeechConfig, to_learn:
 
 
 @lru_cache(maxsize=2)  # several runs on one corpus are the rule
-def _speech(script: SyntheticConfig | None, corpus: str | Corpus) -> tuple[SpeechCorpus, str, str]:
-    """The speech, and the name and licence of what is spoken."""
+def _speech(
+    script: SyntheticConfig | None, corpus: str | Corpus, subset: float, seed: int
+) -> tuple[SpeechCorpus, str, str]:
+    """The speech, a share of it for training, and the name and licence of what is spoken."""
     if script is None:
-        return folder_corpus(corpus), str(corpus), "that of the speech"
-    if script.material == "digits":
-        if corpus not in ("auto", "digits"):
-            raise ValueError(f"digits are said without a text, got the corpus {corpus!r}: use another recipe")
-        return synthetic(script), "digits", "none"
-    text = corpus if isinstance(corpus, Corpus) else load(corpus)
-    return synthetic(script, text), text.name, text.licence
+        return folder_corpus(corpus, subset=subset, seed=seed), str(corpus), "that of the speech"
+    name, licence, text = "digits", "none", None
+    if script.material != "digits":
+        text = corpus if isinstance(corpus, Corpus) else load(corpus)
+        name, licence = text.name, text.licence
+    elif corpus not in ("auto", "digits"):
+        raise ValueError(f"digits are said without a text, got the corpus {corpus!r}: use another recipe")
+    speech = synthetic(script, text)
+    return replace(speech, train=drawn(speech.train, subset, seed)), name, licence
