@@ -229,23 +229,19 @@ def _delete(name: str, folder: Path | None, yes: bool) -> None:
 
 def print_table(rows, across: bool = False) -> None:
     """A table of runs on the terminal, its columns named as shortly as they can be; `across` has a run a column."""
-    formats = {
-        "seconds": "{:,.0f}",
-        "tokens_per_second": "{:,.0f}",
-        "parameters": "{:,}",
-        "megabytes": "{:,.1f}",
-    }
-    formats |= {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}"}
-    options = {"formatters": {name: form.format for name, form in formats.items()}, "na_rep": "-"}
+    counted = dict.fromkeys(("seconds", "tokens_per_second", "parameters"), "{:,.0f}")
+    formats = counted | {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}", "megabytes": "{:,.1f}"}
     rows = rows.rename(printable).map(lambda value: printable(value) if isinstance(value, str) else value)
     if "data.corpus" in rows:
-        rows["data.corpus"] = rows["data.corpus"].map(lambda place: Path(place).name)
-    last = [name.rpartition(".")[2] for name in rows]
-    rows.columns = [one if last.count(one) == 1 else name for one, name in zip(last, rows, strict=True)]
+        rows["data.corpus"] = rows["data.corpus"].map(lambda place: Path(place).name, na_action="ignore")
     rows = rows.dropna(axis="columns", how="all")
-    if across:
-        rows = rows.transform({name: options["formatters"].get(name, str) for name in rows}).T
-    print(f"{rows.to_string(line_width=100, max_colwidth=60, **options)}\n")
+    for name in rows:
+        told, known = formats.get(name, "{}").format, rows[name].notna()
+        rows[name] = [told(value) if k else "-" for value, k in zip(rows[name], known, strict=True)]
+    last = ["run", *(name.rpartition(".")[2] for name in rows)]
+    rows.columns = [one if last.count(one) == 1 else name for one, name in zip(last[1:], rows, strict=True)]
+    rows = rows.T if across else rows
+    print(f"{rows.to_string(line_width=100, max_colwidth=60)}\n")
 
 
 def _asked(given: list[str], flag: str) -> str | None:

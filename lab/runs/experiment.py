@@ -209,7 +209,9 @@ def _start(start: Start | str | None, folder: str | os.PathLike | None) -> Start
 
     if start is None:
         return None
-    path = newest(find(start if isinstance(start, str) else start.run, folder))
+    name = start if isinstance(start, str) else start.run
+    known = isinstance(start, Start) and os.path.isdir(start.path)
+    path = newest(find(start.path if known else name, folder))
     weights = read_manifest(path)["files"]["model.safetensors"]
     if isinstance(start, Start) and start.weights != weights:
         raise ValueError(

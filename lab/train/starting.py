@@ -14,7 +14,7 @@ def take_over(model: nn.Module, earlier: nn.Module) -> None:
     Raises ValueError with the fields in which the two differ.
     """
     if differ := list(config_differences(earlier.config, model.config)):
-        raise ValueError(f"the model is that of the run it starts from, but got another {', '.join(differ)}")
+        raise ValueError(f"the model is that of the run it starts from; leave out {', '.join(differ)}")
     model.load_state_dict(earlier.state_dict())
 
 
