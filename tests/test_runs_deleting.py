@@ -55,7 +55,8 @@ def test_a_run_is_deleted_and_what_is_not_of_it_stays(place):
     assert runs.started_from(place / "first") == ["second"] and runs.started_from(place / "wider") == []
     assert runs.delete("first", place) == place / "first" and not (place / "first").exists()
     runs.delete(place / "wider")
-    assert [file.name for file in (place / "wider").iterdir()] == ["notes.txt"]
+    assert {file.name for file in (place / "wider").iterdir()} <= {"notes.txt", ".lock"}
+    assert (place / "wider" / "notes.txt").read_text() == "mine"
     assert list(runs.table(place).index) == ["second"] and runs.load(place / "second").state.step == 4
     with pytest.raises(ValueError, match="no run is called 'first'"):
         runs.delete("first", place)

@@ -1,6 +1,7 @@
 """Runs that are no longer wanted."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def delete(run: str | os.PathLike, folder: str | os.PathLike | None = None) -> P
     with locked(path):  # which removes what is left of a run without checkpoints
         for old in checkpoints(path):
             remove(old)
+        for left in path.glob(".step-*"):  # by a save that was killed
+            shutil.rmtree(left, ignore_errors=True)
         (path / ABOUT).unlink(missing_ok=True)
     return path
 
