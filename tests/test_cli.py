@@ -170,7 +170,7 @@ def test_fine_tuning_takes_the_model_and_the_text_from_the_start(lab, place, fol
     assert "width: 8 -> 16" in lab.refused("train", "--start", "base", "--model.width", 16, *tuning, "x")
     assert "'char', got 'bpe'" in lab.refused("train", "--start", "base", "--tokenizer", "bpe", *tuning, "x")
     assert "recipe 'gru'" in lab.refused("train", "--start", "base", "--recipe", "gru")
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         lab("sweep", "--start", "base", *tuning[:-1], "--seed", 0, 1, "--workers", 0, "--device", "cpu")
     assert len(runs.started_from(folder / "base")) == 4
 
