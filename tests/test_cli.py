@@ -169,6 +169,34 @@ def test_visual_diffusion_is_trained_in_stages_and_sampled(lab, place, folder):
     assert "<=" in lab("runs", folder)
 
 
+def test_fine_tuning_takes_the_model_and_the_text_from_the_start(lab, place, folder):
+    (place / "dogs.txt").write_text("".join(f"line {n} of a text on dogs\n" for n in range(40)))
+    lab("train", *flags(place, name="base"))
+    tuning = ("--training.steps", 4, "--training.warmup", 2, "--name")
+    said = lab("train", "--start", "base", "--corpus", place / "dogs.txt", *tuning, "tuned")
+    assert said.startswith("before: ") and "<unk>" in said and "trained " in said
+    base, tuned = (runs.load(folder / name).experiment for name in ("base", "tuned"))
+    assert tuned.model == base.model and tuned.data.tokenizer == "char" and tuned.data.name == "dogs"
+    again = lab("train", f"--start={folder / 'base'}", *tuning, "longer")
+    assert "<unk>" not in again and runs.load(folder / "longer").experiment.data == base.data
+    assert "width: 8 -> 16" in lab.refused("train", "--start", "base", "--model.width", 16, *tuning, "x")
+    assert "'char', got 'bpe'" in lab.refused("train", "--start", "base", "--tokenizer", "bpe", *tuning, "x")
+    assert "recipe 'gru'" in lab.refused("train", "--start", "base", "--recipe", "gru")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        lab("sweep", "--start", "base", *tuning[:-1], "--seed", 0, 1, "--workers", 0, "--device", "cpu")
+    assert len(runs.started_from(folder / "base")) == 4
+
+
+def test_a_device_that_is_not_here_is_named(lab, place, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    lab("train", *flags(place, name="mine"), "--device", "auto")
+    for command in (["train", *flags(place, name="mine")], ["sample", "mine"]):
+        assert "'cuda' is not present" in lab.refused(*command, "--device", "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    spoken = ["--objective", "recognition", "--device", "mps"]
+    assert "recognition" in lab.refused("train", *spoken) and "Apple" in lab.refused("train", *spoken)
+
+
 OWN = """
 from dataclasses import dataclass
 from lab.train import NextToken

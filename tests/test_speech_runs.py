@@ -1,6 +1,7 @@
 """A run that hears: trained, saved, resumed to the bit, loaded with all it needs, asked from the command line."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -242,3 +243,38 @@ def test_a_sound_file_is_transcribed_from_the_command_line(trained, tmp_path, ca
             commands.transcribe("ears", files, folder=place)
         said = capsys.readouterr()
         assert refused.value.code == 2 and named in said.err and not said.out
+
+
+def test_a_recogniser_goes_on_from_one_that_was_trained(folder, trained):
+    first, place = trained
+    asked = replace(experiment(folder), model=None, start="ears", seed=5)
+    run = runs.get_or_train(asked, place, progress=False, name="later")
+    assert run.metrics[0]["before"] == runs.outcome(first) and run.model.config == first.model.config
+    wider = replace(asked, model=replace(SIZES, channels=3))
+    with pytest.raises(ValueError, match="channels: 2 -> 3"):
+        runs.get_or_train(wider, place, progress=False)
+
+
+def test_a_decoder_that_begins_as_a_language_model_writes_like_it_until_it_listens(folder, tmp_path):
+    lines = [" ".join(words) for words in permutations((*WORDS, "five", "zero", "nine"), 3)]
+    data = runs.Data(Corpus("words", lines, "none"), "char")
+    sizes = replace(DECODER, dropout=0.0)
+    written = runs.Experiment(sizes, training=TrainConfig(60, warmup=2), data=data)
+    first = runs.get_or_train(written, tmp_path, progress=False, name="words").model.eval()
+    asked = replace(experiment(folder), start="words").resolved(tmp_path)
+    objective, material = asked.objective, asked.material()
+    assert material.tokenizer.to_json() == runs.load(tmp_path / "words").tokenizer.to_json()
+    torch.manual_seed(0)
+    model = objective.build(asked.model, material)
+    objective.begin(model, asked.first(), asked)
+    batch = next(iter(objective.batches(asked, material)))
+    with torch.no_grad():
+        assert torch.equal(model.eval()(batch.features, batch.lengths, batch.ids).logits, first(batch.ids))
+    run = runs.get_or_train(
+        replace(asked, training=replace(asked.training, steps=2)), tmp_path, progress=False
+    )
+    assert run.metrics[0].keys() != {"step", "before"}, "a language model was no recogniser before"
+    for changed, named in (({"feed_forward": 8}, "feed_forward: 24 -> 8"), ({"num_layers": 2}, "num_layers")):
+        other = replace(asked, model=replace(SIZES, decoder=replace(DECODER, **changed)))
+        with pytest.raises(ValueError, match=named):
+            runs.get_or_train(other, tmp_path, progress=False)

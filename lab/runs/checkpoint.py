@@ -99,7 +99,7 @@ def save(folder: str | os.PathLike, run: Run, keep_last: int = 2) -> Path:
             write_atomic(folder / ABOUT, json.dumps(known | {"id": run.id}) + "\n")
         _write(path, contents, {"run": run.id, "step": state.step, "validation": state.validation})
         for old in run_folder.superseded(folder, keep_last, written=path):
-            _remove(old)
+            remove(old)
     state.saved_to = str(path)
     return path
 
@@ -345,7 +345,7 @@ def _advice(damaged: Path, outside: Sequence[type]) -> str:
     return "There is no intact checkpoint before it"
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Delete a checkpoint: first it is hidden, so that a half-deleted one is never taken for one."""
     hidden = path.with_name(f".{path.name}.{uuid4().hex[:8]}.removed")
     put_in_place(path, hidden)

@@ -104,6 +104,7 @@ def token_logprobs(
     logprobs = [torch.zeros(max(0, len(ids) - 1), dtype=torch.float64) for ids in lines]
     for windows, batch, logits in _read(model, lines, batch_size, context):
         targets = batch.targets.clamp_min(0)[..., None]
+        logits = logits.cpu() if logits.device.type == "mps" else logits  # which has no float64
         rows = logits.double().log_softmax(-1).gather(-1, targets)[..., 0].cpu()  # (B, T)
         for (line, start, end, first), row in zip(windows, rows, strict=True):
             logprobs[line][first:end] = row[first - start : end - start]

@@ -10,7 +10,7 @@ from torch import nn
 from lab.config import AtLeast, AtMost, validate
 from lab.nn import TransformerConfig
 from lab.nn.config import Share
-from lab.runs import Data, Experiment
+from lab.runs import Data, Experiment, Run
 from lab.speech.augment import SpecAugment
 from lab.speech.batches import SpeechBatch, SpeechStream, Utterance
 from lab.speech.choosing import read_all
@@ -24,7 +24,7 @@ from lab.speech.synthesis import synthetic
 from lab.speech.text import TextError, character_alphabet, encode
 from lab.speech.voices import ACCENTS
 from lab.text import Corpus, Tokenizer, load
-from lab.train import Loss, Step, TrainConfig, summed_nats, trained_tokenizer
+from lab.train import Loss, Step, TrainConfig, config_differences, summed_nats, take_over, trained_tokenizer
 
 EVALUATED_UTTERANCES = 100  # that are transcribed on the way; the score at the end takes more
 
@@ -111,7 +111,9 @@ class Recognition:
         """The speech, made or found. Raises what `load`, `synthetic`, `folder_corpus` and `fitting` raise."""
         data, config = experiment.data, experiment.model
         speech, name, licence = _speech(self.script, data.corpus, data.subset, data.split_seed)
-        if data.tokenizer == "char":
+        if experiment.start is not None:
+            tokenizer = experiment.first().tokenizer
+        elif data.tokenizer == "char":
             tokenizer = character_alphabet()
         else:
             tokenizer = trained_tokenizer(data.tokenizer, speech.texts.train, config.vocab_size)
@@ -138,6 +140,16 @@ class Recognition:
         if material is not None and config.normalize == "global":
             model.normalize_by(material.speech.normalizer())
         return model
+
+    def begin(self, model: SpeechTransformer, first: Run, experiment: Experiment) -> None:
+        """Take over all weights of a recogniser; of a language model of the decoder's config those that the two share.
+
+        Then the encoder begins fresh, and how the decoder attends to it. Raises ValueError for any other model.
+        """
+        if isinstance(first.model, SpeechTransformer):
+            take_over(model, first.model)
+        else:
+            take_over_decoder(model, first.model)
 
     def batches(self, experiment: Experiment, material: SpeechMaterial) -> SpeechStream:
         """Utterances of like length together."""
@@ -175,6 +187,14 @@ class Recognition:
         for one in others:
             found |= {"attention.cer": one.cer.rate, "attention.wer": one.wer.rate}
         return found
+
+
+def take_over_decoder(model: SpeechTransformer, language_model: nn.Module) -> None:
+    """Give the decoder what a language model of its config knows of the transcripts' language."""
+    if differ := list(config_differences(getattr(language_model, "config", None), model.config.decoder)):
+        raise ValueError(f"the decoder begins as the language model that it starts from; {', '.join(differ)}")
+    for part in ("embedding", "decoder", "output"):
+        getattr(model, part).load_state_dict(getattr(language_model, part).state_dict(), strict=False)
 
 
 def usual_speech(recipe: str = "digits", corpus: str | Corpus = "auto", seed: int = 0) -> Experiment:

@@ -69,15 +69,17 @@ class TextMaterial:
         return hidden_nats(self.tokenizer, self.splits.train, self.lines) / math.log(2) / chars
 
 
-def text_material(experiment) -> TextMaterial:
+def text_material(experiment, tokenizer: Tokenizer | None = None) -> TextMaterial:
     """The corpus, splits and tokenizer of an experiment: the same for the same experiment, bit for bit.
+
+    A `tokenizer` at hand, such as that of an earlier run, is taken as it is.
 
     Raises CorpusError when the text cannot be had or is too short to split, ValueError for an unknown tokenizer.
     """
     data, vocab_size = experiment.data, experiment.model.vocab_size
     corpus = data.corpus if isinstance(data.corpus, Corpus) else _loaded(data.corpus)
     splits = _splits(corpus, data.split_seed, data.subset)
-    tokenizer = _tokenizer(corpus, data.split_seed, data.subset, data.tokenizer, vocab_size)
+    tokenizer = tokenizer or _tokenizer(corpus, data.split_seed, data.subset, data.tokenizer, vocab_size)
     return TextMaterial(corpus, splits, tokenizer)
 
 

@@ -15,6 +15,7 @@ from lab.nn.config import Share
 from lab.score import score_lines
 from lab.train.material import TextMaterial, text_material
 from lab.train.objective import Loss, Step
+from lab.train.starting import take_over
 from lab.train.state import TrainConfig
 
 EVALUATED_LINES = 200  # validation lines that are looked at on the way; the score at the end takes all
@@ -67,7 +68,16 @@ class NextToken:
         return {"model": sizes, "objective": cls(), "training": TrainConfig(steps=500)}
 
     def material(self, experiment) -> TextMaterial:
-        return text_material(experiment)
+        """The text, cut by the tokenizer of the run that it starts from, where it starts from one."""
+        if experiment.start is None:
+            return text_material(experiment)
+        has, asked = experiment.first().tokenizer, experiment.model.vocab_size
+        if asked < has.vocab_size and experiment.data.tokenizer != "char":
+            raise ValueError(
+                f"the run that it starts from has a vocabulary of {has.vocab_size}, got at most {asked} "
+                f"(model.vocab_size): leave that out"
+            )
+        return text_material(experiment, has)
 
     def fitted(self, config, material: TextMaterial):
         return replace(config, vocab_size=material.tokenizer.vocab_size)
@@ -78,6 +88,10 @@ class NextToken:
     def batches(self, experiment, material: TextMaterial) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(experiment.seed)
         return random_windows(material.ids, experiment.model.context, experiment.data.batch_size, generator)
+
+    def begin(self, model: nn.Module, first, experiment) -> None:
+        """Take over all weights; ValueError where the two models differ in more than dropout."""
+        take_over(model, first.model)
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         return next_token_loss(model, batch, label_smoothing=self.label_smoothing)
