@@ -82,9 +82,18 @@ def test_an_interrupted_run_goes_on_to_the_bit_also_where_it_scores_what_was_bef
     assert parts.metrics[0] == whole.metrics[0]
 
 
-def test_dropout_may_be_another(place):
-    dropped = quiet(on(place, "dogs", model=replace(SIZES, dropout=0.2)), place)
-    assert dropped.model.config.dropout == 0.2
+def test_in_a_second_stage_what_has_no_rate_stays_as_it_was(place):
+    training = replace(TRAINING, rates=(("embedding.*", 0),))
+    later = quiet(on(place, "dogs", training=training), place).model.state_dict()
+    first = runs.load(place / "cats").model.state_dict()
+    same = {name for name in first if torch.equal(first[name], later[name])}
+    assert same == {name for name in first if name.startswith("embedding.")} != set()
+
+
+def test_dropout_of_any_kind_may_be_another(place):
+    kinds = ("dropout", "attention_dropout", "feed_forward_dropout", "layer_dropout")
+    dropped = quiet(on(place, "dogs", model=replace(SIZES, **dict.fromkeys(kinds, 0.2))), place)
+    assert [getattr(dropped.model.config, kind) for kind in kinds] == [0.2] * 4
     assert dropped.metrics[0] == quiet(on(place, "dogs"), place).metrics[0]
 
 

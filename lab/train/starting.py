@@ -5,12 +5,12 @@ from dataclasses import is_dataclass
 
 from torch import nn
 
+# Of a config's fields those on which no weight depends: they belong to the training.
 FREE = ("dropout", "attention_dropout", "feed_forward_dropout", "layer_dropout")
-# The fields of a config on which no weight depends: they belong to the training.
 
 
 def take_over(model: nn.Module, earlier: nn.Module) -> None:
-    """Give `model` all weights of `earlier`, whose config must be the same; only dropout may be another.
+    """Give `model` all weights of `earlier`, whose config must be the same; only what it drops out may be other.
 
     Raises ValueError with the fields in which the two differ.
     """
