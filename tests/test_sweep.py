@@ -166,6 +166,9 @@ def test_a_folder_that_workers_do_not_share_gets_whole_runs(base, tmp_path, monk
 def test_a_scheduler_by_its_address(base, tmp_path):
     with local_pool(1, threads=1) as pool:
         address = pool.client.scheduler_info()["address"]
+        ours = psutil.Process()
+        sockets = [one for p in (ours, *ours.children(recursive=True)) for one in p.net_connections("tcp")]
+        assert {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
         table = swept([base], tmp_path, scheduler=address, insecure=True)
     assert table["state"].tolist() == ["done"]
     with pytest.raises(ValueError, match="tls://"):

@@ -50,12 +50,14 @@ def local_pool(workers: int, threads: int) -> Iterator[Pool]:
         "MKL_NUM_THREADS": str(threads),
         "GOMP_SPINCOUNT": str(SPINS),
     }
-    options = (
-        "--nthreads 1 --no-nanny --no-dashboard --memory-limit 0 --host 127.0.0.1 --preload lab.runs.worker"
-    )
+    # Without a dashboard too they serve a page, by default to the whole network.
+    page = "127.0.0.1:0"
+    options = "--nthreads 1 --no-nanny --memory-limit 0 --host 127.0.0.1 --preload lab.runs.worker"
+    options += f" --no-dashboard --dashboard-address {page}"
+    served = {"dashboard": False, "dashboard_address": page}
     with (
         LocalCluster(
-            n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs="critical"
+            n_workers=0, host="127.0.0.1", silence_logs="critical", scheduler_kwargs=served
         ) as cluster,
         Client(cluster) as client,
         TemporaryDirectory() as scratch,
