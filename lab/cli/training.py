@@ -171,7 +171,7 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
             print(printable(objective))
             print_table(rows)
         else:
-            print(at_the_command_line("\n".join(f"{name} is {why}" for name, why in rows["state"].items())))
+            print(at_the_command_line("\n".join(f"{name}: {why}" for name, why in rows["state"].items())))
 
 
 def print_table(rows) -> None:

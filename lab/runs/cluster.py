@@ -107,7 +107,7 @@ def remote_pool(scheduler: str, *, insecure: bool = False) -> Iterator[Pool]:
         client.wait_for_workers(1, timeout=PATIENCE)
     except (OSError, TimeoutError, TypeError, ValueError) as error:
         raise ValueError(
-            f"the scheduler {scheduler} does not answer, or no worker has come to it in {PATIENCE} s ({error}): "
+            f"no worker of the scheduler {scheduler} could be reached ({error}): "
             f"start it by `dask scheduler`, and on each machine `{WORKER.replace('SCHEDULER', scheduler)}`"
         ) from error
     with client:

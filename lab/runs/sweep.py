@@ -85,7 +85,9 @@ def trained(
                 yield experiment, run
         if not missing:
             return
-        say(f"{_counted(len(named))}, {len(named) - len(missing)} there already")
+        begun = sum(_step(folder / name) > 0 for name in missing)
+        told = f", {begun} begun" if begun else ""
+        say(f"{_counted(len(named))}, {len(named) - len(missing)} there already{told}")
         if here:
             for experiment in () if dry_run else missing.values():
                 yield experiment, _trained_here(experiment, folder, save_seconds, progress, say)
