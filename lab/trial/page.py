@@ -98,8 +98,8 @@ def _page(found: Trial) -> str:
     }
     if found.arms:
         level = (
-            f"The intervals are {1 - found.level:.1%} intervals. A trial looks several times; these are wide enough that "
-            "an idea which changes nothing is called better or worse in fewer than one of 20 trials (simulated)."
+            f"The intervals are {1 - found.level:.1%} intervals. A trial looks several times; these are wide enough "
+            "that an idea which changes nothing is called better or worse in fewer than one of 20 trials (simulated)."
         )
         pictures = "".join(embedded(draw(found), draw.__doc__) for draw in (curves, differences))
         values |= {"level": level, "pictures": pictures, "cost": _cost(found)}
