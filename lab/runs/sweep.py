@@ -13,11 +13,11 @@ from tqdm import tqdm
 from lab.files import write_atomic
 from lab.machine import usable_cores
 from lab.runs import cluster
-from lab.runs.checkpoint import Run, load, write_sent
+from lab.runs.checkpoint import Run, load
 from lab.runs.experiment import Experiment, flat
 from lab.runs.folder import CheckpointError, checkpoints, default_folder, number_of, run_name
 from lab.runs.loop import get_or_train, outside_classes
-from lab.runs.sending import OtherCode, packed
+from lab.runs.sending import OtherCode, packed, received
 from lab.runs.table import RunFailed, outcome, sweep_table
 
 NOT_THE_SIZE = ("seed", "training.steps", "training.matrix_lr", "training.other_lr", "training.warmup")
@@ -167,7 +167,7 @@ def _arrived(result, path: Path, experiment: Experiment) -> Run | RunFailed:
     if "failed" in told:
         return RunFailed(told["failed"], told["why"])
     if files:
-        write_sent(path, told["checkpoint"], files)
+        received(path, told["checkpoint"], files)
     return load(path, outside=outside_classes(experiment))
 
 
