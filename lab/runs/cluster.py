@@ -140,7 +140,8 @@ def results(
 ) -> Iterator[tuple[str, Any]]:
     """`function(job)` of each job by its name, as they come; Died in the place of a result that there will not be.
 
-    A job whose worker died is given to another, at most `TRIES` times without `progress(name)` growing in between.
+    A job whose worker died, or that came back as None, undone, is given to another, at most `TRIES` times without
+    `progress(name)` growing in between.
     When it is left early, what runs is cancelled and waited for.
     """
     from distributed import CancelledError
@@ -175,10 +176,10 @@ def results(
                     CancelledError,
                     OSError,
                 ):  # the last where it dies as the result is fetched
-                    pass
+                    result = None
                 except Exception as error:
                     raise ValueError(f"a worker cannot do its work: {error}") from error
-                else:
+                if result is not None:
                     yield name, result
                     continue
                 if progress(name) > reached.get(name, 0):

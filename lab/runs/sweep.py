@@ -45,9 +45,13 @@ def sweep(
     Raises ValueError for no experiments, for what cannot be sent to another process, for a scheduler that does not
     answer or whose workers have another version of lab, and what `Experiment.resolved` raises.
     """
-    pairs = list(trained(experiments, folder, **options))
-    asked = [run_name(experiment.resolved(folder)) for experiment in experiments]
-    return sweep_table(sorted(pairs, key=lambda pair: asked.index(run_name(pair[0]))), folder)
+    resolved = [experiment.resolved(folder) for experiment in experiments]
+    found = {
+        run_name(experiment): (experiment, run) for experiment, run in trained(resolved, folder, **options)
+    }
+    return sweep_table(
+        [found[name] for name in dict.fromkeys(map(run_name, resolved)) if name in found], folder
+    )
 
 
 def trained(
@@ -143,9 +147,9 @@ def _trained_elsewhere(
     with tqdm(total=sum(steps.values()), unit="step", disable=None if progress else True, smoothing=0) as bar:
 
         def show():
-            bar.n = min(bar.total, sum(map(reached.get, missing)))
             told = f", best {best[1]} {best[0]:.4g}" if best else ""
-            bar.set_postfix_str(f"{ended} of {_counted(len(missing))}{told}")
+            bar.set_postfix_str(f"{ended} of {_counted(len(missing))}{told}", refresh=False)
+            bar.update(sum(map(reached.get, missing)) - bar.n)  # draws it now and then
 
         for name, result in cluster.results(pool, train_sent, jobs, progress=saved, each_moment=show):
             run = _arrived(result, folder / name, missing[name])
@@ -200,7 +204,9 @@ def _estimate(pool, missing: Mapping[str, Experiment], jobs: Mapping[str, str]) 
     places, seconds = len(pool.client.nthreads()), 0.0
     for names in sizes.values():
         step = measured[names[0]]
-        seconds += (step if isinstance(step, float) else 0) * sum(missing[n].training.steps for n in names)
+        seconds += (
+            0 if isinstance(step, cluster.Died) else step * sum(missing[n].training.steps for n in names)
+        )
     told = (
         f"{_counted(len(missing))} to train of {len(sizes)} size{'s' * (len(sizes) > 1)}, {places} at a time"
     )
