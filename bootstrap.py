@@ -112,6 +112,8 @@ def install() -> None:
         f"installing {torch} ({'CPU build' if extra else 'default build'})",
     )
     project = ["--quiet", "--constraint", "constraints.txt", "--editable", ".[dev]"]
+    # As a plain path, which is found before a folder that happens to be called lab where Python is started.
+    project += ["--config-settings", "editable_mode=compat"]
     run([*PIP, *project], "installing the project and everything else (a minute or two)")
     place = VENV / "etc" / "ipython"
     place.mkdir(parents=True, exist_ok=True)

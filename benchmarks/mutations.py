@@ -327,7 +327,7 @@ MUTATIONS = [
              "self.length - max(1, self.context // 2)",
              "self.length - 1",
              "test_decode.py"),
-    Mutation("a hash is not compared", "runs/checkpoint.py",
+    Mutation("a hash is not compared", "runs/manifest.py",
              "if sha256_bytes(data) != sha256:",
              "if False:",
              "test_runs_damage.py"),

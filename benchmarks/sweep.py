@@ -13,7 +13,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 import tyro
+from neighbour import busy_program, claim
 
 from lab import runs
 from lab.bench import machine
@@ -84,17 +84,6 @@ def alone(experiment: Experiment, count: int) -> float:
         return time.perf_counter() - begun
 
 
-@contextmanager
-def busy_program() -> Iterator[None]:
-    """Another program that wants a core for itself, wherever the system puts it."""
-    program = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        program.kill()
-        program.wait()
-
-
 def main(settings: Settings) -> bool:
     if settings.quick:
         settings = replace(settings, repeats=1, runs=2, seconds=2.0)
@@ -121,8 +110,7 @@ def main(settings: Settings) -> bool:
     overhead = {"start": [], "a_run": []}
     tiny = replace(sizes(settings)["small"], training=TrainConfig(steps=40))
     for _ in range(settings.repeats):
-        # One thread in both: as many workers as cores have one each, and one run keeps one of them busy.
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # one thread in both
         with one_core():
             before, during = swept(tiny, settings.runs, 1)
             overhead["start"].append(before)
@@ -132,18 +120,15 @@ def main(settings: Settings) -> bool:
     if settings.quick:
         return True
     claims = [
-        {
-            "claim": f"beside {row['beside']}, {row['size']}: one thread each is faster than all threads in turn",
-            "measured": row["gain"],
-            "met": row["gain"] > 1,
-        }
+        claim(
+            f"beside {row['beside']}, {row['size']}: one thread each is faster than all threads in turn",
+            row["gain"],
+            row["gain"] > 1,
+        )
         for row in rows
     ]
-    claims.append({
-        "claim": f"the share of a one-minute run that a sweep costs is below {SHARE}",
-        "measured": cost / MINUTE,
-        "met": cost / MINUTE < SHARE,
-    })  # fmt: skip
+    told = f"the share of a one-minute run that a sweep costs is below {SHARE}"
+    claims.append(claim(told, cost / MINUTE, cost / MINUTE < SHARE))
     for one in claims:
         print(f"{'met   ' if one['met'] else 'MISSED'} {one['claim']}: {one['measured']:.3g}")
     report = {"question": __doc__.splitlines()[0], "machine": machine() | {"threads": cores}}
@@ -155,7 +140,6 @@ def main(settings: Settings) -> bool:
 @contextmanager
 def one_core() -> Iterator[None]:
     """As if the machine had one core, so that a worker has one thread."""
-
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -267,7 +267,7 @@ def test_runs_prints_the_table(lab, place, tmp_path, monkeypatch):
     assert first.split()[0] == "first" and first.split()[2] == "0"
     assert second.split()[0] == r"\x1b[31m" and second.split()[2] == "1" and "\x1b" not in said
     assert max(map(len, said.splitlines()[:-1])) <= 100
-    assert why.startswith("third is damaged: ") and "metrics.jsonl" in why
+    assert why.startswith("third: damaged: ") and "metrics.jsonl" in why
 
 
 def test_text_is_written_in_whole_characters():

@@ -15,8 +15,7 @@ from test_runs_checkpoint import LINES, steps_in, tiny_run, train_on
 
 from lab.files import sha256_bytes
 from lab.runs import CheckpointError, checkpoint, load, save
-from lab.runs.checkpoint import FILES
-from lab.runs.folder import MANIFEST, manifest_digest
+from lab.runs.manifest import FILES, MANIFEST, manifest_digest
 from lab.text import CharTokenizer
 
 EVERY = (*FILES, MANIFEST)

@@ -21,7 +21,7 @@ from run_toys import made_text, quiet, weights
 from lab import cli, runs
 from lab.nn import TransformerConfig
 from lab.runs import Data, Experiment
-from lab.runs.cluster import local_pool
+from lab.runs.cluster import Died, Pool, local_pool, results
 from lab.runs.sending import packed, unpacked
 from lab.text import Corpus
 from lab.train import NextToken, TrainConfig
@@ -124,18 +124,9 @@ class Deadly(NextToken):
 
 @POSIX
 def test_ctrl_c_lets_every_worker_save_and_the_same_command_goes_on(base, tmp_path):
-    flags = [
-        "--model.context",
-        "24",
-        "--model.width",
-        "16",
-        "--training.steps",
-        "200000",
-        "--tokenizer",
-        "char",
-    ]
-    command = [sys.executable, "-m", "lab", "sweep", "--corpus", base.data.corpus, *flags, "--seed", "0", "1"]
-    command += ["--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "lab", "sweep", "--corpus", base.data.corpus, "--tokenizer", "char"]
+    command += ["--model.context", "24", "--model.width", "16", "--training.steps", "200000"]
+    command += ["--seed", "0", "1", "--folder", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     going = subprocess.Popen(
         command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -155,6 +146,46 @@ def test_ctrl_c_lets_every_worker_save_and_the_same_command_goes_on(base, tmp_pa
     assert len(steps) == 2 and min(steps) >= 1
 
 
+class Workers:
+    """Two of dask's, at whose hands each job comes to what is written here for it, one try after the other."""
+
+    status = "running"
+
+    def __init__(self, tries: dict[str, list]):
+        self.tries = tries
+
+    def nthreads(self):
+        return {"a": 1, "b": 1}
+
+    def submit(self, function, job, **_):
+        return Ended(self.tries[job].pop(0))
+
+
+@dataclass
+class Ended:
+    came_to: object
+
+    def done(self):
+        return True
+
+    def result(self):
+        if isinstance(self.came_to, Exception):
+            raise self.came_to
+        return self.came_to
+
+
+def test_what_a_worker_gives_back_or_dies_of_is_tried_again_until_it_comes_no_further():
+    gone, steps = OSError("gone"), iter(range(1, 9))
+    tries = {"sent back": [None, 1], "lost": [gone, gone, 2], "never": [gone] * 3, "slow": [gone] * 4 + [3]}
+    pool = Pool(Workers(tries))
+    found = dict(
+        results(
+            pool, print, {name: name for name in tries}, progress=lambda n: next(steps) if n == "slow" else 0
+        )
+    )
+    assert isinstance(found.pop("never"), Died) and found == {"sent back": 1, "lost": 2, "slow": 3}
+
+
 def test_a_folder_that_workers_do_not_share_gets_whole_runs(base, tmp_path, monkeypatch):
     monkeypatch.setattr(SWEEP, "_mark", lambda folder: nullcontext(tmp_path / "not there" / "mark"))
     monkeypatch.setenv("LAB_RUNS", str(tmp_path / "theirs"))
@@ -166,6 +197,9 @@ def test_a_folder_that_workers_do_not_share_gets_whole_runs(base, tmp_path, monk
 def test_a_scheduler_by_its_address(base, tmp_path):
     with local_pool(1, threads=1) as pool:
         address = pool.client.scheduler_info()["address"]
+        ours = psutil.Process()
+        sockets = [one for p in (ours, *ours.children(recursive=True)) for one in p.net_connections("tcp")]
+        assert {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
         table = swept([base], tmp_path, scheduler=address, insecure=True)
     assert table["state"].tolist() == ["done"]
     with pytest.raises(ValueError, match="tls://"):

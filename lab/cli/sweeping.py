@@ -11,6 +11,7 @@ import tyro
 
 from lab.cli.training import print_table, there, with_flags
 from lab.config import shown
+from lab.files import printable
 
 OWN = (
     "--workers",
@@ -78,7 +79,12 @@ def sweep(flags: Mapping[str, Sequence[str]]) -> Callable[..., None]:
         """
         from lab import runs
 
-        every = [flags | more for more in (_objects(file) if file else [{}])]
+        listed = _objects(file) if file else [{}]
+        if twice := [flag for one in listed for flag in one if flag in flags]:
+            raise ValueError(
+                f"{twice[0]} stands in {file} and among the flags: say in one place what is meant"
+            )
+        every = [flags | one for one in listed]
         place = {"--folder": [str(folder)]} if folder else {}
         experiments = [experiment for one in every for experiment in _product(one | place)]
         options = {"workers": workers, "scheduler": scheduler, "insecure": insecure}
@@ -88,6 +94,9 @@ def sweep(flags: Mapping[str, Sequence[str]]) -> Callable[..., None]:
         table = runs.sweep(experiments, folder, **options, save_seconds=save_seconds, dry_run=dry_run)
         if len(table):
             print_table(table)
+        for name, state in table["state"].items():
+            if state != "done" and not dry_run:
+                print(f"{name} {printable(state)}", file=sys.stderr)
         sys.exit(int(not dry_run and any(table["state"] != "done")))
 
     return sweep

@@ -209,7 +209,7 @@ def runs(
             print(printable(objective))
             print_table(rows)
         else:
-            print(at_the_command_line("\n".join(f"{name} is {why}" for name, why in rows["state"].items())))
+            print(at_the_command_line("\n".join(f"{name}: {why}" for name, why in rows["state"].items())))
 
 
 def _delete(name: str, folder: Path | None, yes: bool) -> None:

@@ -17,12 +17,9 @@ Nothing is ever unpickled.
 import json
 import math
 import os
-import platform
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,30 +28,26 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import nn
 
-import lab
-from lab.files import path_named, put_in_place, sha256_bytes, sync_folder, write_atomic
+from lab.files import write_atomic
 from lab.runs import folder as run_folder
 from lab.runs import generators
 from lab.runs.experiment import Experiment, differences
-from lab.runs.folder import (
-    ABOUT,
-    MANIFEST,
+from lab.runs.folder import ABOUT, about, checkpoints
+from lab.runs.manifest import (
+    FILES,
+    FORMAT,
     CheckpointError,
-    about,
-    checkpoints,
     from_json_bytes,
-    manifest_digest,
-    read_file,
     read_manifest,
+    remove,
+    to_json_bytes,
+    verified,
+    write,
 )
 from lab.runs.weights import load_weights, no_larger_than, own_tensors
 from lab.score import Score
 from lab.text import Tokenizer, tokenizer_from_json
 from lab.train import TrainingState, parallel
-
-FORMAT = 2
-FILES = ("experiment.json", "tokenizer.json", "model.safetensors", "training.safetensors", "training.json",
-         "metrics.jsonl")  # fmt: skip
 
 
 @dataclass
@@ -97,7 +90,7 @@ def save(folder: str | os.PathLike, run: Run, keep_last: int = 2) -> Path:
             raise CheckpointError(f"{folder} holds another run: save this one to another folder")
         if known.get("id") != run.id:
             write_atomic(folder / ABOUT, json.dumps(known | {"id": run.id}) + "\n")
-        _write(path, contents, {"run": run.id, "step": state.step, "validation": state.validation})
+        write(path, contents, {"run": run.id, "step": state.step, "validation": state.validation})
         for old in run_folder.superseded(folder, keep_last, written=path):
             remove(old)
     state.saved_to = str(path)
@@ -192,65 +185,15 @@ def _pack(run: Run) -> dict[str, bytes]:
     values, states = generators.current()
     try:
         return {
-            "experiment.json": _json(experiment.to_json()),
+            "experiment.json": to_json_bytes(experiment.to_json()),
             "tokenizer.json": run.tokenizer.to_json().encode(),
             "model.safetensors": tensors_to_bytes(weights),
             "training.safetensors": tensors_to_bytes(memories | states),
-            "training.json": _json({"state": state.values()} | values),
+            "training.json": to_json_bytes({"state": state.values()} | values),
             "metrics.jsonl": "".join(json.dumps(m, allow_nan=False) + "\n" for m in run.metrics).encode(),
         }
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the run cannot be written as JSON: {error}") from error
-
-
-def _write(path: Path, contents: dict[str, bytes], about_it: dict) -> None:
-    """The files and a manifest as the folder `path`: whole, or, when anything goes wrong on the way, not at all."""
-    manifest = {
-        "format": FORMAT,
-        **about_it,
-        "written_by": {
-            "lab": lab.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": {name: sha256_bytes(data) for name, data in contents.items()},
-    }
-    manifest["digest"] = manifest_digest(manifest)
-    _put(path, {**contents, MANIFEST: _json(manifest)})
-
-
-def write_sent(folder: Path, name: str, files: Mapping[str, bytes]) -> Path:
-    """Write a checkpoint that another machine made into the folder of a run, as it was written there.
-
-    Raises CheckpointError for one whose parts have not the names that they should have; `load` verifies the rest.
-    """
-    if not run_folder.NAME.fullmatch(name) or files.keys() != {*FILES, MANIFEST}:
-        raise CheckpointError(f"{name!r} with the files {', '.join(sorted(files))} is no checkpoint")
-    _put(folder / name, files)
-    return folder / name
-
-
-def _put(path: Path, files: Mapping[str, bytes]) -> None:
-    """The files as the folder `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(".step-*"):  # by a save that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-    try:
-        beside.mkdir()
-        for name, data in files.items():
-            with open(beside / name, "wb") as file, path_named(path / name):
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        with path_named(path):
-            sync_folder(beside)
-            put_in_place(beside, path)
-            sync_folder(path.parent)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
 
 
 def _read(path: Path, outside: Sequence[type], device: torch.device | str) -> Run:
@@ -266,7 +209,7 @@ def _read(path: Path, outside: Sequence[type], device: torch.device | str) -> Ru
         )
     if (named := run_folder.number_of(path)) and named[0] != manifest["step"]:
         raise CheckpointError(f"{path} is of step {manifest['step']}: folders were exchanged")
-    contents = {name: _verified(path / name, manifest["files"].get(name)) for name in FILES}
+    contents = {name: verified(path / name, manifest["files"].get(name)) for name in FILES}
     if manifest["format"] == 1:
         from lab.runs.format1 import modern
 
@@ -310,13 +253,6 @@ def _check_metrics(metrics: list[dict]) -> None:
         str(Score.of_columns(found))
 
 
-def _verified(place: Path, sha256: str | None) -> bytes:
-    data = read_file(place)
-    if sha256_bytes(data) != sha256:
-        raise CheckpointError(f"{place} is damaged: its SHA-256 is not the manifest's; copy the folder again")
-    return data
-
-
 def _tokenizer(experiment: Experiment, text: str) -> Tokenizer:
     kind = experiment.data.tokenizer
     tokenizer = tokenizer_from_json(text) if isinstance(kind, str) else kind.from_json(text)
@@ -343,17 +279,6 @@ def _advice(damaged: Path, outside: Sequence[type]) -> str:
             continue
         return f"The newest intact checkpoint before it is {path}"
     return "There is no intact checkpoint before it"
-
-
-def remove(path: Path) -> None:
-    """Delete a checkpoint: first it is hidden, so that a half-deleted one is never taken for one."""
-    hidden = path.with_name(f".{path.name}.{uuid4().hex[:8]}.removed")
-    put_in_place(path, hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _json(values: dict) -> bytes:
-    return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
 
 
 @contextmanager

@@ -50,12 +50,14 @@ def local_pool(workers: int, threads: int) -> Iterator[Pool]:
         "MKL_NUM_THREADS": str(threads),
         "GOMP_SPINCOUNT": str(SPINS),
     }
-    options = (
-        "--nthreads 1 --no-nanny --no-dashboard --memory-limit 0 --host 127.0.0.1 --preload lab.runs.worker"
-    )
+    # Without a dashboard too they serve a page, by default to the whole network.
+    page = "127.0.0.1:0"
+    options = "--nthreads 1 --no-nanny --memory-limit 0 --host 127.0.0.1 --preload lab.runs.worker"
+    options += f" --no-dashboard --dashboard-address {page}"
+    served = {"dashboard": False, "dashboard_address": page}
     with (
         LocalCluster(
-            n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs="critical"
+            n_workers=0, host="127.0.0.1", silence_logs="critical", scheduler_kwargs=served
         ) as cluster,
         Client(cluster) as client,
         TemporaryDirectory() as scratch,
@@ -105,7 +107,7 @@ def remote_pool(scheduler: str, *, insecure: bool = False) -> Iterator[Pool]:
         client.wait_for_workers(1, timeout=PATIENCE)
     except (OSError, TimeoutError, TypeError, ValueError) as error:
         raise ValueError(
-            f"the scheduler {scheduler} does not answer, or no worker has come to it in {PATIENCE} s ({error}): "
+            f"no worker of the scheduler {scheduler} could be reached ({error}): "
             f"start it by `dask scheduler`, and on each machine `{WORKER.replace('SCHEDULER', scheduler)}`"
         ) from error
     with client:
@@ -138,7 +140,8 @@ def results(
 ) -> Iterator[tuple[str, Any]]:
     """`function(job)` of each job by its name, as they come; Died in the place of a result that there will not be.
 
-    A job whose worker died is given to another, at most `TRIES` times without `progress(name)` growing in between.
+    A job whose worker died, or that came back as None, undone, is given to another, at most `TRIES` times without
+    `progress(name)` growing in between.
     When it is left early, what runs is cancelled and waited for.
     """
     from distributed import CancelledError
@@ -173,10 +176,10 @@ def results(
                     CancelledError,
                     OSError,
                 ):  # the last where it dies as the result is fetched
-                    pass
+                    result = None
                 except Exception as error:
                     raise ValueError(f"a worker cannot do its work: {error}") from error
-                else:
+                if result is not None:
                     yield name, result
                     continue
                 if progress(name) > reached.get(name, 0):

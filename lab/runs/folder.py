@@ -1,29 +1,19 @@
 """Where runs lie, which there are, and which of a run's checkpoints is the newest or the best."""
 
-import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from lab.files import nameable, sha256_bytes
 from lab.runs.code import PACKAGE, code_version
 from lab.runs.experiment import Experiment
+from lab.runs.manifest import MANIFEST, CheckpointError, from_json_bytes, read_file, read_manifest
 
-LARGEST_JSON = 2**26  # bytes
-# What stands in a manifest.
-KINDS = {"format": int, "step": int, "files": dict, "date": str, "validation": float | int | None}
-ABOUT, MANIFEST = "about.json", "manifest.json"
+ABOUT = "about.json"
 NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is damaged, incomplete or cannot be read here; the message names the file and what to do."""
 
 
 def default_folder() -> Path:
@@ -169,47 +159,3 @@ def superseded(folder: Path, keep_last: int, written: Path) -> Iterator[Path]:
 def _best_of(manifests: dict[Path, dict]) -> Path | None:
     measured = {path: m["validation"] for path, m in manifests.items() if m["validation"] is not None}
     return min(measured, key=measured.get) if measured else None
-
-
-def read_manifest(path: Path) -> dict:
-    """The manifest of the checkpoint at `path`, itself verified, without a look at the other files."""
-    place = path / MANIFEST
-    data = read_file(place)
-    try:
-        manifest = from_json_bytes(data)
-        intact = manifest["digest"] == manifest_digest(manifest)
-        intact = intact and all(isinstance(manifest[name], kind) for name, kind in KINDS.items())
-        if intact and manifest["format"] == 1:  # of which each file's entry held its size too
-            manifest["files"] = {name: entry["sha256"] for name, entry in manifest["files"].items()}
-    except (ValueError, TypeError, LookupError, RecursionError):
-        intact = False
-    if not intact:
-        raise CheckpointError(f"{place} is damaged: it does not match its own digest; copy the folder again")
-    return manifest
-
-
-def read_file(place: Path) -> bytes:
-    """The bytes of a file of a run; CheckpointError for a link, a pipe, and what no memory could hold."""
-    try:
-        about_it = place.lstat()
-        room = LARGEST_JSON if place.suffix == ".json" else psutil.virtual_memory().available
-        if not stat.S_ISREG(about_it.st_mode) or about_it.st_size > room:
-            raise CheckpointError(f"{place} must be a file, and no link, of at most {room:,} bytes")
-        return place.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{place} cannot be read ({error}): copy the whole folder again") from error
-
-
-def from_json_bytes(data: bytes):
-    """What JSON says; ValueError where it is none, and for NaN and infinity, which no run holds."""
-
-    def refused(name: str):
-        raise ValueError(f"it holds {name}, which is no number")
-
-    return json.loads(data, parse_constant=refused)
-
-
-def manifest_digest(manifest: dict) -> str:
-    """The SHA-256 of everything else that a manifest says."""
-    rest = {key: value for key, value in manifest.items() if key != "digest"}
-    return hashlib.sha256((json.dumps(rest, indent=1, sort_keys=True) + "\n").encode()).hexdigest()

@@ -1,9 +1,10 @@
-"""An experiment on its way to another process: names and JSON, from which it is made again there."""
+"""An experiment on its way to another process, as names and JSON; and the run on its way back, as its files."""
 
 import inspect
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -16,6 +17,8 @@ from lab.files import write_atomic
 from lab.outside import class_name, source_hash
 from lab.runs.code import code_version
 from lab.runs.experiment import Experiment, outside_classes
+from lab.runs.folder import NAME
+from lab.runs.manifest import FILES, MANIFEST, CheckpointError, put
 from lab.text import Corpus
 
 
@@ -54,6 +57,17 @@ def unpacked(values: dict) -> Experiment:
         raise ValueError(f"the text {place} is not here: share the folder of runs, or give a text by name")
     corpus = from_json(Corpus, json.loads(place.read_text("utf-8")))
     return replace(experiment, data=replace(experiment.data, corpus=corpus))
+
+
+def received(folder: Path, name: str, files: Mapping[str, bytes]) -> Path:
+    """Write the checkpoint that another machine made into the folder of a run, as it was written there.
+
+    Raises CheckpointError for one whose parts have not the names that they should have; `load` verifies the rest.
+    """
+    if not NAME.fullmatch(name) or files.keys() != {*FILES, MANIFEST}:
+        raise CheckpointError(f"{name!r} with the files {', '.join(sorted(files))} is no checkpoint")
+    put(folder / name, files)
+    return folder / name
 
 
 def _written(corpus: Corpus, folder: Path) -> Path:

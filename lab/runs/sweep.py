@@ -13,11 +13,11 @@ from tqdm import tqdm
 from lab.files import write_atomic
 from lab.machine import usable_cores
 from lab.runs import cluster
-from lab.runs.checkpoint import Run, load, write_sent
+from lab.runs.checkpoint import Run, load
 from lab.runs.experiment import Experiment, flat, outside_classes
 from lab.runs.folder import CheckpointError, checkpoints, default_folder, number_of, run_name
 from lab.runs.loop import get_or_train
-from lab.runs.sending import OtherCode, packed
+from lab.runs.sending import OtherCode, packed, received
 from lab.runs.table import RunFailed, outcome, sweep_table
 
 NOT_THE_SIZE = ("seed", "training.steps", "training.matrix_lr", "training.other_lr", "training.warmup")
@@ -45,9 +45,13 @@ def sweep(
     Raises ValueError for no experiments, for what cannot be sent to another process, for a scheduler that does not
     answer or whose workers have another version of lab, and what `Experiment.resolved` raises.
     """
-    pairs = list(trained(experiments, folder, **options))
-    asked = [run_name(experiment.resolved(folder)) for experiment in experiments]
-    return sweep_table(sorted(pairs, key=lambda pair: asked.index(run_name(pair[0]))), folder)
+    resolved = [experiment.resolved(folder) for experiment in experiments]
+    found = {
+        run_name(experiment): (experiment, run) for experiment, run in trained(resolved, folder, **options)
+    }
+    return sweep_table(
+        [found[name] for name in dict.fromkeys(map(run_name, resolved)) if name in found], folder
+    )
 
 
 def trained(
@@ -87,7 +91,9 @@ def trained(
                 yield experiment, run
         if not missing:
             return
-        say(f"{_counted(len(named))}, {len(named) - len(missing)} there already")
+        begun = sum(_step(folder / name) > 0 for name in missing)
+        told = f", {begun} begun" if begun else ""
+        say(f"{_counted(len(named))}, {len(named) - len(missing)} there already{told}")
         if here:
             for experiment in () if dry_run else missing.values():
                 yield experiment, _trained_here(experiment, folder, progress=progress, say=say, **how)
@@ -143,9 +149,9 @@ def _trained_elsewhere(
     with tqdm(total=sum(steps.values()), unit="step", disable=None if progress else True, smoothing=0) as bar:
 
         def show():
-            bar.n = min(bar.total, sum(map(reached.get, missing)))
             told = f", best {best[1]} {best[0]:.4g}" if best else ""
-            bar.set_postfix_str(f"{ended} of {_counted(len(missing))}{told}")
+            bar.set_postfix_str(f"{ended} of {_counted(len(missing))}{told}", refresh=False)
+            bar.update(sum(map(reached.get, missing)) - bar.n)  # draws it now and then
 
         for name, result in cluster.results(pool, train_sent, jobs, progress=saved, each_moment=show):
             run = _arrived(result, folder / name, missing[name])
@@ -167,7 +173,7 @@ def _arrived(result, path: Path, experiment: Experiment) -> Run | RunFailed:
     if "failed" in told:
         return RunFailed(told["failed"], told["why"])
     if files:
-        write_sent(path, told["checkpoint"], files)
+        received(path, told["checkpoint"], files)
     return load(path, outside=outside_classes(experiment))
 
 
@@ -200,7 +206,9 @@ def _estimate(pool, missing: Mapping[str, Experiment], jobs: Mapping[str, str]) 
     places, seconds = len(pool.client.nthreads()), 0.0
     for names in sizes.values():
         step = measured[names[0]]
-        seconds += (step if isinstance(step, float) else 0) * sum(missing[n].training.steps for n in names)
+        seconds += (
+            0 if isinstance(step, cluster.Died) else step * sum(missing[n].training.steps for n in names)
+        )
     told = (
         f"{_counted(len(missing))} to train of {len(sizes)} size{'s' * (len(sizes) > 1)}, {places} at a time"
     )

@@ -22,19 +22,22 @@ TELL_SECONDS = 0.3
 _ONE_AT_A_TIME = Lock()  # should a worker have several threads: dropout draws from one generator a process
 
 
-def train_sent(job: str) -> tuple[str, dict[str, bytes]]:
-    """Train a run: what came of it as JSON, and its files where the folder of runs is not the client's."""
+def train_sent(job: str) -> tuple[str, dict[str, bytes]] | None:
+    """Train a run: what came of it as JSON, and its files where the folder of runs is not the client's.
+
+    None where this worker has to go before the run is at its end: it is saved, for another to go on with.
+    """
     with _ONE_AT_A_TIME:
         return _train_sent(json.loads(job))
 
 
-def _train_sent(job: dict) -> tuple[str, dict[str, bytes]]:
+def _train_sent(job: dict) -> tuple[str, dict[str, bytes]] | None:
     try:
         experiment = unpacked(job)
         shared = Path(job["mark"]).is_file()
         folder = Path(job["mark"]).parent if shared else default_folder()
         if not _trained(experiment, folder, _Teller(job["run"]).stopped_after, **job["how"]):
-            return _told(stopped=True), {}
+            return None
         checkpoint = newest(where(experiment, folder))
         files = {} if shared else {file.name: file.read_bytes() for file in checkpoint.iterdir()}
         return _told(checkpoint=checkpoint.name), files
@@ -46,11 +49,12 @@ def _train_sent(job: dict) -> tuple[str, dict[str, bytes]]:
         return _told(failed="failed", why=str(error)), {}
 
 
-def step_seconds_sent(job: str) -> float | None:
-    """The seconds of a step of a run; None where it cannot be trained here, which training it will say."""
+def step_seconds_sent(job: str) -> float:
+    """The seconds of a step of a run; 0 where it cannot be trained here, which training it will say."""
     with _ONE_AT_A_TIME, suppress(ValueError, OSError, FloatingPointError):
         job = json.loads(job)
         return seconds_per_step([unpacked(job)], seconds=1.0, device=job["how"]["device"])[0]
+    return 0.0
 
 
 def _trained(experiment: Experiment, folder: Path, stop: Callable[[int], bool], **how) -> bool:

@@ -37,6 +37,8 @@ def read_idea(path: str | os.PathLike) -> Idea:
     an Experiment, starts from another run, or changes nothing.
     """
     path = Path(path).resolve()
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}: give the path of a Python file that defines idea()")
     module = _called(path, _imported, path)
     if not callable(getattr(module, "idea", None)):
         raise ValueError(

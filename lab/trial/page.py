@@ -70,7 +70,7 @@ def differences(found: Trial) -> Figure:
     look = {"fmt": "D", "color": VERMILION, "linewidth": 2, "label": "their mean, its interval"}
     pairs = [(x, at - 0.2) for at, one in enumerate(arms) for x in one.pairs.values()]
     mean, low, high = np.array([(one.difference, one.low, one.high) for one in arms]).T
-    ax.axvspan(-MATTERS, MATTERS, color=FAINT, linewidth=0, label=f"below {MATTERS}: no matter")
+    ax.axvspan(-MATTERS, MATTERS, color=FAINT, linewidth=0, label=f"too small to matter ({MATTERS})")
     ax.plot(*zip(*pairs, strict=True), "o", color=GREY, markersize=4, label="one pair of runs")
     ax.errorbar(mean, range(len(arms)), xerr=(mean - low, high - mean), **look)
     ax.set_yticks(range(len(arms)), [arm.replace(" ", "\n") for arm in found.arms])
@@ -98,8 +98,8 @@ def _page(found: Trial) -> str:
     }
     if found.arms:
         level = (
-            f"The intervals are of {1 - found.level:.1%}: the trial looks several times, and so strictly that of an "
-            "idea that changes nothing it would call anything different in less than one of 20 trials (simulated)."
+            f"The intervals are {1 - found.level:.1%} intervals. A trial looks several times; these are wide enough "
+            "that an idea which changes nothing is called better or worse in fewer than one of 20 trials (simulated)."
         )
         pictures = "".join(embedded(draw(found), draw.__doc__) for draw in (curves, differences))
         values |= {"level": level, "pictures": pictures, "cost": _cost(found)}

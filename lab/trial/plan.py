@@ -32,6 +32,8 @@ def planned(
 
     Raises ValueError when the minutes are too few for three pairs of 50 steps; the message says how many it takes.
     """
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"minutes must be a number above 0, got {minutes}")
     threads = torch.get_num_threads()
     torch.set_num_threads(threads_each(workers))  # as many as a run will have
     try:

@@ -55,7 +55,7 @@ class Trial:
         """What may be said, by what was held equal; or why nothing may."""
         if self.problem:
             return {"no comparison": self.problem}
-        told = dict.fromkeys((TOKENS, SECONDS, PARAMETERS), "could not be made equal")
+        told = dict.fromkeys((TOKENS, SECONDS, PARAMETERS), "nothing to compare: see what else was noted")
         for arm, one in self.arms.items():
             told[arm] = one.sentence()
             if is_decided(one.low, one.high) and not one.is_clear:
@@ -71,4 +71,4 @@ class Trial:
 
     def __str__(self) -> str:
         told = [f"  {arm:<18}{answer}" for arm, answer in self.answers.items()]
-        return "\n".join([f"{self.file}: {self.about}", *told])
+        return "\n".join([f"{self.file}: {self.about}", *told, *(f"  {note}" for note in self.notes)])

@@ -22,7 +22,10 @@ def sides_of(idea: Idea, lines: Path) -> tuple[dict[str, Experiment], list[str]]
     notes = []
     if abs(own / tried - 1) > CLOSE:
         made = "No width of the baseline makes them equal."
-        if resized := as_large(sides[BASELINE], tried):
+        resized = as_large(sides[BASELINE], tried)
+        if resized and not differences(resized, sides[IDEA]):
+            made = "With equal parameters the baseline is the idea: there is nothing to compare."
+        elif resized:
             made = f"For equal parameters: {'; '.join(differences(sides[BASELINE], resized))}."
             sides[RESIZED] = resized
         notes.append(f"The idea has {tried:,} parameters, the baseline {own:,}. {made}")
