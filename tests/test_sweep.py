@@ -186,6 +186,60 @@ def test_what_a_worker_gives_back_or_dies_of_is_tried_again_until_it_comes_no_fu
     assert isinstance(found.pop("never"), Died) and found == {"sent back": 1, "lost": 2, "slow": 3}
 
 
+class Dying:
+    """Two workers of dask's that die of a job after so many looks at it, with all else that they were given."""
+
+    status = "running"
+
+    def __init__(self, looks: dict[str, int]):
+        self.looks, self.alive, self.given, self.names = looks, [], [], iter(range(100))
+
+    def nthreads(self):
+        return dict.fromkeys(self.alive, 1)
+
+    def revive(self):
+        self.alive += [next(self.names) for _ in range(2 - len(self.alive))]
+
+    def submit(self, function, job, *, workers=None, **_):
+        busy = [future.worker for future in self.given if not future.ended]
+        self.given.append(Given(self, job, workers[0] if workers else min(self.alive, key=busy.count)))
+        return self.given[-1]
+
+
+@dataclass
+class Given:
+    pool: Dying
+    job: str
+    worker: int
+    looked: int = 0
+
+    @property
+    def ended(self):
+        return self.worker not in self.pool.alive or self.looked > 30
+
+    def done(self):
+        self.looked += 1
+        if self.looked == self.pool.looks.get(self.job) and self.worker in self.pool.alive:
+            self.pool.alive.remove(self.worker)
+        return self.ended
+
+    def result(self):
+        if self.worker not in self.pool.alive:
+            raise OSError("gone")
+        return self.job
+
+    def cancel(self):
+        pass
+
+
+def test_no_job_is_blamed_for_the_death_of_another():
+    client = Dying({"dies soon": 2, "dies later": 8})
+    jobs = ["dies soon", "dies later", "good", "good too"]
+    found = dict(results(Pool(client, client.revive), print, dict(zip(jobs, jobs, strict=True))))
+    assert isinstance(found["dies soon"], Died) and isinstance(found["dies later"], Died)
+    assert [[given.job for given in client.given].count(job) for job in jobs] == [3, 3, 1, 1]
+
+
 def test_a_folder_that_workers_do_not_share_gets_whole_runs(base, tmp_path, monkeypatch):
     monkeypatch.setattr(SWEEP, "_mark", lambda folder: nullcontext(tmp_path / "not there" / "mark"))
     monkeypatch.setenv("LAB_RUNS", str(tmp_path / "theirs"))

@@ -141,36 +141,40 @@ def results(
     """`function(job)` of each job by its name, as they come; Died in the place of a result that there will not be.
 
     A job whose worker died, or that came back as None, undone, is given to another, at most `TRIES` times without
-    `progress(name)` growing in between.
+    `progress(name)` growing in between. A worker has one job at a time, so that none is blamed for another's death.
     When it is left early, what runs is cancelled and waited for.
     """
     from distributed import CancelledError
     from distributed.scheduler import KilledWorker
 
     client = pool.client
-    waiting, running, tries, reached = deque(jobs), {}, Counter(), {}
-    places, asked, alive = 0, 0.0, time.monotonic()
+    waiting, running, reached, failures = deque(jobs), {}, {}, Counter()
+    asked, alive = 0.0, time.monotonic()
     try:
         while waiting or running:
             if time.monotonic() - asked > 1:
                 pool.revive()
-                places, asked = len(client.nthreads()), time.monotonic()
-                alive = asked if places else alive
+                workers, asked = set(client.nthreads()), time.monotonic()
+                alive = asked if workers else alive
+                for name in [name for name, (worker, _) in running.items() if worker not in workers]:
+                    running.pop(name)[1].cancel()  # it went before it was given the job, or has just died
+                    waiting.append(name)
             if client.status != "running" or time.monotonic() - alive > PATIENCE:
                 raise OSError(
                     "the scheduler, or every worker, is gone: the same call goes on from what was saved"
                 )
-            while waiting and len(running) < places:
-                name = waiting.popleft()
-                tries[name] += 1
-                running[name] = client.submit(
-                    function, jobs[name], key=f"{name}/{time.monotonic_ns()}", pure=False
-                )
+            for worker in workers - {worker for worker, _ in running.values()}:
+                if waiting:
+                    name = waiting.popleft()
+                    key = f"{name}/{time.monotonic_ns()}"
+                    future = client.submit(function, jobs[name], key=key, pure=False, workers=[worker])
+                    running[name] = worker, future
             time.sleep(0.05)
             each_moment()
-            for name in [name for name, future in running.items() if future.done()]:
+            for name in [name for name, (_, future) in running.items() if future.done()]:
+                worker, future = running.pop(name)
                 try:
-                    result = running.pop(name).result()
+                    result = future.result()
                 except (
                     KilledWorker,
                     CancelledError,
@@ -182,14 +186,15 @@ def results(
                 if result is not None:
                     yield name, result
                     continue
-                if progress(name) > reached.get(name, 0):
-                    tries[name], reached[name] = 1, progress(name)
-                if tries[name] < TRIES:
+                workers.discard(worker)
+                before, reached[name] = reached.get(name, 0), progress(name)
+                failures[name] = 1 if reached[name] > before else failures[name] + 1
+                if failures[name] < TRIES:
                     waiting.append(name)
                 else:
                     yield name, Died(f"its process died {TRIES} times before it came any further")
     finally:
-        _stop(client, list(running.values()))
+        _stop(client, [future for _, future in running.values()])
 
 
 def _stop(client, running: list, patience: float = 30.0) -> None:
