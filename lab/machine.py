@@ -56,6 +56,13 @@ def check_memory(what: str, needed: int, remedy: str) -> None:
 
 
 @cache
+def fast_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself (AVX-512 BF16, AMX), several times as fast as float32."""
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+@cache
 def cpu_name() -> str:
     """What the processor's maker calls it, as far as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lab.config import Above, AtLeast, AtMost, annotations, from_json, to_json, validate
+from lab.machine import fast_bfloat16
 from lab.train.optim import Muon, learning_rate_factor, make_optimizers
 
 Count = Annotated[int, AtLeast(0)]
@@ -108,6 +110,7 @@ class TrainingState(Progress):
             other_lr=config.other_lr,
             weight_decay=config.weight_decay,
             muon=config.optimizer == "muon",
+            computed_in=torch.bfloat16 if config.precision == "bfloat16" and fast_bfloat16() else torch.float32,
             rates=config.rates,
         )
         self.saved_to: str | None = None
