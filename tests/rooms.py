@@ -19,24 +19,24 @@ BUDGETS = {
     "outside": 76,
     "config": 115,
     "machine": 58,
-    "text": 1485,
+    "text": 1600,  # 115 of them came with corpora in parts and WordLevel files
     "data": 575,
-    "nn": 970,
+    "nn": 1008,
     "scratch": 360,
     "score": 330,
-    "train": 460,
-    "decode": 545,
-    "runs": 1620,
+    "train": 605,
+    "decode": 562,
+    "runs": 1780,  # 160 of them came with fine-tuning, devices, and comparing and deleting runs
     "runs/format1": 90,  # beside the room: reads runs of an older lab, and goes one day
     "chars": 1200,
     "diffusion": 1620,
-    "speech": 1793,
+    "speech": 1995,
     "bench": 780,  # 48 of them came with the law of a step's time from show
     "checks": 2600,
     "show": 4256,
     "notebooks": 780,
     "trial": 535,
-    "cli": 450,
+    "cli": 525,
     "__main__": 10,
 }
 ALLOWED_OVER = 1.05

@@ -58,6 +58,19 @@ def test_fused_and_written_out_agree_with_the_formula(B, G, group, T, S, E, kind
     same(weights @ v.repeat_interleave(group, 1), fused)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_weights_are_left_out_in_training_alone(masked):
+    layer = MultiHeadAttention(replace(CONFIG, attention_dropout=0.4)).double().train()
+    x = torch.randn(2, 6, CONFIG.width, dtype=torch.float64)
+    mask = torch.rand(2, 1, 6, 6) > 0.5 if masked else None
+    q, k, v = layer.project(x)
+    torch.manual_seed(3)
+    weights = nn.functional.dropout(attention_weights(q, k, mask), 0.4)
+    torch.manual_seed(3)
+    same(layer(x, mask), layer.output((weights @ v).transpose(1, 2).flatten(2)))
+    same(layer.eval()(x, mask), layer.output(attend(q, k, v, mask).transpose(1, 2).flatten(2)))
+
+
 @pytest.mark.parametrize("bias", [False, True])
 def test_heads_are_those_of_torch_with_the_same_weights(bias):
     ours = randomised(MultiHeadAttention(replace(CONFIG, bias=bias)), 0.5)

@@ -75,12 +75,14 @@ def test_huggingface_gives_the_same_ids(pattern):
     assert from_huggingface(to_huggingface(ours)) == ours
 
 
-def their_tokenizer(pre_tokenizer, alphabet=(), **model) -> tokenizers.Tokenizer:
+def their_tokenizer(
+    pre_tokenizer, alphabet=(), special=("<|endoftext|>", "<unk>"), **model
+) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(models.BPE(**model))
     tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.decoder = decoders.ByteLevel()
     settings = dict(vocab_size=400, initial_alphabet=list(alphabet), show_progress=False)
-    trainer = trainers.BpeTrainer(special_tokens=["<|endoftext|>", "<unk>"], **settings)
+    trainer = trainers.BpeTrainer(special_tokens=list(special), **settings)
     tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.add_special_tokens(["<late>"])
     return tokenizer
@@ -107,7 +109,7 @@ def test_an_imported_tokenizer_keeps_its_ids(pre_tokenizer, pattern, ignore_merg
     theirs = their_tokenizer(pre_tokenizer, pre_tokenizers.ByteLevel.alphabet(), ignore_merges=ignore_merges)
     ours = from_huggingface(theirs.to_str())
     assert ours.pattern == pattern and ours.vocab_size == theirs.get_vocab_size()
-    assert (ours.bos_id, ours.eos_id, ours.unk_id, ours.mask_id) == (0, 0, None, None)  # no unk_token
+    assert (ours.bos_id, ours.eos_id, ours.unk_id, ours.mask_id) == (0, 0, 1, None)  # by their names
     again = tokenizer_from_json(ours.to_json())
     assert again == ours
     for text in [*texts(), "a<late>b<|endoftext|>"]:
@@ -127,10 +129,25 @@ def test_an_alphabet_may_lack_bytes():
         assert ours.encode(text, allow_special=True) == theirs.encode(text).ids
     assert ours.decode(ours.encode("the Zoo")) == "the \N{REPLACEMENT CHARACTER}oo"
 
-    without = from_huggingface(their_tokenizer(pre_tokenizer).to_str())  # its unk_token is null
-    assert without.unk_id is None and without.encode("the earth") == theirs.encode("the earth").ids
+
+@pytest.mark.parametrize(
+    "special", [["<|endoftext|>", "<unk>"], ["[PAD]", "[UNK]", "[MASK]", "[SOS]", "[EOS]", "[BLANK]"]]
+)
+def test_without_an_unk_token_unknown_bytes_are_passed_over_as_in_the_library(special):
+    theirs = their_tokenizer(pre_tokenizers.ByteLevel(add_prefix_space=False), special=special)
+    file = theirs.to_str()
+    assert json.loads(file)["model"]["unk_token"] is None
+    ours = from_huggingface(file)
+    again, exported = tokenizer_from_json(ours.to_json()), tokenizers.Tokenizer.from_str(to_huggingface(ours))
+    assert ours.unk_id == 1 and again == ours == from_huggingface(to_huggingface(ours))
+    for text in [*texts(), "the Zoo", "Zthe", "Z"]:
+        ids = theirs.encode(text).ids
+        assert ours.encode(text, allow_special=True) == again.encode(text, allow_special=True) == ids
+        assert exported.encode(text).ids == ids
+    assert ours.encode("theZ earth") == ours.encode("the earth") and ours.encode("Z") == []
+    assert 1 in from_huggingface(file, roles={"unk": special[1]}).encode("Z")
     with pytest.raises(ValueError, match=r"byte 0x5a .*alphabet.*no <unk>"):
-        without.encode("the Zoo")
+        from_huggingface(file, roles={"unk": None}).encode("the Zoo")
 
 
 @pytest.mark.parametrize("names", [("[SOS]", "[EOS]"), ("[BOS]", "</s>"), ("<bos>", "<|endoftext|>")])

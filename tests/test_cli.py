@@ -114,6 +114,18 @@ def test_a_corpus_shows_its_control_characters_and_sends_none(lab, place):
     assert r"\x1b[31mred" in shown and "\x1b" not in shown
 
 
+def test_parts_given_by_folders_are_shown_and_trained_on(lab, place, folder):
+    for part, count in (("train", 30), ("val", 5), ("test", 5)):
+        (place / "parts" / part).mkdir(parents=True)
+        (place / "parts" / part / "a.txt").write_text("".join(f"{part} LINE {n}\n" for n in range(count)))
+    assert "30, 5 and 5" in (shown := lab("corpus", place / "parts")) and "longest line has 13" in shown
+    lab("train", *flags(place, corpus=place / "parts", name="parts", subset=0.2))
+    run = runs.load(folder / "parts")
+    assert run.experiment.data.subset == 0.2 and runs.score(run).chars == sum(
+        len(f"val LINE {n}\n") for n in range(5)
+    )
+
+
 def test_a_corpus_without_validation_lines_is_refused(lab, place):
     (place / "short.txt").write_text("one\ntwo\n")
     assert "2 distinct line" in lab.refused("train", *flags(place, corpus=place / "short.txt"))
@@ -155,6 +167,34 @@ def test_visual_diffusion_is_trained_in_stages_and_sampled(lab, place, folder):
     lab.refused("sample", "code")
     assert "at most 30" in lab.refused("sample", "visual", "--prompt", "a" * 40)
     assert "<=" in lab("runs", folder)
+
+
+def test_fine_tuning_takes_the_model_and_the_text_from_the_start(lab, place, folder):
+    (place / "dogs.txt").write_text("".join(f"line {n} of a text on dogs\n" for n in range(40)))
+    lab("train", *flags(place, name="base"))
+    tuning = ("--training.steps", 4, "--training.warmup", 2, "--name")
+    said = lab("train", "--start", "base", "--corpus", place / "dogs.txt", *tuning, "tuned")
+    assert said.startswith("before: ") and "<unk>" in said and "trained " in said
+    base, tuned = (runs.load(folder / name).experiment for name in ("base", "tuned"))
+    assert tuned.model == base.model and tuned.data.tokenizer == "char" and tuned.data.name == "dogs"
+    again = lab("train", f"--start={folder / 'base'}", *tuning, "longer")
+    assert "<unk>" not in again and runs.load(folder / "longer").experiment.data == base.data
+    assert "width: 8 -> 16" in lab.refused("train", "--start", "base", "--model.width", 16, *tuning, "x")
+    assert "'char', got 'bpe'" in lab.refused("train", "--start", "base", "--tokenizer", "bpe", *tuning, "x")
+    assert "recipe 'gru'" in lab.refused("train", "--start", "base", "--recipe", "gru")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        lab("sweep", "--start", "base", *tuning[:-1], "--seed", 0, 1, "--workers", 0, "--device", "cpu")
+    assert len(runs.started_from(folder / "base")) == 4
+
+
+def test_a_device_that_is_not_here_is_named(lab, place, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    lab("train", *flags(place, name="mine"), "--device", "auto")
+    for command in (["train", *flags(place, name="mine")], ["sample", "mine"]):
+        assert "'cuda' is not present" in lab.refused(*command, "--device", "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    spoken = ["--objective", "recognition", "--device", "mps"]
+    assert "recognition" in lab.refused("train", *spoken) and "Apple" in lab.refused("train", *spoken)
 
 
 OWN = """

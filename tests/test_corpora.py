@@ -198,6 +198,96 @@ def test_what_is_no_file_or_too_large_is_named(tmp_path):
         assert len(str(error.value)) < 1000
 
 
+def course(folder: Path, parts: dict[str, list[str]], inside: str = "") -> Path:
+    """A corpus as courses give it: a folder for each part, a `.npy` file for each transcript."""
+    for part, texts in parts.items():
+        (place := folder / part / inside).mkdir(parents=True)
+        for n, text in enumerate(texts):
+            np.save(place / f"84-{n:04}.npy", np.array(list(text)))
+    return folder
+
+
+GIVEN = {
+    "train": ["THE CAT", "A DOG", "THE HAT", "A CAT", "ON IT"],
+    "val": ["THE MAT", "A HAT"],
+    "test": ["A MAT"],
+}
+
+
+@pytest.mark.parametrize(
+    "names, inside",
+    [
+        (("train", "val", "test"), ""),
+        (("Train", "valid", "Test"), ""),
+        (("train-clean-100", "dev-clean", "test-clean"), "text"),
+    ],
+)
+def test_parts_given_by_folders_are_those_of_the_corpus(tmp_path, names, inside):
+    corpus = load(course(tmp_path, dict(zip(names, GIVEN.values(), strict=True)), inside))
+    assert [len(lines) for lines in GIVEN.values()] == [*corpus.parts]
+    assert corpus.lines == tuple(line for lines in GIVEN.values() for line in lines), "capitals and all"
+    for seed in range(4):
+        assert [sorted(part) for part in corpus.splits(seed)] == [sorted(lines) for lines in GIVEN.values()]
+    assert (
+        corpus.splits(0) == corpus.splits(0, (0.4, 0.3, 0.3))
+        and len({str(corpus.splits(n)) for n in range(9)}) > 1
+    )
+    flat = Corpus(corpus.name, corpus.lines)
+    assert len({corpus.sha256, flat.sha256, Corpus(corpus.name, corpus.lines, parts=(4, 3, 1)).sha256}) == 3
+
+
+def test_more_than_one_folder_may_be_for_training_and_other_files_lie_about(tmp_path):
+    parts = {f"train-{n}": [f"LINE {n}", "TWICE"] for n in (2, 1)} | {"dev": ["x" * 400, "y" * 10_001]}
+    course(tmp_path, parts)
+    (tmp_path / "README.txt").write_text("how to cite this")
+    corpus = load(tmp_path)
+    assert corpus.lines[:4] == ("LINE 1", "TWICE", "LINE 2", "TWICE") and corpus.lines[4] == "x" * 400
+    assert corpus.parts == (4, 35, 0) and corpus.splits().test == [] and "1 long line" in corpus.note
+
+
+def test_a_line_that_is_held_out_too_is_not_trained_on(tmp_path):
+    parts = {
+        "train": ["CAF\xc9", "ON IT", "ON IT", "A MAT"],
+        "val": ["CAFE\u0301", "A MAT", "A CAT"],
+        "test": ["A MAT "],
+    }
+    corpus = load(course(tmp_path, parts))
+    assert [sorted(part) for part in corpus.splits()] == [
+        ["ON IT", "ON IT"],
+        ["A CAT", "CAFE\u0301"],
+        ["A MAT "],
+    ]
+    assert (
+        "3 repeated lines" in corpus.note and "repeated" not in load(course(tmp_path / "other", GIVEN)).note
+    )
+
+
+@pytest.mark.parametrize(
+    "parts, about",
+    [
+        ({"train": ["A CAT"], "test": ["A MAT"]}, r"0 \.npy files.*train, val and test"),
+        (
+            {"train": ["A CAT"], "val": ["A CAT"], "test": ["A MAT"]},
+            r"\(1, 1, 1\) lines, of which 0 .*training and 1",
+        ),
+        ({"train": ["A CAT"], "val": [" "], "test": ["A MAT"]}, r"\(1, 0, 1\) lines, .* 0 for validation"),
+        ({"train": ["A CAT"], "val": []}, r"val has 0 \.txt"),
+    ],
+)
+def test_parts_that_cannot_be_trained_on_are_named(tmp_path, parts, about):
+    with pytest.raises(CorpusError, match=about):
+        load(course(tmp_path, parts))
+    with pytest.raises(ValueError, match=r"parts=\(2, 2, 2\)"):
+        Corpus("mine", ["a", "b", "c"], parts=(2, 2, 2))
+
+
+@pytest.mark.skipif(not (MIRROR / "hw4_subset").is_dir(), reason="the sample is not at hand")
+@pytest.mark.parametrize("name, parts", [("hw4p1_data", (267, 7, 7)), ("hw4p2_data", (28, 2, 0))])
+def test_the_real_sample_of_a_course(name, parts):
+    corpus = load(MIRROR / "hw4_subset" / name)
+    assert corpus.parts == parts == tuple(map(len, corpus.splits())) and corpus.lines[0].isupper()
+
+
 WORDS = " ".join(f"word{n}" for n in range(4000))
 
 

@@ -61,7 +61,7 @@ def test_tokens_are_drawn_as_often_as_the_filtered_distribution_says(model, samp
     with torch.no_grad():
         logits = model(ids)[:, -1]
     filtered = sampling.logits(logits[0], ids[0])
-    tokens, _, _ = sampling.choose(logits.expand(100_000, -1), ids.expand(100_000, -1), seeded(1))
+    tokens, *_ = sampling.choose(logits.expand(100_000, -1), ids.expand(100_000, -1), seeded(1))
     counts = torch.bincount(tokens, minlength=12).double()
     assert misfit(counts, filtered.softmax(-1)) > 1e-3
     assert misfit(counts, (filtered / 1.05).softmax(-1)) < 1e-3, "the test can see it"

@@ -6,6 +6,7 @@ import torch
 from lm_toys import randomised, transformer
 
 from lab.decode import BeamSearch, Sampling, beam_search, generate, generate_batch, n_best
+from lab.decode.filters import repetition_penalty
 from lab.nn import RecurrentConfig, RecurrentLM
 
 STOP = 3
@@ -55,6 +56,38 @@ def test_a_beam_for_every_text_finds_what_trying_all_finds(stop, length_penalty,
         assert hypothesis.finished == (hypothesis.tokens[-1] == stop)
         total = hypothesis.score * len(hypothesis.tokens) ** length_penalty
         assert hypothesis.log_probability == pytest.approx(total)
+
+
+def test_penalty_temperature_and_filters_change_what_is_summed():
+    V, longest, prompt, model = 3, 4, [0, 2], table(3, seed=5)
+    lean = torch.tensor(
+        [0.3, -0.2, 0.9], dtype=torch.float64
+    )  # another model, which says the same after all texts
+
+    def reshaped(ids):
+        penalised = repetition_penalty(model(ids), ids, 1.3) / 0.7
+        return penalised.log_softmax(-1) + 0.5 * lean
+
+    def total(text):
+        beginnings = [torch.tensor([[*prompt, *text[:n]]]) for n in range(len(text))]
+        return sum(reshaped(ids)[0, token].item() for ids, token in zip(beginnings, text, strict=True))
+
+    texts = all_texts(V, longest, 1)
+    filters = (lambda log_probs, ids: log_probs + 0.5 * lean,)
+    settings = dict(temperature=0.7, repetition_penalty=1.3, filters=filters, num_best=len(texts))
+    (found,) = n_best(
+        model, [prompt], BeamSearch(V**longest, 0.0, **settings), max_new_tokens=longest, stop_id=1
+    )
+    assert [one.score for one in found] == pytest.approx(sorted(map(total, texts), reverse=True), abs=1e-12)
+    assert found[0].tokens == max(texts, key=total)
+
+
+def test_a_drawn_token_tells_its_chance_among_those_that_were_left(model=WITH_MEMORY["cache"]):
+    options = dict(max_new_tokens=8, generator=torch.Generator().manual_seed(3))
+    for step in generate(model, [2, 5], Sampling(top_k=3), **options):
+        assert step.score == pytest.approx(step.log_probability - math.log(step.kept), abs=1e-5)
+    for plain in (Sampling(), Sampling(temperature=0), BeamSearch()):
+        assert {step.score for step in generate(model, [2, 5], plain, **options)} == {None}
 
 
 @pytest.mark.parametrize("model", [*WITH_MEMORY.values(), table(8, 1)], ids=[*WITH_MEMORY, "function"])

@@ -57,7 +57,7 @@ def test_filters_from_outside_come_last_and_greedy_decoding_asks_them_too():
     assert torch.equal(seen[0][0], built_in) and seen[0][1] is ids
     greedy = Sampling(0, filters=(without_the_last,))
     assert kept(greedy.logits(logits, torch.tensor([11]))) == [10] and greedy.is_greedy
-    tokens, _, _ = greedy.choose(logits.expand(2, -1), torch.tensor([[11], [3]]))
+    tokens, *_ = greedy.choose(logits.expand(2, -1), torch.tensor([[11], [3]]))
     assert tokens.tolist() == [10, 11]
     assert sampling.removes and Sampling(filters=(without_the_last,)).removes
 
@@ -126,7 +126,7 @@ def test_at_every_extreme_an_id_is_drawn_that_there_is(rows, dtype, **values):
         probabilities.sum(-1), probabilities.new_ones(())
     )
     for seed in range(3):
-        tokens, log_probs, kept = sampling.choose(logits, ids, torch.Generator().manual_seed(seed))
+        tokens, log_probs, kept, scores = sampling.choose(logits, ids, torch.Generator().manual_seed(seed))
         chosen = filtered.gather(-1, tokens[:, None])
         assert (
             ((tokens >= 0) & (tokens < 4)).all()
@@ -134,6 +134,8 @@ def test_at_every_extreme_an_id_is_drawn_that_there_is(rows, dtype, **values):
             and not log_probs.isnan().any()
         )
         assert kept is None or ((kept >= 0) & (kept <= 1 + 1e-6)).all()
+        left = filtered.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
+        assert scores is None or torch.allclose(scores, left, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [TINY, 1e-300, 1e-45, 1e-38, 1e-12])

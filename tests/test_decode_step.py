@@ -16,6 +16,7 @@ VARIANTS = {
     "post-norm with biases": dict(norm_place="post", bias=True),
     "no positions": dict(positions="none"),
     "more places than context": dict(positions="learned", num_positions=40, dropout=0.3),
+    "more dropout": dict(attention_dropout=0.3, feed_forward_dropout=0.3, layer_dropout=0.3),
     "another base": dict(rotary_base=100.0, norm_epsilon=0.1),
 }
 

@@ -75,6 +75,43 @@ def test_the_tokenizer_has_never_seen_the_held_out_lines(experiment):
         assert all((unknown not in material.tokenizer.encode(line)) == known for line in lines)
 
 
+def test_a_subset_is_a_share_of_the_training_lines_alone(experiment):
+    whole = text_material(experiment)
+    for subset, count in ((0.5, 27), (0.1, 5), (0.001, 1)):
+        few = text_material(with_data(experiment, subset=subset))
+        assert few.splits.train == whole.splits.train[:count] and few.splits[1:] == whole.splits[1:]
+        assert few.tokenizer == type(few.tokenizer).train(few.splits.train)
+    resolved = with_data(experiment, subset=0.5).resolved()
+    stored = resolved.to_json()
+    assert runs.Experiment.from_json(stored) == resolved.resolved() == resolved
+    del stored["data"]["subset"]  # as runs were stored before there was one
+    assert runs.Experiment.from_json(stored).data.subset == 1.0
+    for wrong in (0.0, 1.1):
+        with pytest.raises(ValueError, match="subset"):
+            with_data(experiment, subset=wrong)
+
+
+def test_the_material_says_how_long_its_text_is_and_how_lines_begin(experiment):
+    material = text_material(with_data(experiment, tokenizer="word"))
+    words = [len(material.tokenizer.encode(line)) for line in material.splits.train]
+    chars = sum(len(line) for line in material.splits.train)
+    assert material.longest == max(words) + 2 and material.chars_per_token == chars / sum(words)
+    begun = material.prompts(tokens=3, count=2)
+    assert [prompt + rest for prompt, rest in begun] == material.splits.validation[:2]
+    assert [len(material.tokenizer.encode(prompt)) for prompt, _ in begun] == [3, 3]
+
+
+def test_a_run_keeps_the_parts_that_folders_give(experiment, tmp_path):
+    given = {"train": ["the cat ran"] * 3, "val": ["a dog sat"], "test": ["a tree slept"]}
+    for part, lines in given.items():
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "lines.txt").write_text("\n".join(lines))
+    run = quiet(with_data(experiment, corpus=str(tmp_path)), tmp_path / "runs")
+    assert [*text_material(run.experiment).splits] == [*given.values()]
+    scored = score_lines(run.model, run.tokenizer, given["val"])
+    assert runs.score(run) == pytest.approx(scored)
+
+
 def test_what_a_vocabulary_hides_is_paid_for_in_the_curve_and_in_the_table(experiment, tmp_path):
     few = replace(experiment, model=replace(experiment.model, vocab_size=6))
     for kind, asked in {"word": few, "char": experiment}.items():
@@ -182,11 +219,11 @@ def interrupting(monkeypatch, times: int) -> None:
     """Ctrl-C so often in the fourth step."""
     calls, original = [], next_token.next_token_loss
 
-    def interrupted(model, batch):
+    def interrupted(model, batch, **settings):
         calls.append(1)
         for _ in range(times * (len(calls) == 4)):
             signal.raise_signal(signal.SIGINT)
-        return original(model, batch)
+        return original(model, batch, **settings)
 
     monkeypatch.setattr(next_token, "next_token_loss", interrupted)
 

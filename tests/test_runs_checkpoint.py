@@ -254,7 +254,7 @@ def stored(part, **change):
 
 REFUSED = [
     (lambda: replace(E, model=E.training), "TransformerConfig or RecurrentConfig"),
-    (lambda: replace(E, start="another"), "start"),
+    (lambda: replace(Experiment.usual("characters"), start="another"), "characters"),
     (lambda: replace(E, seed=-1), "seed"),
     (lambda: replace(E, seed=True), "seed"),
     (lambda: replace(E, training={"steps": 3}), "training"),

@@ -59,6 +59,23 @@ def part_of_the_bytes() -> str:
     return json.dumps({"model": model, "added_tokens": special, "pre_tokenizer": pre_tokenizer})
 
 
+@pytest.mark.parametrize("tokenizer", [CharTokenizer.train(TEXT), BPETokenizer.train(TEXT * 3, 280)])
+def test_the_perplexity_of_courses_is_counted_as_they_count(tokenizer):
+    model = Bigrams(tokenizer.vocab_size)
+    lines = [line for line in TEXT if line]
+    ids = tokenizer.encode_lines(lines, add_special=False)
+    nats = [-p for row in exact_logprobs(model, tokenizer, lines) for p in row]
+    cross_entropy = sum(nats) / (
+        sum(map(len, ids)) + len(lines)
+    )  # nats a token, the end of each line among them
+    chars_per_token = sum(map(len, lines)) / sum(map(len, ids))
+    score = score_lines(model, tokenizer, lines)
+    expected = math.exp(cross_entropy / chars_per_token)
+    assert score.course_perplexity(len(lines)) == pytest.approx(expected, rel=1e-12)
+    alike = isinstance(tokenizer, CharTokenizer)
+    assert alike == (score.course_perplexity(len(lines)) == pytest.approx(score.char_perplexity))
+
+
 def exact_logprobs(model: Bigrams, tokenizer, lines) -> list[list[float]]:
     log_p = model.table.log_softmax(-1)
     return [[log_p[a, b].item() for a, b in pairwise(ids)] for ids in tokenizer.encode_lines(lines)]

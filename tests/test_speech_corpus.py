@@ -1,5 +1,6 @@
 """Speech corpora: the same to the byte when built twice, disjoint in text and voice, what is left out counted."""
 
+import json
 import math
 import os
 import shutil
@@ -23,8 +24,10 @@ from lab.speech.features import FeatureSpec, log_mel
 from lab.speech.folders import SAMPLE_SPEC, folder_corpus, read_audio_folder, read_fbank
 from lab.speech.scores import edit_distance
 from lab.speech.script import SyntheticConfig, digits, easy, near_duplicates, texts
+from lab.speech.text import TextError, encode
 from lab.speech.whistle import LETTERS, whistle, whistled
-from lab.text import Corpus
+from lab.text import Corpus, from_huggingface
+from lab.text.hf_format import BYTE_LEVEL
 
 MIRROR = Path(os.environ.get("LAB_MIRROR", "/nowhere"))
 FEW = Corpus("few", ("a b, c d, e f, g h, i j",), "none")
@@ -264,6 +267,16 @@ def test_what_cannot_be_used_is_counted(tmp_path):
     assert [u.name for u in found.utterances] == ["84-1-4"]
     reasons = ("not finite", "no transcript", "unknown characters", "empty transcript")
     assert found.skipped == {reason: [f"84-1-{n}"] for n, reason in enumerate(reasons)}
+
+
+def test_a_vocabulary_that_passes_over_what_it_lacks_is_no_excuse():
+    vocabulary = {"[PAD]": 0, "[SOS]": 1, "[EOS]": 2, "G": 3, "O": 4, "Ġ": 5}
+    model = {"type": "BPE", "unk_token": None, "vocab": vocabulary, "merges": []}
+    tokenizer = from_huggingface(json.dumps({"model": model, "pre_tokenizer": BYTE_LEVEL}))
+    assert encode("GO GO", tokenizer) == [3, 4, 5, 3, 4]
+    for text, unknown in (("go", "'g', 'o'"), ("GO DO", "'D'")):
+        with pytest.raises(TextError, match=unknown):
+            encode(text, tokenizer)
 
 
 SPELLED = {  # how the words are written

@@ -9,16 +9,28 @@ from hypothesis import strategies as st
 
 from lab import checks
 from lab.data.batch import IGNORE
+from lab.decode import BeamSearch, n_best
 from lab.nn.config import TransformerConfig
+from lab.score import KneserNey
 from lab.speech.batches import SpeechBatch, Utterance, collate
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.ctc import ctc_nats
-from lab.speech.ctc_beam import prefix_beam
+from lab.speech.ctc_beam import NGramScorer, prefix_beam
 from lab.speech.encoder import SpeechEncoder, make_embedding, reduced
 from lab.speech.features import FeatureSpec, Normalizer
 from lab.speech.model import SpeechConfig, SpeechTransformer
 from lab.speech.objective import Recognition, SpeechMaterial
-from lab.speech.reading import Reading, attention_log_probs, listen, read, rescored, transcribe, write
+from lab.speech.reading import (
+    Reading,
+    Writer,
+    attention_log_probs,
+    fusion,
+    listen,
+    read,
+    rescored,
+    transcribe,
+    write,
+)
 from lab.speech.text import character_alphabet
 
 quick = settings(max_examples=8, deadline=None, derandomize=True)
@@ -47,18 +59,39 @@ def utterances(*texts: str) -> list[Utterance]:
     return [Utterance(f"u{n}", said(n), text) for n, text in enumerate(texts)]
 
 
-every_front = pytest.mark.parametrize("embedding", ["conv", "blstm", "both"])
+every_front = pytest.mark.parametrize("embedding", ["conv", "blstm", "blstm pooled", "both"])
 
 
 @every_front
-@pytest.mark.parametrize("reduction", [1, 3, 4])
+@pytest.mark.parametrize("reduction", [1, 3, 4, 5, 14])
 def test_the_lengths_are_exact_and_padding_changes_nothing(embedding, reduction):
     embed = make_embedding(embedding, 5, 8, 3, reduction)
     checks.output_lengths(lambda lengths: reduced(lengths, reduction), embed, bands=5).raise_if_failed()
 
 
+def test_a_pooled_lstm_keeps_the_largest_of_neighbours():
+    embed = make_embedding("blstm pooled", 5, 8, 3, 6).double()
+    x = noise(1, 13, 5)
+    expected = x
+    for layer, step in zip(embed.layers, (2, 3), strict=True):
+        states = layer(expected)[0].mT
+        expected = torch.nn.functional.max_pool1d(states, step, ceil_mode=True).mT
+    torch.testing.assert_close(embed(x, torch.tensor([13])), expected)
+
+
+PARTS = {
+    "tied, sinusoidal": {"tied": True, "positions": "sinusoidal"},
+    "no positions, layer norm": {"positions": "none", "norm": "layer", "bias": True},
+    "post-norm, gated": {"norm_place": "post", "activation": "gated_silu"},
+}
+
+
 @every_front
-@pytest.mark.parametrize("changes", [{}, {"kernel": 0}, {"normalize": "utterance"}, {"reduction": 3}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"kernel": 0}, {"normalize": "utterance"}, {"reduction": 3}, {"encoder_heads": 4}]
+    + [{"decoder": replace(DECODER, **parts)} for parts in PARTS.values()],
+)
 def test_what_stands_behind_an_utterance_changes_nothing(embedding, changes):
     model = random_model(embedding=embedding, **changes)
     lengths = torch.tensor([30, 17, 5])
@@ -105,6 +138,23 @@ def test_the_cross_attention_maps_are_those_that_forward_uses():
     model.decode(ids, heard)
     (x, mask), named = found[0]
     torch.testing.assert_close(maps[1], layer.weights(x, mask, memory=named["memory"]))
+
+
+def test_the_attention_maps_are_those_of_all_layers():
+    model = random_model(**TWO_LAYERS, encoder_heads=4)
+    features, lengths, heard = noise(2, 30, SPEC.bands), torch.tensor([30, 17]), []
+    ids = torch.randint(5, 33, (2, 4), generator=torch.Generator().manual_seed(2))
+    layers = [block.self_attention for block in (*model.encoder.blocks, *model.decoder.blocks)]
+    for layer in layers:
+        listen = lambda module, args, given: heard.append((module, args, given))  # noqa: E731
+        layer.register_forward_pre_hook(listen, with_kwargs=True)
+    encoded, _ = model(features, lengths, ids)
+    used = {module: module.weights(*x, **given | {"cache": None}) for module, x, given in heard}
+    maps = model.attention_maps(features, lengths, ids)
+    assert [m.shape[1] for m in (*maps.encoder, *maps.decoder, *maps.cross)] == [4] * 3 + [2] * 4
+    for found, layer in zip([*maps.encoder, *maps.decoder], layers, strict=True):
+        torch.testing.assert_close(found, used[layer])
+    torch.testing.assert_close(maps.cross, model.cross_attention_maps(ids, encoded))
 
 
 def test_the_normalizer_is_saved_with_the_weights():
@@ -162,7 +212,43 @@ def test_what_the_decoder_writes_is_what_it_finds_likeliest(model_and_heard):
         if token == TOKENIZER.eos_id:
             break
         ids.append(token)
-    assert write(model, heard, TOKENIZER) == ids[1:]
+    assert write(model, [heard], TOKENIZER) == [ids[1:]]
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_writing_of_many_utterances_is_writing_of_each(beam):
+    model = random_model(2, **TWO_LAYERS)
+    with torch.no_grad():
+        model.output.weight[TOKENIZER.eos_id] *= 2.0  # some texts end early
+    spoken = [noise(n, SPEC.bands, seed=n).float() for n in (9, 60, 14, 61, 30, 45)]
+    heard = listen(model, spoken)
+    together = write(model, heard, TOKENIZER, beam)
+    assert together == [write(model, [one], TOKENIZER, beam)[0] for one in heard]
+    assert len({len(text) for text in together}) > 2 and len(together[0]) <= 3, "no more tokens than frames"
+
+
+@pytest.mark.parametrize("weight", [0.3, 4.0])
+def test_a_language_model_has_its_say_in_what_the_decoder_writes(model_and_heard, weight):
+    model, heard = model_and_heard
+    scorer = NGramScorer(KneserNey(["one", "on no", "none"], 3), TOKENIZER)
+    text = []
+    for _ in range(min(11, int(heard.lengths[0]))):
+        log_probs = model.decode(torch.tensor([[TOKENIZER.bos_id, *text]]), heard)[0, -1].log_softmax(-1)
+        token = int((log_probs + weight * torch.tensor(list(scorer([tuple(text)])[0]))).argmax())
+        if token == TOKENIZER.eos_id:
+            break
+        text.append(token)
+    reading = Reading("attention", weight=weight)
+    assert read(model, heard, TOKENIZER, reading, scorer) == text != read(model, heard, TOKENIZER, reading)
+    search = BeamSearch(8, num_best=8, filters=(fusion(scorer, weight),))
+    asked = {"max_new_tokens": 12, "stop_id": TOKENIZER.eos_id}
+    (found,) = n_best(Writer(model, heard), [[TOKENIZER.bos_id]], search, **asked)
+    best = [one for one in found if one.finished]
+    assert best
+    for one in best:
+        log_lm = sum(scorer([one.tokens[:n]])[0][token] for n, token in enumerate(one.tokens))
+        (log_attention,) = attention_log_probs(model, heard, TOKENIZER, [one.tokens[:-1]])
+        assert one.score == pytest.approx((log_attention + weight * log_lm) / len(one.tokens), rel=1e-6)
 
 
 def test_a_text_has_the_probability_of_its_tokens(model_and_heard):
@@ -216,7 +302,8 @@ def test_a_model_that_learned_three_utterances_transcribes_them():
     ("call", "named"),
     [
         (lambda: replace(CONFIG, kernel=4), "kernel"),
-        (lambda: replace(CONFIG, reduction=5), "reduction"),
+        (lambda: replace(CONFIG, reduction=0), "reduction"),
+        (lambda: replace(CONFIG, encoder_heads=3), "encoder_heads"),
         (lambda: heard_by_a_model(1, 12, 20), "changed places"),
         (lambda: heard_by_a_model(20, 12), "12 bands"),
         *[(lambda n=n: heard_by_a_model(1, 20, 12, lengths=[n]), "lengths") for n in (0, 21)],

@@ -1,6 +1,7 @@
 """A run that hears: trained, saved, resumed to the bit, loaded with all it needs, asked from the command line."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from lab.speech.audio import Audio, read_audio, wav_bytes
 from lab.speech.augment import SpecAugment
 from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
+from lab.speech.ctc_beam import NGramScorer
 from lab.speech.features import FeatureSpec, log_mel
 from lab.speech.folders import SAMPLE_SPEC
 from lab.speech.model import SpeechConfig
@@ -165,6 +167,56 @@ def test_another_folder_is_another_run(folder):
         _speech.cache_clear()
 
 
+def test_a_subset_is_of_what_is_for_training_and_another_run(folder):
+    whole = experiment(folder)
+    half, other = (replace(whole, data=replace(whole.data, subset=0.5, split_seed=seed)) for seed in (0, 1))
+    names = lambda one: [u.name for u in one.objective.material(one).speech.train]  # noqa: E731
+    assert len(names(half)) == 15 and set(names(half)) < set(names(whole)) and names(half) != names(other)
+    speech = half.objective.material(half).speech
+    assert (len(speech.validation), len(speech.test)) == (
+        6,
+        3,
+    ) and half.resolved().resolved() == half.resolved()
+    digits = Recognition(script=SyntheticConfig("digits", 8, 1, 1, speaker="whistle"))
+    long = replace(SIZES, decoder=replace(DECODER, context=64))
+    said = replace(whole, objective=digits, data=runs.Data("auto", "char", subset=0.25), model=long)
+    assert len(digits.material(said).speech.train) == 2 and len(digits.material(said).speech.test) == 1
+
+
+def test_features_without_transcripts_are_transcribed_to_a_table(folder, trained, tmp_path, capsys):
+    run, place = trained
+    (tmp_path / "fbank").mkdir()
+    for n in (1, 0, 2):
+        (tmp_path / "fbank" / f"{n}.npy").write_bytes(
+            (folder / "test" / "fbank" / f"test{n}.npy").read_bytes()
+        )
+    (tmp_path / "fbank" / "._0.npy").write_bytes(b"\0\5")
+    commands.transcribe("ears", (tmp_path,), "ctc", folder=place, csv=tmp_path / "said.csv", capitals=True)
+    printed = capsys.readouterr().out.splitlines()
+    speech = run.experiment.objective.material(run.experiment).speech
+    texts = transcribe(run.model, run.tokenizer, [one.features for one in speech.test], Reading("ctc"))
+    rows = (tmp_path / "said.csv").read_text().splitlines()
+    assert [row.strip('"') for row in rows] == [
+        "id,transcription",
+        *(f"{n},{t.upper()}" for n, t in enumerate(texts)),
+    ]
+    assert printed == [f"{n}.npy: {text.upper()}" for n, text in enumerate(texts)]
+    np.save(tmp_path / "fbank" / "3.npy", np.zeros((5, 80), np.float32))
+    for wrong, named in ((tmp_path, "3.npy must hold"), (tmp_path / "empty", "nothing to listen to")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(SystemExit):
+            commands.transcribe("ears", (wrong,), folder=place, csv=tmp_path / "none.csv")
+        assert named in capsys.readouterr().err and not (tmp_path / "none.csv").exists()
+
+
+def test_a_language_model_of_a_corpus_in_parts_has_read_what_is_for_training_only(tmp_path):
+    for part, line in (("train", "ab ab ab"), ("dev", "zz zz zz"), ("test", "qq qq qq")):
+        (tmp_path / part / "text").mkdir(parents=True)
+        np.save(tmp_path / part / "text" / "1.npy", np.array(line.upper()))
+    scorer = NGramScorer.of_corpus(str(tmp_path), character_alphabet())
+    assert {chr(kind) for kind in scorer.model.kinds} == {"a", "b", " ", "\n"}
+
+
 def test_a_sound_file_is_transcribed_from_the_command_line(trained, tmp_path, capsys):
     run, place = trained
     samples = torch.sin(torch.arange(16_000) * 0.3) * 0.5
@@ -191,3 +243,38 @@ def test_a_sound_file_is_transcribed_from_the_command_line(trained, tmp_path, ca
             commands.transcribe("ears", files, folder=place)
         said = capsys.readouterr()
         assert refused.value.code == 2 and named in said.err and not said.out
+
+
+def test_a_recogniser_goes_on_from_one_that_was_trained(folder, trained):
+    first, place = trained
+    asked = replace(experiment(folder), model=None, start="ears", seed=5)
+    run = runs.get_or_train(asked, place, progress=False, name="later")
+    assert run.metrics[0]["before"] == runs.outcome(first) and run.model.config == first.model.config
+    wider = replace(asked, model=replace(SIZES, channels=3))
+    with pytest.raises(ValueError, match="channels: 2 -> 3"):
+        runs.get_or_train(wider, place, progress=False)
+
+
+def test_a_decoder_that_begins_as_a_language_model_writes_like_it_until_it_listens(folder, tmp_path):
+    lines = [" ".join(words) for words in permutations((*WORDS, "five", "zero", "nine"), 3)]
+    data = runs.Data(Corpus("words", lines, "none"), "char")
+    sizes = replace(DECODER, dropout=0.0)
+    written = runs.Experiment(sizes, training=TrainConfig(60, warmup=2), data=data)
+    first = runs.get_or_train(written, tmp_path, progress=False, name="words").model.eval()
+    asked = replace(experiment(folder), start="words").resolved(tmp_path)
+    objective, material = asked.objective, asked.material()
+    assert material.tokenizer.to_json() == runs.load(tmp_path / "words").tokenizer.to_json()
+    torch.manual_seed(0)
+    model = objective.build(asked.model, material)
+    objective.begin(model, asked.first(), asked)
+    batch = next(iter(objective.batches(asked, material)))
+    with torch.no_grad():
+        assert torch.equal(model.eval()(batch.features, batch.lengths, batch.ids).logits, first(batch.ids))
+    run = runs.get_or_train(
+        replace(asked, training=replace(asked.training, steps=2)), tmp_path, progress=False
+    )
+    assert run.metrics[0].keys() != {"step", "before"}, "a language model was no recogniser before"
+    for changed, named in (({"feed_forward": 8}, "feed_forward: 24 -> 8"), ({"num_layers": 2}, "num_layers")):
+        other = replace(asked, model=replace(SIZES, decoder=replace(DECODER, **changed)))
+        with pytest.raises(ValueError, match=named):
+            runs.get_or_train(other, tmp_path, progress=False)

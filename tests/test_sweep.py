@@ -290,7 +290,8 @@ def test_what_cannot_be_is_said_before_anything_is_started(base, tmp_path, monke
 
 
 def test_an_experiment_is_made_again_from_what_is_sent(base, tmp_path):
-    mine = replace(base, objective=TwoAhead(0.7), data=Data(Corpus("mine", ["one", "two", " three"]), "char"))
+    divided = Corpus("mine", ["one", "two", " three"], parts=(1, 1, 1))
+    mine = replace(base, objective=TwoAhead(0.7), data=Data(divided, "char", subset=0.5))
     sent = json.loads(json.dumps(packed(mine, tmp_path)))
     assert unpacked(sent) == mine
     sent["classes"][0]["source"] = "another"

@@ -1,4 +1,6 @@
+import copy
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -8,7 +10,17 @@ from torch import nn
 from lab.data import join_lines, random_windows
 from lab.data.batch import IGNORE, Batch
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
-from lab.train import Loss, Report, TrainConfig, next_token_loss, train, trained_tokenizer
+from lab.train import (
+    Loss,
+    NextToken,
+    Report,
+    TrainConfig,
+    TrainingState,
+    next_token_loss,
+    summed_nats,
+    train,
+    trained_tokenizer,
+)
 from lab.train.optim import Muon, learning_rate_factor, make_optimizers, orthogonalise, set_learning_rate
 
 CONFIG = TransformerConfig(vocab_size=20, context=8, width=16, num_layers=2, num_heads=2, feed_forward=32)
@@ -89,6 +101,81 @@ def test_the_learning_rate_rises_then_falls():
     assert learning_rate_factor(99, 100, 10, "constant") == 1.0
 
 
+@pytest.mark.parametrize("least", [0.0, 0.1])
+def test_warm_restarts_are_those_of_torch(least):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=30, eta_min=2.0 * least)
+    for step in range(90):
+        ours = 2.0 * learning_rate_factor(step, 90, 0, "cosine", restarts=2, least=least)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12), step
+        optimizer.step()
+        theirs.step()
+
+
+def test_parameters_learn_at_the_rate_of_their_names():
+    settings = dict(matrix_lr=0.1, other_lr=0.01, weight_decay=0.5)
+    rates = [("embedding.*", 0.0), ("*.blocks.1.*", 0.5), ("*.blocks.*", 2.0)]
+    model = DecoderOnlyTransformer(CONFIG)
+    groups = [g for o in make_optimizers(model, rates=rates, **settings) for g in o.param_groups]
+    found = {p: (group["base_lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    named = dict(model.named_parameters())
+    assert not named["embedding.token.weight"].requires_grad and named["embedding.token.weight"] not in found
+    block = "decoder.blocks.{}.feed_forward.{}.weight"
+    assert found[named[block.format(0, "expand")]] == (0.2, 0.5)
+    assert found[named[block.format(1, "expand")]] == (0.05, 0.5)
+    assert found[named[block.format(1, "norm")]] == (0.005, 0.0)
+    assert found[named["output.weight"]] == (0.01, 0.5)
+
+
+def test_what_does_not_learn_stays_and_the_clip_does_not_see_it():
+    torch.manual_seed(0)
+    model = DecoderOnlyTransformer(CONFIG)
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.1)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    frozen, plain = (("output.*", 0.0), ("embedding.*", 0.0)), copy.deepcopy(model)
+    [report] = train(model, windows(), next_token_loss, TrainConfig(steps=1, warmup=0, rates=frozen))
+    assert all(torch.equal(p, before[name]) == (not p.requires_grad) for name, p in model.named_parameters())
+    [whole] = train(plain, windows(), next_token_loss, TrainConfig(steps=1, warmup=0))
+    assert report.loss == whole.loss and report.grad_norm < whole.grad_norm
+
+
+def test_smoothed_labels_are_those_of_torch_and_losses_stay_comparable():
+    logits = torch.randn(2, 5, 9, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(9, (2, 5))
+    targets[1, 3:] = IGNORE
+    options = dict(ignore_index=IGNORE, reduction="sum")
+    theirs = nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), label_smoothing=0.3, **options
+    )
+    ours = summed_nats(logits, targets, 0.3)
+    same = partial(torch.testing.assert_close, rtol=0, atol=1e-12)
+    same(*(torch.autograd.grad(nats, logits)[0] for nats in (ours, theirs)))
+    same(ours, nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), **options))
+    model, [batch] = DecoderOnlyTransformer(CONFIG), [next(windows())]
+    nn.init.normal_(model.output.weight)
+    grads = []
+    for smoothing in (0.0, 0.2):
+        loss = NextToken(label_smoothing=smoothing).loss(model, batch, None)
+        grads.append(torch.autograd.grad(loss.nats, model.output.weight)[0])
+    assert not torch.equal(*grads)
+
+
+def test_float16_halves_its_scale_where_a_gradient_is_too_large_and_takes_no_step(monkeypatch):
+    monkeypatch.setattr("lab.train.loop.NO_FLOAT16", ())  # as if this were a GPU
+    model = DecoderOnlyTransformer(CONFIG)
+    config = TrainConfig(steps=60, warmup=5, precision="float16")
+    state = TrainingState(model, config)
+    state.loss_scale, before = 2.0**20, [p.detach().clone() for p in model.parameters()]
+    reports = train(model, windows(), next_token_loss, config, state=state)
+    assert next(reports).grad_norm == 0 and state.loss_scale == 2.0**19
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+    *_, last = reports
+    assert last.loss < 1.5 and 1 < state.loss_scale < 2.0**18
+    plain, first = (trained(windows(), steps=1, precision=kind)[0] for kind in ("float32", "float16"))
+    assert first.grad_norm == pytest.approx(plain.grad_norm, rel=0.01), "not that of the scaled loss"
+
+
 def test_windows_are_stretches_of_the_text_with_the_next_token_as_target():
     batch = next(random_windows(torch.arange(10), 7, 64, torch.Generator().manual_seed(3)))
     assert batch.ids.shape == (64, 7)
@@ -102,6 +189,10 @@ REFUSED = [
     (lambda: trained([next(windows())], steps=3), "ran out after 1 of 3 steps"),
     (lambda: trained([next(windows())] * 3, steps=3, accumulate=2), "ran out after 1 of 3 steps"),
     (lambda: trained([], steps=3), "ran out after 0 of 3 steps"),
+    (lambda: trained(windows(), steps=3, precision="float16"), "bfloat16"),
+    (lambda: trained(windows(), steps=3, rates=(("embeding.*", 0.5),)), "embeding.*decoder.blocks.0"),
+    (lambda: trained(windows(), steps=3, rates=(("*", 0.0),)), "nothing that learns"),
+    (lambda: NextToken(label_smoothing=1.0), "label_smoothing"),
     (lambda: trained([Batch(torch.full((1, 4), 2), torch.full((1, 4), IGNORE))], steps=1), "no targets"),
     (lambda: trained(windows(), steps=5, evaluate_every=2), "evaluate_every"),
     (lambda: trained(windows(), lambda *_: torch.ones(()), steps=1), r"lab\.train\.Loss.* Tensor"),

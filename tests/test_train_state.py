@@ -137,6 +137,30 @@ def test_training_ends_when_the_patience_is_used_up_also_across_a_resume():
     assert list(more) == [], "a run that had stopped stays stopped"
 
 
+def test_on_a_plateau_the_rates_halve_as_those_of_torch_also_across_a_resume():
+    values = [5.0, 6.0, 5.5, 4.0, 4.1, 4.2, 4.3, 4.4, 4.5, 3.0, 3.1, 3.2]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=1, threshold=0.0, min_lr=0.2
+    )
+    config = TrainConfig(
+        12, warmup=0, schedule="constant", evaluate_every=1, plateau=2, least_rate=0.2, other_lr=1e-3
+    )
+    model = new_model()
+    state = TrainingState(model, config)
+    for n, value in enumerate(values):
+        again = TrainingState(model, config)
+        again.load(state.tensors(), state.values())
+        steps = train(model, windows(), next_token_loss, config, state=again, evaluate=lambda _, v=value: v)
+        report, state = next(steps), again
+        steps.close()
+        assert report.learning_rate == pytest.approx(1e-3 * optimizer.param_groups[0]["lr"]), n
+        theirs.step(value)
+    older = {name: value for name, value in state.values().items() if name not in ("halvings", "loss_scale")}
+    again.load(state.tensors(), older)
+    assert again.halvings == 0 and again.step == 12, "a checkpoint from before there were any"
+
+
 @pytest.mark.parametrize("accumulate, call", [(1, 3), (2, 6), (2, 7)])
 def test_a_loss_that_is_not_finite_names_step_batch_rates_and_checkpoint(accumulate, call):
     def loss(model, batch, step):
@@ -199,7 +223,8 @@ def test_what_an_interrupted_step_left_does_not_count():
         *[("warmup", -1), ("accumulate", 0), ("accumulate", 1.5), ("evaluate_every", -1), ("patience", 2)],
         *[("other_lr", value) for value in (0, "1", math.nan, -1)],
         *[("matrix_lr", math.inf), ("clip_norm", -1), ("weight_decay", -0.1), ("weight_decay", math.nan)],
-        *[("optimizer", "sgd"), ("precision", "float16"), ("schedule", "sideways"), ("compile", 1)],
+        *[("optimizer", "sgd"), ("precision", "float64"), ("schedule", "sideways"), ("compile", 1)],
+        *[("plateau", 2), ("least_rate", 1.5), ("rates", (("a", -1),))],
     ],
 )
 def test_a_config_names_the_field_that_cannot_be(field, value):

@@ -111,6 +111,28 @@ def test_attention_maps_are_what_the_layers_used(changes):
 
 
 @every_kind
+def test_the_maps_of_an_encoder_and_a_decoder_are_what_their_layers_used(changes):
+    model, source, x, real = encoder_decoder(**changes), ids(2, 7), ids(2, 9), masks.padding([7, 4], 7)
+    heard = []
+    layers = [block.self_attention for block in model.encoder.blocks]
+    layers += [block.self_attention for block in model.decoder.blocks]
+    layers += [block.cross_attention for block in model.decoder.blocks]
+    for layer in layers:
+        listen = lambda module, args, given: heard.append((module, args, given))  # noqa: E731
+        layer.register_forward_pre_hook(listen, with_kwargs=True)
+    model(source, x, source_mask=real)
+    used = {module: module.weights(*args, **without_cache(given)) for module, args, given in heard}
+    maps = model.attention_maps(source, x, source_mask=real)
+    assert [m.shape for m in maps.cross] == [(2, 4, 9, 7)] * 3 and not maps.cross[0][1, ..., 4:].any()
+    for found, layer in zip([*maps.encoder, *maps.decoder, *maps.cross], layers, strict=True):
+        same(found, used[layer])
+
+
+def without_cache(given: dict) -> dict:
+    return {name: value for name, value in given.items() if name != "cache"}
+
+
+@every_kind
 def test_at_first_the_layers_add_nothing_and_all_tokens_are_equally_likely(changes):
     model, x = DecoderOnlyTransformer(replace(CONFIG, **changes)).eval(), ids()
     embedded = expected = model.embedding(x, torch.arange(20))
@@ -160,6 +182,39 @@ def test_dropout_reaches_every_layer_and_stops_in_evaluation():
     assert torch.equal(model(x), model(x))
     model.train()
     assert not torch.equal(model(x), model(x))
+
+
+def seeded(run):
+    torch.manual_seed(5)
+    return run()
+
+
+def test_hidden_channels_are_left_out_in_training_alone():
+    layer = decoder(feed_forward_dropout=0.5).decoder.blocks[0].feed_forward.train()
+    x = torch.randn(2, 6, 32, dtype=torch.float64)
+    hidden = torch.nn.functional.gelu(layer.expand(layer.read(x)))
+    expected = seeded(lambda: x + layer.contract(torch.nn.functional.dropout(hidden, 0.5)))
+    same(seeded(lambda: layer(x)), expected)
+    same(layer.eval()(x), x + layer.contract(hidden))
+
+
+def test_whole_blocks_are_passed_over_in_training_alone():
+    stack = decoder(layer_dropout=0.4).decoder.train()
+    x, places = torch.randn(2, 6, 32, dtype=torch.float64), torch.arange(6)
+    shared, kept = stack._settle(x, places), []
+    for seed in range(300):
+        expected = x
+        torch.manual_seed(seed)
+        drawn = [float(torch.rand(())) >= 0.4 for _ in stack.blocks]
+        for block in (block for block, there in zip(stack.blocks, drawn, strict=True) if there):
+            expected = block(expected, **shared)
+        torch.manual_seed(seed)
+        same(stack(x, places), stack.norm(expected))
+        kept += drawn
+    assert 0.55 < sum(kept) / len(kept) < 0.65
+    plain = decoder().decoder
+    plain.load_state_dict(stack.state_dict())
+    same(stack.eval()(x, places), plain(x, places))
 
 
 def test_without_positions_the_order_of_the_past_is_lost():

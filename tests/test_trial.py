@@ -263,6 +263,13 @@ def test_no_line_that_is_scored_is_trained_on():
     assert kept == [line for line in lines if line in {*kept}], "in the order of the text"
 
 
+def test_a_text_in_parts_is_scored_on_its_test_part():
+    lines = ["caf\u00e9", "b", "c", "b", "d", "cafe\u0301"]
+    assert hold_out(Corpus("divided", lines, parts=(3, 2, 1))) == (["b", "c", "b", "d"], ["cafe\u0301"])
+    with pytest.raises(CorpusError, match=r"4, 2, 0.*test part"):
+        hold_out(Corpus("untested", lines, parts=(4, 2, 0)))
+
+
 # ---- the plan ----
 
 

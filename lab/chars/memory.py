@@ -120,7 +120,7 @@ def _paired_nats(without: Tensor, with_memory: Tensor, targets: Tensor) -> Tenso
         F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORE, reduction="none").sum(1)
         for logits in (without, with_memory)
     ]
-    return torch.stack([*nats, (targets != IGNORE).sum(1)], dim=1).double().cpu()
+    return torch.stack([*nats, (targets != IGNORE).sum(1)], dim=1).cpu().double()
 
 
 def _paired(batches: list[Tensor]) -> Paired:

@@ -147,7 +147,8 @@ def corpus(name: tyro.conf.Positional[str | None] = None) -> None:
         print("\n".join(f"{known:<14}{what}" for known, what in NAMES.items()))
         return
     loaded = load(name)
-    print(f"{printable(loaded.name)}: {len(loaded.lines):,} lines, {loaded.chars:,} characters")
+    longest = f"the longest line has {max(map(len, loaded.lines)):,}"
+    print(f"{printable(loaded.name)}: {len(loaded.lines):,} lines, {loaded.chars:,} characters; {longest}")
     print(f"sha256 {loaded.sha256}\nlicence {loaded.licence}\n{printable(loaded.note)}".rstrip())
     print("\n".join(f"  {printable(line[:100])}" for line in loaded.lines[:3]))
 

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
-from lab.cli.training import print_table, with_flags
+from lab.cli.training import print_table, there, with_flags
 from lab.config import shown
 from lab.files import printable
 
@@ -18,6 +19,7 @@ OWN = (
     "--insecure",
     "--file",
     "--dry-run",
+    "--device",
     "--folder",
     "--save-seconds",
     "--help",
@@ -53,6 +55,7 @@ def sweep(flags: Mapping[str, Sequence[str]]) -> Callable[..., None]:
         insecure: bool = False,
         file: Path | None = None,
         dry_run: bool = False,
+        device: Literal["cpu", "cuda", "mps"] = "cpu",
         folder: Path | None = None,
         save_seconds: float = 60.0,
     ) -> None:
@@ -70,6 +73,7 @@ def sweep(flags: Mapping[str, Sequence[str]]) -> Callable[..., None]:
             file: a JSON list of such combinations, [{"model.width": 64, "seed": [0, 1]}, ...]; what the flags say
                 holds for each.
             dry_run: only say what is there already, what would be trained, and how long it would take.
+            device: what each worker trains on.
             folder: where the runs are; `runs/` of the project if absent.
             save_seconds: how often each is saved on the way.
         """
@@ -81,9 +85,13 @@ def sweep(flags: Mapping[str, Sequence[str]]) -> Callable[..., None]:
                 f"{twice[0]} stands in {file} and among the flags: say in one place what is meant"
             )
         every = [flags | one for one in listed]
-        experiments = [experiment for one in every for experiment in _product(one)]
-        cluster = {"workers": workers, "scheduler": scheduler, "insecure": insecure}
-        table = runs.sweep(experiments, folder, **cluster, save_seconds=save_seconds, dry_run=dry_run)
+        place = {"--folder": [str(folder)]} if folder else {}
+        experiments = [experiment for one in every for experiment in _product(one | place)]
+        options = {"workers": workers, "scheduler": scheduler, "insecure": insecure}
+        options["device"] = (
+            there(device, *(one.objective for one in experiments)) if scheduler is None else device
+        )
+        table = runs.sweep(experiments, folder, **options, save_seconds=save_seconds, dry_run=dry_run)
         if len(table):
             print_table(table)
         for name, state in table["state"].items():
@@ -101,7 +109,7 @@ def _product(flags: Mapping[str, Sequence[str]]) -> Iterator:
     ]
     for chosen in product(*choices):
         words = ["train", *(word for pair in chosen for word in pair)]
-        command = with_flags(words, lambda experiment, *_: experiment)
+        command = with_flags(words, lambda experiment, **_: experiment)
         yield tyro.cli(command, prog="lab sweep", args=words[1:])
 
 

@@ -1,5 +1,6 @@
 """`lab train / sample / runs`: of runs."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,18 @@ from lab.cli.flags import explain
 from lab.files import printable
 from lab.outside import named_class
 
+Device = Literal["cpu", "cuda", "mps", "auto"]
+
+
+def there(device: Device, *objectives) -> str:
+    """The kind of device that is meant; ValueError where this machine has none, or it cannot do what is to be done."""
+    from lab.bench import resolve_device
+
+    kind = resolve_device(device).type
+    if kind == "mps" and (others := [one.name for one in objectives if not hasattr(one, "language_model")]):
+        raise ValueError(f"{others[0]} computes in ways that Apple's GPU does not know: say --device cpu")
+    return kind
+
 
 def train(given: list[str]) -> Callable[..., None]:
     """The command `train`: its flags are the fields of what `--objective` and `--recipe` name."""
@@ -21,13 +34,13 @@ def train(given: list[str]) -> Callable[..., None]:
     if given[:1] != ["train"]:
         return train
 
-    def train_it(experiment, folder: Path | None, name: str | None, save_seconds: float) -> None:
+    def train_it(experiment, device: Device | None, folder: Path | None, **options) -> None:
         from lab.runs import get_or_train
         from lab.train import parallel
 
-        device = parallel.start()
+        at = parallel.start(device and there(device, experiment.objective))
         try:
-            get_or_train(experiment, folder, name=name, save_seconds=save_seconds, device=device)
+            get_or_train(experiment, folder, device=at, **options)
         finally:
             parallel.stop()
 
@@ -40,12 +53,14 @@ def train(given: list[str]) -> Callable[..., None]:
 
 
 def with_flags(given: list[str], then: Callable) -> Callable:
-    """`then(experiment, folder, name, save_seconds)` as a command with a flag for each field of the experiment."""
+    """`then(experiment, device=, folder=, name=, save_seconds=)` as a command, with a flag for each field."""
     from lab.runs import OBJECTIVES, Data, Experiment
 
-    named, asked_recipe = _asked(given, "--objective") or "next-token", _asked(given, "--recipe")
-    cls = named_class(named) if ":" in named else named
-    usual = Experiment.usual(cls, asked_recipe)
+    flags = ("--objective", "--recipe", "--start", "--folder")
+    named, asked_recipe, asked_start, where = (_asked(given, flag) for flag in flags)
+    cls = named_class(named) if named and ":" in named else named
+    usual = Experiment.usual(cls, asked_recipe, asked_start, where)
+    named = named or usual.objective.name
     explain(usual.model, usual.objective, usual.training)
 
     def train(
@@ -58,14 +73,17 @@ def with_flags(given: list[str], then: Callable) -> Callable:
         tokenizer: Literal["bpe", "word", "char"] = usual.data.tokenizer,
         batch_size: int = usual.data.batch_size,
         split_seed: int = usual.data.split_seed,
+        subset: float = usual.data.subset,
         seed: int = usual.seed,
-        start: str | None = None,
+        start: str | None = asked_start,
+        device: Device | None = None,
         folder: Path | None = None,
         name: str | None = None,
         save_seconds: float = 60.0,
     ):
-        data = Data(corpus, tokenizer, batch_size, split_seed)
-        return then(Experiment(model, objective, training, data, seed, start), folder, name, save_seconds)
+        data = Data(corpus, tokenizer, batch_size, split_seed, subset=subset)
+        experiment = Experiment(model, objective, training, data, seed, start)
+        return then(experiment, device=device, folder=folder, name=name, save_seconds=save_seconds)
 
     recipes = ", ".join(getattr(usual.objective, "recipes", ())) or "it has only one"
     train.__doc__ = f"""
@@ -79,8 +97,11 @@ def with_flags(given: list[str], then: Callable) -> Callable:
         tokenizer: how the text is cut; "char" takes all characters, the others at most --model.vocab-size ids.
         batch_size: rows of --model.context tokens a batch, over all processes; whole lines in about this many.
         split_seed: of the lines for training, validation and test.
+        subset: the share of the training lines, or utterances, that is used.
         seed: of the weights, dropout, the order of the batches, and the noise.
-        start: the run, by name or path, with whose weights this one begins.
+        start: the run, by name or path, with whose weights this one begins; its model, text and objective are then
+            what is meant where nothing else is said.
+        device: where to train; auto is a GPU where there is one, CUDA before mps. Absent: CUDA where it is, else cpu.
         folder: where the runs are; `runs/` of the project if absent.
         name: the name of the run's folder, instead of one made from all settings and the code.
         save_seconds: how often it is saved on the way.
@@ -106,6 +127,7 @@ def sample(
     seed: int = 0,
     best: bool = False,
     own: tuple[str, ...] = (),
+    device: Device = "cpu",
     folder: Path | None = None,
 ) -> None:
     """Let a trained run continue a prompt.
@@ -128,6 +150,7 @@ def sample(
         seed: the same seed gives the same text.
         best: the checkpoint of the best validation instead of the newest.
         own: your own classes that the run was trained with, as file.py:Class or module:Class.
+        device: where the model is; auto is a GPU where there is one, CUDA before mps.
         folder: where the runs are; `runs/` of the project if absent.
     """
     import torch
@@ -136,9 +159,10 @@ def sample(
     from lab.decode import BeamSearch, Sampling
 
     loaded = runs.load(runs.find(run, folder), best=best, outside=[named_class(one) for one in own])
+    loaded.model.to(there(device, loaded.experiment.objective))
     strategy = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     if beams is not None:
-        strategy = BeamSearch(beams, length_penalty)
+        strategy = BeamSearch(beams, length_penalty, repetition_penalty=repetition_penalty)
     options = {"suffix": suffix or None, "steps": steps, "method": method}
     written = runs.generate(
         loaded,
@@ -154,16 +178,30 @@ def sample(
     print()
 
 
-def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] = ()) -> None:
-    """The table of runs: the settings that differ, and what came of them.
+def runs(
+    folder: tyro.conf.Positional[Path | None] = None,
+    compare: tuple[str, str] | None = None,
+    delete: str | None = None,
+    yes: bool = False,
+    own: tuple[str, ...] = (),
+) -> None:
+    """The table of runs: the settings that differ, what came of them, and what room they take.
 
     Args:
         folder: where the runs are; `runs/` of the project if absent.
+        compare: two runs, by name or path: only in what they differ, and what came of each.
+        delete: a run, by name or path, that is to be deleted; it is asked whether that is meant.
+        yes: it is meant: do not ask.
         own: your own classes that runs were trained with, as file.py:Class or module:Class.
     """
-    from lab.runs import default_folder, tables
+    from lab.runs import default_folder, side_by_side, tables
 
-    found = tables(folder, outside=[named_class(one) for one in own])
+    outside = [named_class(one) for one in own]
+    if delete is not None:
+        return _delete(delete, folder, yes)
+    if compare is not None:
+        return print_table(side_by_side(*compare, folder, outside), across=True)
+    found = tables(folder, outside)
     if not found:
         print(f"no runs in {folder or default_folder()}: `lab train` makes one")
     for objective, rows in found.items():
@@ -174,21 +212,44 @@ def runs(folder: tyro.conf.Positional[Path | None] = None, own: tuple[str, ...] 
             print(at_the_command_line("\n".join(f"{name}: {why}" for name, why in rows["state"].items())))
 
 
-def print_table(rows) -> None:
-    """A table of runs on the terminal, its columns named as shortly as they can be."""
-    formats = {"seconds": "{:,.0f}", "tokens_per_second": "{:,.0f}", "parameters": "{:,}"}
-    formats |= {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}"}
-    options = {"formatters": {name: form.format for name, form in formats.items()}, "na_rep": "-"}
+def _delete(name: str, folder: Path | None, yes: bool) -> None:
+    """Delete a run, once it is said that this is meant."""
+    from lab.runs import delete, disk_use, find, started_from
+
+    run = find(name, folder)
+    later = started_from(run)
+    also = f"; {', '.join(later)} began with it and could not be trained on" if later else ""
+    what = printable(f"{run} ({disk_use(run) / 1e6:,.1f} MB{also})")
+    if not yes:
+        if not sys.stdin or not sys.stdin.isatty():
+            raise ValueError(f"{what} is kept: nobody is here to be asked, so say --yes if it is to go")
+        if input(f"delete {what}? [y/N] ").strip().lower() not in ("y", "yes"):
+            return print("kept")
+    delete(run)
+    print(f"deleted {what}")
+
+
+def print_table(rows, across: bool = False) -> None:
+    """A table of runs on the terminal, its columns named as shortly as they can be; `across` has a run a column."""
+    counted = dict.fromkeys(("seconds", "tokens_per_second", "parameters"), "{:,.0f}")
+    formats = counted | {"bits_per_char": "{:.3f}", "train_bits_per_char": "{:.3f}", "megabytes": "{:,.1f}"}
     rows = rows.rename(printable).map(lambda value: printable(value) if isinstance(value, str) else value)
     if "data.corpus" in rows:
-        rows["data.corpus"] = rows["data.corpus"].map(lambda place: Path(place).name)
-    last = [name.rpartition(".")[2] for name in rows]
-    rows.columns = [one if last.count(one) == 1 else name for one, name in zip(last, rows, strict=True)]
+        rows["data.corpus"] = rows["data.corpus"].map(lambda place: Path(place).name, na_action="ignore")
     rows = rows.dropna(axis="columns", how="all")
-    print(f"{rows.to_string(line_width=100, max_colwidth=60, **options)}\n")
+    for name in rows:
+        told, known = formats.get(name, "{}").format, rows[name].notna()
+        rows[name] = [told(value) if k else "-" for value, k in zip(rows[name], known, strict=True)]
+    last = ["run", *(name.rpartition(".")[2] for name in rows)]
+    rows.columns = [one if last.count(one) == 1 else name for one, name in zip(last[1:], rows, strict=True)]
+    rows = rows.T if across else rows
+    print(f"{rows.to_string(line_width=100, max_colwidth=60)}\n")
 
 
 def _asked(given: list[str], flag: str) -> str | None:
     """The value of a flag that decides which others there are; None where it is absent."""
-    value = " ".join(given).replace("=", " ").partition(f"{flag} ")[2].partition(" ")[0]
-    return value or None
+    for word, following in zip(given, [*given[1:], None], strict=True):
+        name, equals, value = word.partition("=")
+        if name == flag:
+            return value if equals else following
+    return None

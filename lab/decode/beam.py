@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lab.decode.filters import REMOVED, check_logits
+from lab.decode.filters import REMOVED
 from lab.decode.hypotheses import BeamStep, Candidate, Hypothesis, likeliest
 from lab.decode.reading import Model, Reader, in_turn
 from lab.decode.strategies import BeamSearch
@@ -86,9 +86,7 @@ class _Group:
 
     def advance(self) -> list[tuple[int, BeamStep]]:
         """A step of every search; those that are over leave, and the reader goes on with the others' beams."""
-        logits = self.reader.logits()
-        check_logits(logits)
-        log_probs = logits.log_softmax(dim=-1)
+        log_probs = self.strategy.log_probs(self.reader.logits(), self.reader.text)
         others = likeliest(log_probs, self.num_alternatives)
         V, found = log_probs.shape[-1], self._likeliest_continuations(log_probs)
         self.length += 1

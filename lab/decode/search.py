@@ -17,16 +17,19 @@ from lab.decode.strategies import BeamSearch, Generators, Sampling
 
 @dataclass(frozen=True)
 class Drawn:
-    """One token that was chosen. Probabilities are the model's own, before any filter.
+    """One token that was chosen. Probabilities are the model's own, before any filter; those of beams are what counted.
 
     alternatives  the likeliest `(token id, probability)` pairs at this place, likeliest first
     kept          the probability of all tokens that the filters left to choose from; with beams 1
+    score         its log-probability as penalty, temperature and filters left it; None where they had no part in it, or
+                  chance had none
     """
 
     token: int
     log_probability: float
     alternatives: tuple[tuple[int, float], ...] = ()
     kept: float = 1.0
+    score: float | None = None
 
     @property
     def probability(self) -> float:
@@ -111,7 +114,7 @@ def _choose(
     """One more token for each row of a reader, which goes on with the rows that have not ended."""
     names = reader.names
     chance = [generator[name] for name in names] if isinstance(generator, Sequence) else generator
-    tokens, log_probs, kept = strategy.choose(reader.logits(), reader.text, chance)
+    tokens, log_probs, kept, scores = strategy.choose(reader.logits(), reader.text, chance)
     ids, chosen = tokens.tolist(), log_probs.gather(-1, tokens[:, None]).flatten().tolist()
     if kept is not None:
         masses = kept.tolist()
@@ -120,7 +123,8 @@ def _choose(
     others = likeliest(log_probs, num_alternatives)
     reader.append(tokens)
     reader.select([row for row, token in enumerate(ids) if token != stop_id])
-    return zip(names, map(Drawn, ids, chosen, others, masses), strict=True)
+    scores = [None] * len(ids) if scores is None else scores.tolist()
+    return zip(names, map(Drawn, ids, chosen, others, masses, scores), strict=True)
 
 
 def _replay(texts: list[tuple]) -> Iterator[tuple[Drawn | None, ...]]:

@@ -65,19 +65,24 @@ class Sampling:
 
     def choose(
         self, logits: Tensor, ids: Tensor, generator: Generators = None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """A token for each row of `logits` `(B, V)` after `ids` `(B, T)`.
 
         -> tokens `(B,)`, the model's own log-probabilities `(B, V)`, and the `kept_mass` of each row `(B,)`, None where
-        that is all, or just the chosen token's. `generator`: one for all rows, or a sequence of one each.
+        that is all, or just the chosen token's; and the log-probability `(B,)` that the token had in the distribution
+        it was drawn from, None where none was reshaped. `generator`: one for all rows, or a sequence of one each.
         """
         if self.is_greedy:
             largest, tokens = self._reshaped(logits, ids).max(dim=-1)  # of equals the first
             filters.check_largest(largest.tolist())
-            return tokens, logits.log_softmax(dim=-1), None
+            return tokens, logits.log_softmax(dim=-1), None, None
         filtered, log_probs = self.logits(logits, ids), logits.log_softmax(dim=-1)
-        tokens = draw(log_probs.exp() if filtered is logits else filtered.softmax(dim=-1), generator)
-        return tokens, log_probs, filters.kept_mass(logits, filtered) if self.removes else None
+        if filtered is logits:
+            return draw(log_probs.exp(), generator), log_probs, None, None
+        probabilities = filtered.softmax(dim=-1)
+        tokens = draw(probabilities, generator)
+        kept = filters.kept_mass(logits, filtered) if self.removes else None
+        return tokens, log_probs, kept, probabilities.gather(-1, tokens[:, None])[:, 0].log()
 
     @cached_property  # asked at every token
     def _built_in(self) -> list[tuple[Callable[[Tensor, float], Tensor], float]]:
@@ -128,6 +133,11 @@ class BeamSearch:
     when the likeliest beam, if it ended here, would not beat the worst of them; "never" when it could not at any
     length up to the longest. "never" alone is exact where long texts are favoured.
 
+    `repetition_penalty` and `temperature` change the logits, as in `Sampling` (transformers penalises log-probabilities
+    instead). Then `filters`, functions from outside `filter(log_probs, ids) -> log_probs`, change the log-probabilities
+    `(B, V)` after texts `ids` `(B, T)`. What they give is what is summed, so what one adds to a token counts for its
+    text: that is how a second model has a say (shallow fusion).
+
     Raises ValueError for a value that makes no sense, naming it.
     """
 
@@ -135,6 +145,9 @@ class BeamSearch:
     length_penalty: Annotated[float, AtLeast(-10), AtMost(10)] = 1.0
     early_stopping: Literal[False, True, "never"] = False
     num_best: Annotated[int, AtLeast(1)] = 1
+    temperature: Annotated[float, Above(0)] = 1.0
+    repetition_penalty: Annotated[float, AtLeast(1e-6), AtMost(1e6)] = 1.0
+    filters: tuple[Filter, ...] = ()
 
     def __post_init__(self):
         validate(self)
@@ -142,6 +155,18 @@ class BeamSearch:
             raise ValueError(
                 f"{self.width} beams end in at most {self.width} texts, got num_best {self.num_best}"
             )
+
+    def log_probs(self, logits: Tensor, ids: Tensor) -> Tensor:
+        """What each next token adds to the sum of its text `(B, V)`, from logits `(B, V)` after `ids` `(B, T)`."""
+        filters.check_logits(logits)
+        if self.repetition_penalty != 1:
+            logits = filters.repetition_penalty(logits, ids, self.repetition_penalty)
+        log_probs = filters.temperature(logits, self.temperature).log_softmax(dim=-1)
+        for change in self.filters:
+            log_probs = change(log_probs, ids)
+        if self.filters:
+            filters.check_logits(log_probs)
+        return log_probs
 
     def score(self, total: float, length: int) -> float:
         """What texts are compared by: `total` log-probability of `length` new tokens."""

@@ -126,6 +126,10 @@ class VisualDiffusion(Model):
 
         Raises ValueError for a code or a denoiser of another config, and for a code in which words share a pattern.
         """
+        if not isinstance(earlier, VisualDiffusion):
+            raise ValueError(
+                f"visual tokens start from a run of visual tokens, got a {type(earlier).__name__}"
+            )
         names = [field.name for field in fields(self.config)] if denoiser else CODE
         if differ := [name for name in names if getattr(earlier.config, name) != getattr(self.config, name)]:
             raise ValueError(f"the model to start from differs from this one in {', '.join(differ)}")

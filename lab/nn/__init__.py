@@ -9,9 +9,15 @@ from lab.nn.positions import Positions
 from lab.nn.recurrence import RecurrentConfig
 from lab.nn.recurrent import RecurrentLM
 from lab.nn.stack import Stack, TokenEmbedding
-from lab.nn.transformer import DecoderOnlyTransformer, EncoderDecoderTransformer, EncoderOnlyTransformer
+from lab.nn.transformer import (
+    AttentionMaps,
+    DecoderOnlyTransformer,
+    EncoderDecoderTransformer,
+    EncoderOnlyTransformer,
+)
 
 __all__ = [
+    "AttentionMaps",
     "DecoderOnlyTransformer",
     "EncoderDecoderTransformer",
     "EncoderOnlyTransformer",

@@ -55,13 +55,16 @@ def settle_mask(mask: Tensor, B: int, T: int, S: int, bias: Tensor | None = None
     return SettledMask(mask, empty, None if bias is None else bias.masked_fill(~mask, -torch.inf))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask = None, *, causal: bool = False) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Mask = None, *, causal: bool = False, dropout: float = 0.0
+) -> Tensor:
     """softmax(q k' / sqrt(E)) v, the weighted average of the values (Vaswani et al. 2017, eq. 1), fused.
 
     q `(B, H, T, E)`, k and v `(B, G, S, E)` -> `(B, H, T, E)`. G divides H: H / G heads of queries share one
     head of keys and values. `mask` is bool, broadcastable to `(B, 1, T, S)`, `True` = may attend; a query that may
     attend nothing gets zeros. `causal`, in place of a mask: the queries are the last T of the S tokens, and
-    each sees itself and what came before it.
+    each sees itself and what came before it. `dropout` is the share of weights that are left out, by torch's global
+    generator; the others grow by as much.
 
     >>> attend(torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).tolist()
     [[[[2.0, 3.0]]]]
@@ -74,10 +77,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask = None, *, causal: bool =
     if mask is None and causal and T > 1 and T != S:
         mask = last_queries(T, S, q.device)
     if mask is None:  # one query, the last, sees everything
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal and T > 1, enable_gqa=grouped)
+        return F.scaled_dot_product_attention(q, k, v, None, dropout, causal and T > 1, enable_gqa=grouped)
     allowed, empty, added = _settled(mask, q, k)
     mask = allowed if added is None else added.to(q.dtype)
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+    mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout, enable_gqa=grouped)
     return mixed if empty is None else mixed.masked_fill(empty, 0.0)
 
 
@@ -141,7 +144,7 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         c = config
-        self.head_width = c.head_width
+        self.head_width, self.dropout = c.head_width, c.attention_dropout
         key_value_width = c.key_value_heads * c.head_width
         # (heads, channels) of the keys and of the values that one token leaves in a cache
         self.cache_shapes = ((c.key_value_heads, c.head_width),) * 2
@@ -153,11 +156,12 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, mask=None, *, causal: bool = False, **given) -> Tensor:
         """`x` `(B, T, C)` -> `(B, T, C)`; `mask` and `causal` as in `attend`, what is `given` as in `project`."""
         q, k, v = self.project(x, **given)
-        mixed = attend(q, k, v, mask, causal=causal)  # (B, H, T, E)
+        dropout = self.dropout if self.training else 0.0
+        mixed = attend(q, k, v, mask, causal=causal, dropout=dropout)  # (B, H, T, E)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def weights(self, x: Tensor, mask=None, *, causal: bool = False, **given) -> Tensor:
-        """The attention weights `(B, H, T, S)` that `forward` uses for the same arguments."""
+        """The attention weights `(B, H, T, S)` that `forward` uses for the same arguments, before any dropout."""
         q, k, _ = self.project(x, **given)
         return attention_weights(q, k, mask, causal=causal)
 

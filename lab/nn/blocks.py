@@ -74,6 +74,7 @@ class FeedForwardLayer(ResidualLayer):
         self.expand = nn.Linear(c.width, c.feed_forward, bias=c.bias)
         self.gate = nn.Linear(c.width, c.feed_forward, bias=c.bias) if c.activation == "gated_silu" else None
         self.contract = nn.Linear(c.feed_forward, c.width, bias=c.bias)
+        self.hidden_dropout = c.feed_forward_dropout
 
     def forward(self, x: Tensor) -> Tensor:
         read = self.read(x)
@@ -81,6 +82,8 @@ class FeedForwardLayer(ResidualLayer):
             hidden = self.activation(self.expand(read))  # (B, T, feed_forward)
         else:
             hidden = self.activation(self.gate(read)) * self.expand(read)
+        if self.hidden_dropout:
+            hidden = F.dropout(hidden, self.hidden_dropout, self.training)
         return self.add(x, self.contract(hidden))
 
 
@@ -116,9 +119,10 @@ class Block(nn.Module):
 
     def weights(
         self, x: Tensor, mask=None, *, causal=False, turn=None, memory=None, memory_mask=None
-    ) -> Tensor:
-        """The attention weights `(B, H, T, S)` that `forward` uses; with a memory, those over the memory."""
+    ) -> tuple[Tensor, ...]:
+        """The attention weights `(B, H, T, T)` that `forward` uses, and with a memory those over it, `(B, H, T, S)`."""
+        own = self.self_attention.weights(x, mask, causal=causal, turn=turn)
         if self.cross_attention is None:
-            return self.self_attention.weights(x, mask, causal=causal, turn=turn)
+            return (own,)
         x = self.self_attention(x, mask, causal=causal, turn=turn)
-        return self.cross_attention.weights(x, memory_mask, memory=memory)
+        return own, self.cross_attention.weights(x, memory_mask, memory=memory)

@@ -54,7 +54,8 @@ class LayerCache:
 class KeyValueCache:
     """The cache of a whole model: `cache.layers[i]` belongs to layer i, `cache.length` tokens are in it.
 
-    `key_shape` and `value_shape` are (heads, channels) of what one token leaves in one layer.
+    `key_shape` and `value_shape` are (heads, channels) of what one token leaves in one layer. `cache.rows`, int64
+    `(B,)`, says of each row which it was before any were selected.
 
     >>> cache = KeyValueCache(num_layers=2, batch=1, max_length=100, key_shape=(4, 16), value_shape=(4, 16))
     >>> cache.length, cache.bytes_per_token
@@ -73,6 +74,7 @@ class KeyValueCache:
             return torch.zeros(batch, heads, max_length, channels, device=device, dtype=dtype)
 
         self.layers = [LayerCache(room(key_shape), room(value_shape)) for _ in range(num_layers)]
+        self.rows = torch.arange(batch, device=device)
 
     @property
     def length(self) -> int:
@@ -90,7 +92,7 @@ class KeyValueCache:
             f"a cache of {len(rows):,} rows", len(rows) * self.max_length * self.bytes_per_token, "take fewer"
         )
         chosen = copy(self)
-        chosen.layers = [layer.select(rows) for layer in self.layers]
+        chosen.layers, chosen.rows = [layer.select(rows) for layer in self.layers], self.rows[rows]
         return chosen
 
     def copy_rows(self, sources: Tensor, targets: Tensor, start: int = 0) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from lab.config import OR_OUTSIDE, Above, AtLeast, Below, validate
 
 Whole = Annotated[int, AtLeast(1)]
+Share = Annotated[float, AtLeast(0), Below(1)]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class TransformerConfig:
     activation           of the feed-forward layers
     bias                 whether linear maps add one
     tied                 the embedding is the output's matrix too
-    dropout              the share of channels that are left out in training
+    dropout              the share of channels that are left out in training, of embeddings and of what a layer adds
+    attention_dropout    the same for attention weights
+    feed_forward_dropout  the same for the hidden channels of the feed-forward layers
+    layer_dropout        the share of blocks that a step of training passes over (Fan et al. 2020, LayerDrop)
 
     >>> TransformerConfig(vocab_size=1000, width=64, num_heads=4).head_width
     16
@@ -60,7 +64,10 @@ class TransformerConfig:
     activation: Literal["gelu", "gelu_tanh", "gated_silu"] = "gelu"
     bias: bool = False
     tied: bool = False
-    dropout: Annotated[float, AtLeast(0), Below(1)] = 0.0
+    dropout: Share = 0.0
+    attention_dropout: Share = 0.0
+    feed_forward_dropout: Share = 0.0
+    layer_dropout: Share = 0.0
 
     def __post_init__(self):
         validate(self)

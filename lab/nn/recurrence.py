@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from lab.config import AtLeast, Below, validate
+from lab.config import AtLeast, validate
 from lab.nn.blocks import FeedForwardLayer, ResidualLayer, initialise, make_norm
-from lab.nn.config import TransformerConfig, Whole
+from lab.nn.config import Share, TransformerConfig, Whole
 
 CELLS = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -44,7 +44,7 @@ class RecurrentConfig:
     width: Whole = 256
     num_layers: Whole = 1
     feed_forward: Annotated[int, AtLeast(0)] = 0
-    dropout: Annotated[float, AtLeast(0), Below(1)] = 0.0
+    dropout: Share = 0.0
     tied: bool = False
 
     __post_init__ = validate

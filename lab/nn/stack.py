@@ -123,21 +123,32 @@ class Stack(nn.Module):
         must be there if the blocks read one.
         """
         shared = self._settle(x, positions, cache.length if cache is not None else 0, **facts)
-        caches = cache.layers if cache is not None else [None] * len(self.blocks)
-        for block, layer_cache in zip(self.blocks, caches, strict=True):
-            x = block(x, cache=layer_cache, **shared)
-        return self.norm(x)
+        return self.norm(self._through(x, shared, cache))
 
     def attention_maps(self, x: Tensor, positions: Tensor, **facts) -> list[Tensor]:
-        """The attention weights `(B, H, T, S)` of each block, on the way of `x` through the stack.
+        """The attention weights `(B, H, T, T)` of each block, on the way of `x` through; `facts` as in `forward`."""
+        return self.maps(x, positions, **facts)[0]
 
-        Those of self-attention, or where blocks read a memory, those over it; `facts` as in `forward`.
-        """
-        shared, maps = self._settle(x, positions, **facts), []
+    def maps(self, x: Tensor, positions: Tensor, **facts) -> tuple[list[Tensor], list[Tensor]]:
+        """Those, and of blocks that read a memory the weights `(B, H, T, S)` over it."""
+        return self._maps(x, self._settle(x, positions, **facts))
+
+    def _through(self, x: Tensor, shared: dict, cache: KeyValueCache | None = None) -> Tensor:
+        """`x` after all blocks; in training a share of them, drawn by torch's global generator, is passed over."""
+        passed_over = self.config.layer_dropout if self.training else 0.0
+        caches = cache.layers if cache is not None else [None] * len(self.blocks)
+        for block, layer_cache in zip(self.blocks, caches, strict=True):
+            if not passed_over or torch.rand(()) >= passed_over:
+                x = block(x, cache=layer_cache, **shared)
+        return x
+
+    def _maps(self, x: Tensor, shared: dict) -> tuple[list[Tensor], list[Tensor]]:
+        own, across = [], []
         for block in self.blocks:
-            maps.append(block.weights(x, **shared))
+            for maps, weights in zip((own, across), block.weights(x, **shared), strict=False):
+                maps.append(weights)
             x = block(x, **shared)
-        return maps
+        return own, across
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows."""

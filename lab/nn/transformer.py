@@ -3,6 +3,8 @@
 Letters: B rows, T tokens, S source tokens, C channels, V the vocabulary.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -73,6 +75,19 @@ class EncoderOnlyTransformer(Model):
         return self.encoder.attention_maps(self.embedding(ids, positions), positions, **facts)
 
 
+class AttentionMaps(NamedTuple):
+    """The attention weights of an encoder and a decoder, one tensor a layer.
+
+    encoder  `(B, H, S, S)`: how much each token of the source takes of the others
+    decoder  `(B, H, T, T)`: how much each token of the target takes of those before it
+    cross    `(B, H, T, S)`: how much each token of the target takes of the source
+    """
+
+    encoder: list[Tensor]
+    decoder: list[Tensor]
+    cross: list[Tensor]
+
+
 class EncoderDecoderTransformer(Model):
     """Reads a source on both sides, then writes a target one token after the other (Vaswani et al. 2017).
 
@@ -119,6 +134,14 @@ class EncoderDecoderTransformer(Model):
         positions = settle_positions(ids, positions, cache.length if cache is not None else 0, self.config)
         x = self.embedding(ids, positions)
         return self.output(self.decoder(x, positions, memory=memory, cache=cache, **masks))
+
+    def attention_maps(self, source: Tensor, ids: Tensor, *, source_mask=None, mask=None) -> AttentionMaps:
+        """The attention weights of all layers while they read and write, as `forward` does."""
+        places = settle_positions(source, None, 0, self.source_config)
+        own = self.encoder.attention_maps(self.source_embedding(source, places), places, mask=source_mask)
+        facts = {"memory": self.encode(source, mask=source_mask), "memory_mask": source_mask, "mask": mask}
+        positions = settle_positions(ids, None, 0, self.config)
+        return AttentionMaps(own, *self.decoder.maps(self.embedding(ids, positions), positions, **facts))
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows, for decoding a few tokens at a time."""

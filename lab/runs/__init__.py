@@ -10,14 +10,26 @@ runs/
 from lab.runs.checkpoint import Run, load, restore_random, resume, save
 from lab.runs.cluster import threads_each
 from lab.runs.code import code_version
+from lab.runs.deleting import delete, started_from
 from lab.runs.experiment import Data, Experiment, Start, differences
-from lab.runs.folder import CheckpointError, default_folder, find, run_folders, run_name, where
+from lab.runs.folder import CheckpointError, default_folder, disk_use, find, run_folders, run_name, where
 from lab.runs.lock import RunBusy
 from lab.runs.loop import get_or_train, training
 from lab.runs.objectives import OBJECTIVES
 from lab.runs.speed import first_losses, seconds_per_step
 from lab.runs.sweep import sweep, trained
-from lab.runs.table import RunFailed, differing, open_runs, outcome, score, settings, steps, table, tables
+from lab.runs.table import (
+    RunFailed,
+    differing,
+    open_runs,
+    outcome,
+    score,
+    settings,
+    side_by_side,
+    steps,
+    table,
+    tables,
+)
 from lab.runs.writing import generate
 
 __all__ = [
@@ -31,8 +43,10 @@ __all__ = [
     "Start",
     "code_version",
     "default_folder",
+    "delete",
     "differences",
     "differing",
+    "disk_use",
     "find",
     "first_losses",
     "generate",
@@ -48,6 +62,8 @@ __all__ = [
     "score",
     "seconds_per_step",
     "settings",
+    "side_by_side",
+    "started_from",
     "steps",
     "sweep",
     "table",

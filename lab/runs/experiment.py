@@ -1,12 +1,12 @@
 """What is trained, how, and on what: the one record of a run."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from lab.config import AtLeast, from_json, from_outside, shown, to_json, validate
+from lab.config import Above, AtLeast, AtMost, from_json, from_outside, shown, to_json, validate
 from lab.outside import class_name, find_outside, is_outside
 from lab.runs.objectives import OBJECTIVES, objective_class, objective_from_json, objective_to_json
 from lab.text import NAMES, Corpus, CorpusError
@@ -22,6 +22,8 @@ class Data:
                 it learns from the training lines
     batch_size  rows a batch, over all processes; whole lines in about as many tokens
     split_seed  `Corpus.splits(seed=split_seed)`
+    subset      the share of the training lines, or utterances, that is used, drawn by the split's seed; validation and
+                test stay whole
     sha256      of the text; None until it is loaded. It decides whether a text is the same, not where it lies
     """
 
@@ -30,6 +32,7 @@ class Data:
     batch_size: Annotated[int, AtLeast(1)] = 32
     split_seed: Annotated[int, AtLeast(0)] = 0
     sha256: str | None = None
+    subset: Annotated[float, Above(0), AtMost(1)] = 1.0
 
     __post_init__ = validate
 
@@ -54,16 +57,17 @@ class Experiment:
 
     `model.vocab_size` is the most ids that the tokenizer may have, until `resolved` puts what it has. `seed` is that of
     the weights, dropout, the order of the batches and the noise; `start` the run, by name or path, with whose weights
-    this one begins.
+    this one begins; its model and its tokenizer are then those of that run, and `model` may be left out.
 
     >>> from lab.nn import TransformerConfig
-    >>> Experiment(TransformerConfig(1024), training=TrainConfig(steps=2000), data=Data("kjv")).objective
-    NextToken()
+    >>> Experiment(TransformerConfig(1024), training=TrainConfig(steps=2000), data=Data("kjv")).objective.name
+    'next-token'
+    >>> fine_tuned = Experiment(start="kjv-small", data=Data("letters.txt"))
 
     Raises ValueError for a model that the objective does not train, and for a start where it knows none.
     """
 
-    model: Any
+    model: Any = None
     objective: Any = field(default_factory=NextToken)
     training: TrainConfig = field(default_factory=lambda: TrainConfig(steps=500))
     data: Data = field(default_factory=Data)
@@ -77,22 +81,38 @@ class Experiment:
                 f"{class_name(cls)} goes by the name of lab's own {self.objective.name!r}: give the class another, "
                 f"such as name = {cls.__name__.lower()!r}"
             )
-        if not isinstance(self.model, tuple(self.objective.configs)):
+        left_out = self.model is None and self.start is not None
+        if not left_out and not isinstance(self.model, tuple(self.objective.configs)):
             names = " or ".join(config.__name__ for config in self.objective.configs)
             raise ValueError(f"{self.objective.name} trains a {names}, got {shown(self.model)}")
         if self.start is not None and not hasattr(self.objective, "begin"):
             raise ValueError(f"{self.objective.name} starts from no other run, got start={shown(self.start)}")
 
     @classmethod
-    def usual(cls, objective: str | type = "next-token", recipe: str | None = None) -> Self:
+    def usual(
+        cls,
+        objective: str | type | None = None,
+        recipe: str | None = None,
+        start: str | os.PathLike | None = None,
+        folder: str | os.PathLike | None = None,
+    ) -> Self:
         """An experiment that was tried and works: what the objective usually trains and how, or one of its `recipes`.
+
+        With the run `start`, looked for in `folder`, what that was trained for, its model and its text, as far as the
+        objective trains such models. Without either it is the next token.
 
         >>> Experiment.usual("next-token", "gru").model.cell
         'gru'
 
-        Raises ValueError for a name that is not known.
+        Raises ValueError for a name that is not known, and a recipe of another kind of model than that of the start.
         """
-        objective = objective_class(objective) if isinstance(objective, str) else objective
+        if start is not None:
+            from lab.runs.starting import like
+
+            return like(start, objective, recipe, folder)
+        objective = (
+            objective_class(objective or "next-token") if isinstance(objective, str | None) else objective
+        )
         if lacks := [
             part for part in ("configs", "build", "batches", "loss") if not hasattr(objective, part)
         ]:
@@ -113,7 +133,17 @@ class Experiment:
 
     def material(self) -> Any:
         """What it is trained on and scored by: of a text its `corpus`, `splits` and `tokenizer`."""
-        return self.objective.material(self)
+        return prepare(self)[1] if self.start else self.objective.material(self)
+
+    def first(self) -> Any:
+        """The run that this one, resolved, starts from.
+
+        Raises CheckpointError when it cannot be loaded, ValueError when it is not trained to its end or has another
+        kind of tokenizer.
+        """
+        from lab.runs.starting import first
+
+        return first(self)
 
     def to_json(self) -> dict:
         """Plain values, for `json`; what `from_json` reads."""
@@ -128,6 +158,7 @@ class Experiment:
                 "batch_size": data.batch_size,
                 "split_seed": data.split_seed,
                 "sha256": data.sha256,
+                "subset": data.subset,
             },
             "seed": self.seed,
             "start": {"run": self.start.run, "weights": self.start.weights} if self.start else None,
@@ -159,6 +190,8 @@ def prepare(experiment: Experiment, folder: str | os.PathLike | None = None) -> 
     """The resolved experiment and its material. The run that it starts from is looked for in `folder`."""
     objective, data = experiment.objective, experiment.data
     experiment = replace(experiment, start=_start(experiment.start, folder))
+    if experiment.model is None:
+        experiment = replace(experiment, model=experiment.first().experiment.model)
     material = objective.material(experiment)
     if data.sha256 not in (None, material.sha256):
         raise CorpusError(
@@ -180,13 +213,30 @@ def _start(start: Start | str | None, folder: str | os.PathLike | None) -> Start
 
     if start is None:
         return None
-    path = newest(find(start if isinstance(start, str) else start.run, folder))
+    name = start if isinstance(start, str) else start.run
+    known = isinstance(start, Start) and os.path.isdir(start.path)
+    path = newest(find(start.path if known else name, folder))
     weights = read_manifest(path)["files"]["model.safetensors"]
     if isinstance(start, Start) and start.weights != weights:
         raise ValueError(
             f"cannot start from {path}: it has been trained anew since; name it again as the start"
         )
     return Start(path.parent.name, weights, str(path))
+
+
+def outside_classes(experiment: Experiment) -> list[type]:
+    """The classes that are not lab's in an experiment that is at hand."""
+    parts = (experiment.objective, experiment.data.tokenizer, *_settings(experiment.model))
+    classes = [part if isinstance(part, type) else type(part) for part in parts]
+    return [one for one in classes if is_outside(one)]
+
+
+def _settings(config) -> Iterator:
+    """The values of a config's fields, and of the configs that it is composed of."""
+    for value in vars(config).values() if config is not None else ():
+        yield value
+        if is_dataclass(value):
+            yield from _settings(value)
 
 
 def differences(a: Experiment, b: Experiment) -> list[str]:

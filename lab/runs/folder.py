@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from lab.files import nameable, sha256_bytes
@@ -70,6 +71,16 @@ def find(name: str | os.PathLike, folder: str | os.PathLike | None = None) -> Pa
     listed = "\n".join(f"  {run}" for run in fitting or runs) or "  none; `lab train` makes one"
     problem = f"{len(fitting)} runs fit" if fitting else "no run is called"
     raise ValueError(f"{problem} {os.fspath(name)!r}. Runs in {folder}:\n{listed}")
+
+
+def disk_use(run_folder: Path) -> int:
+    """The bytes of all files of a run, with all its checkpoints."""
+    found = 0
+    for place, _, files in os.walk(run_folder):
+        for name in files:
+            with suppress(FileNotFoundError):  # a run that is being trained saves, and removes what is old
+                found += os.lstat(os.path.join(place, name)).st_size
+    return found
 
 
 def about(run_folder: Path) -> dict:

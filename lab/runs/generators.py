@@ -16,6 +16,8 @@ def current() -> tuple[dict, dict[str, Tensor]]:
     states = {"torch": torch.get_rng_state()}
     if torch.cuda.is_initialized():
         states |= {f"cuda/{n}": state for n, state in enumerate(torch.cuda.get_rng_state_all())}
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
     numpy = np.random.get_state(legacy=False)
     numpy["state"]["key"] = numpy["state"]["key"].tolist()
     return {"python": random.getstate(), "numpy": numpy}, {STATE + n: t for n, t in states.items()}
@@ -43,5 +45,7 @@ def restore(states: dict) -> None:
     for device in range(torch.cuda.device_count()):
         if (state := states.get(f"cuda/{device}")) is not None:
             torch.cuda.set_rng_state(state, device)
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])
     if parallel.rank():  # process 0's were saved; the others must not drop out the same units
         torch.manual_seed(int(torch.randint(1 << 62, ())) + parallel.rank())

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -14,13 +14,13 @@ import torch
 from tqdm import tqdm
 
 from lab.files import write_atomic
-from lab.outside import is_outside
-from lab.runs.checkpoint import Run, load, resume, save
+from lab.runs.checkpoint import Run, resume, save
 from lab.runs.code import code_version
-from lab.runs.experiment import Experiment, prepare
+from lab.runs.experiment import Experiment, outside_classes, prepare
 from lab.runs.folder import ABOUT, CheckpointError, about, newest, read_manifest, where
 from lab.runs.lock import interrupt_held, locked
-from lab.runs.table import outcome, summary
+from lab.runs.starting import begin
+from lab.runs.table import outcome, told
 from lab.train import Report, TrainingState, parallel, train
 
 
@@ -109,6 +109,8 @@ def _finish(run: Run, material, path: Path, save_seconds: float, progress: bool,
     state, total = run.state, run.experiment.training.steps
     if state.step:
         say(f"continuing {path} from step {state.step} of {total}{_other_code(path, run.experiment)}")
+    for line in run.metrics[:1] if not state.step else ():
+        say(f"before: {told(line['before'])}{_hidden(material)}")
     hidden = None if progress and parallel.rank() == 0 else True  # None: hidden where there is no terminal
     try:
         with tqdm(total=total, initial=state.step, unit="step", disable=hidden) as bar:
@@ -135,32 +137,16 @@ def _begun(experiment: Experiment, material, path: Path, device: torch.device | 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = objective.build(experiment.model, material)
-        if experiment.start is not None:
-            objective.begin(model, earlier(experiment, material), experiment)
+        first = begin(model, experiment, material) if experiment.start is not None else None
         model.to(device)
+        metrics = []
+        if first is not None and first.experiment.objective.name == objective.name:
+            metrics = [{"step": 0, "before": objective.outcome(model, material)}]
         torch.manual_seed(seed + parallel.rank())
-        run = Run(experiment, material.tokenizer, model, TrainingState(model, experiment.training))
+        state = TrainingState(model, experiment.training)
+        run = Run(experiment, material.tokenizer, model, state, metrics)
         if parallel.rank() == 0:
             write_atomic(path / ABOUT, json.dumps({"id": run.id, "code": code_version(objective)}) + "\n")
-    return run
-
-
-def earlier(experiment: Experiment, material) -> Run:
-    """The run that the experiment starts from.
-
-    Raises CheckpointError when it cannot be loaded, and ValueError when it is not trained to its end, or has another
-    tokenizer.
-    """
-    path = experiment.start.path
-    run = load(path, outside=outside_classes(experiment))
-    if outcome(run) is None:
-        raise ValueError(
-            f"cannot start from {path}: it stopped at step {run.state.step}; train it to its end first"
-        )
-    if run.tokenizer.to_json() != material.tokenizer.to_json():
-        raise ValueError(
-            f"cannot start from {path}: it has another tokenizer; train it on the same corpus, split and vocabulary"
-        )
     return run
 
 
@@ -210,6 +196,13 @@ def _logged(report: Report, material) -> dict:
     return line
 
 
+def _hidden(material) -> str:
+    """What the vocabulary of a start hides of the new text."""
+    bits = getattr(material, "hidden_bits_per_char", 0.0)
+    paid = f"{bits:.3f} bits a character of the training text are paid for it"
+    return f"; its vocabulary hides some characters or words behind <unk>: {paid}" if bits else ""
+
+
 def _resumed(path: Path, experiment: Experiment, device: torch.device | str) -> Run | None:
     try:
         return resume(path, experiment, outside=outside_classes(experiment), device=device)
@@ -217,21 +210,6 @@ def _resumed(path: Path, experiment: Experiment, device: torch.device | str) -> 
         raise CheckpointError(
             f"{error}. To go on from the checkpoint before, or anew where there is none, delete {newest(path)}"
         ) from error
-
-
-def outside_classes(experiment: Experiment) -> list[type]:
-    """The classes that are not lab's in an experiment that is at hand."""
-    parts = (experiment.objective, experiment.data.tokenizer, *_settings(experiment.model))
-    classes = [part if isinstance(part, type) else type(part) for part in parts]
-    return [one for one in classes if is_outside(one)]
-
-
-def _settings(config) -> Iterator:
-    """The values of a config's fields, and of the configs that it is composed of."""
-    for value in vars(config).values():
-        yield value
-        if is_dataclass(value):
-            yield from _settings(value)
 
 
 def _other_code(path: Path, experiment: Experiment) -> str:
@@ -242,4 +220,4 @@ def _other_code(path: Path, experiment: Experiment) -> str:
 
 
 def _result(run: Run) -> str:
-    return f"{run.state.seconds:.0f} s, {run.state.step} steps; validation: {summary(run)}"
+    return f"{run.state.seconds:.0f} s, {run.state.step} steps; validation: {told(outcome(run) or {})}"

@@ -16,9 +16,8 @@ from lab.config import from_json, to_json
 from lab.files import write_atomic
 from lab.outside import class_name, source_hash
 from lab.runs.code import code_version
-from lab.runs.experiment import Experiment
+from lab.runs.experiment import Experiment, outside_classes
 from lab.runs.folder import NAME
-from lab.runs.loop import outside_classes
 from lab.runs.manifest import FILES, MANIFEST, CheckpointError, put
 from lab.text import Corpus
 

@@ -10,14 +10,18 @@ from statistics import median
 import torch
 
 from lab.runs.experiment import Experiment, prepare
-from lab.runs.loop import earlier
+from lab.runs.starting import begin
 from lab.train import Report, TrainConfig, TrainingState, train
 
 WARM_UP = 3  # the first steps make what the later ones find
 
 
 def seconds_per_step(
-    experiments: Sequence[Experiment], folder: str | os.PathLike | None = None, *, seconds: float = 5.0
+    experiments: Sequence[Experiment],
+    folder: str | os.PathLike | None = None,
+    *,
+    seconds: float = 5.0,
+    device: torch.device | str = "cpu",
 ) -> list[float]:
     """The median seconds of a training step of each experiment, measured in turns for about `seconds` each.
 
@@ -26,7 +30,7 @@ def seconds_per_step(
     """
     with torch.random.fork_rng(devices=[]):
         endless = [replace(e.training, steps=2**40, evaluate_every=0, patience=0) for e in experiments]
-        running = [_steps(e, config, folder) for e, config in zip(experiments, endless, strict=True)]
+        running = [_steps(e, config, folder, device) for e, config in zip(experiments, endless, strict=True)]
         for steps in running:
             list(islice(steps, WARM_UP))
         times, end = [[] for _ in running], time.perf_counter() + seconds * len(running)
@@ -47,14 +51,15 @@ def first_losses(
         return [report.loss for report in islice(_steps(experiment, config, folder), steps)]
 
 
-def _steps(experiment: Experiment, config: TrainConfig, folder) -> Iterator[Report]:
+def _steps(experiment: Experiment, config: TrainConfig, folder, device="cpu") -> Iterator[Report]:
     """Training of which nothing is kept."""
     experiment, material = prepare(experiment, folder)
     objective, seed = experiment.objective, experiment.seed
     torch.manual_seed(seed)
     model = objective.build(experiment.model, material)
     if experiment.start is not None:
-        objective.begin(model, earlier(experiment, material), experiment)
+        begin(model, experiment, material)
+    model.to(device)
     torch.manual_seed(seed)
     batches, state = objective.batches(experiment, material), TrainingState(model, config)
     return train(model, batches, objective.loss, config, state=state, seed=seed, material=material)

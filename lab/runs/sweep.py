@@ -14,9 +14,9 @@ from lab.files import write_atomic
 from lab.machine import usable_cores
 from lab.runs import cluster
 from lab.runs.checkpoint import Run, load
-from lab.runs.experiment import Experiment, flat
+from lab.runs.experiment import Experiment, flat, outside_classes
 from lab.runs.folder import CheckpointError, checkpoints, default_folder, number_of, run_name
-from lab.runs.loop import get_or_train, outside_classes
+from lab.runs.loop import get_or_train
 from lab.runs.sending import OtherCode, packed, received
 from lab.runs.table import RunFailed, outcome, sweep_table
 
@@ -62,13 +62,15 @@ def trained(
     scheduler: str | None = None,
     insecure: bool = False,
     save_seconds: float = 60.0,
+    device: str = "cpu",
     dry_run: bool = False,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Iterator[tuple[Experiment, Run | RunFailed]]:
     """Each (resolved) experiment with its run as soon as that is there, or with why it never will; see `sweep`.
 
-    Those that were trained before come first, then the others as they end. Of equal experiments one comes.
+    Those that were trained before come first, then the others as they end. Of equal experiments one comes. All are
+    trained on the `device`, of which each worker must have one.
     """
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be a whole number of at least 0, got {workers}")
@@ -76,7 +78,7 @@ def trained(
     named = {run_name(experiment): experiment for experiment in (e.resolved(folder) for e in experiments)}
     if not named:
         raise ValueError("no experiments: a sweep needs at least one")
-    here = workers == 0 and scheduler is None
+    here, how = workers == 0 and scheduler is None, {"save_seconds": save_seconds, "device": device}
     jobs = {} if here else {name: packed(experiment, folder) for name, experiment in named.items()}
 
     def pairs():
@@ -94,10 +96,10 @@ def trained(
         say(f"{_counted(len(named))}, {len(named) - len(missing)} there already{told}")
         if here:
             for experiment in () if dry_run else missing.values():
-                yield experiment, _trained_here(experiment, folder, save_seconds, progress, say)
+                yield experiment, _trained_here(experiment, folder, progress=progress, say=say, **how)
             return
         with _pool(workers, scheduler, insecure, len(missing)) as pool, _mark(folder) as mark:
-            more = {"mark": str(mark), "save_seconds": save_seconds}
+            more = {"mark": str(mark), "how": how}
             ready = {name: json.dumps({"run": name} | jobs[name] | more) for name in missing}
             say(_estimate(pool, missing, ready))
             if not dry_run:
@@ -117,9 +119,9 @@ def _complete(path: Path, experiment: Experiment) -> Run | RunFailed | None:
     return None if outcome(run) is None else run
 
 
-def _trained_here(experiment: Experiment, folder: Path, save_seconds: float, progress: bool, say):
+def _trained_here(experiment: Experiment, folder: Path, **how):
     try:
-        return get_or_train(experiment, folder, save_seconds=save_seconds, progress=progress, say=say)
+        return get_or_train(experiment, folder, **how)
     except FloatingPointError as error:
         return RunFailed("diverged", str(error))
     except ValueError as error:

@@ -16,6 +16,8 @@ from lab.runs.folder import (
     about,
     checkpoints,
     default_folder,
+    disk_use,
+    find,
     newest,
     read_manifest,
     run_folders,
@@ -51,10 +53,10 @@ def score(run: Run) -> Score | None:
     return Score.of_columns(outcome(run) or {})
 
 
-def summary(run: Run) -> str:
-    """What a run came to in a few words: its score, or the columns of its outcome."""
-    columns = {name: value for name, value in (outcome(run) or {}).items() if "." not in name}
-    return str(score(run) or ", ".join(f"{name} {value:.4g}" for name, value in columns.items()))
+def told(found: Mapping[str, float]) -> str:
+    """An outcome in a few words: the score that it holds, or its columns."""
+    columns = {name: value for name, value in found.items() if "." not in name}
+    return str(Score.of_columns(found) or ", ".join(f"{name} {value:.4g}" for name, value in columns.items()))
 
 
 def settings(run: Run) -> dict:
@@ -94,10 +96,27 @@ def table(folder: str | os.PathLike | None = None, outside: Sequence[type] = ())
     """The runs of a folder, by default of `runs/`: the settings in which they differ, and what came of them.
 
     What an objective measured at the end stands in columns of its own, such as `bits_per_char` of the validation lines
-    (at most so many where `bound` has "<="); `train_bits_per_char` is the mean of the last 20 steps. `state` says
-    "done", how far an unfinished run is, or why a damaged one cannot be read.
+    (at most so many where `bound` has "<="); `train_bits_per_char` is the mean of the last 20 steps, `megabytes` the
+    room that a run takes on disk, with all its checkpoints. `state` says "done", how far an unfinished run is, or why a
+    damaged one cannot be read.
     """
     return _table(open_runs(folder, outside), folder)
+
+
+def side_by_side(
+    a: str | os.PathLike,
+    b: str | os.PathLike,
+    folder: str | os.PathLike | None = None,
+    outside: Sequence[type] = (),
+) -> pd.DataFrame:
+    """The same of two runs, by name or path: two lines, which go by what they were asked for.
+
+    Raises ValueError where they are one run, or one is not there.
+    """
+    paths = {os.fspath(name): find(name, folder) for name in (a, b)}
+    if len({path.resolve() for path in paths.values()}) < 2:
+        raise ValueError(f"{a} and {b} are one run: name two")
+    return _table({name: _opened(path, outside) for name, path in paths.items()}, folder, paths=paths)
 
 
 def sweep_table(
@@ -121,9 +140,13 @@ def tables(folder: str | os.PathLike | None = None, outside: Sequence[type] = ()
 
 
 def _table(
-    opened: Mapping[str, Run | Exception], folder, outcome_first: bool = False, asked: Mapping[str, dict] = {}
+    opened: Mapping[str, Run | Exception],
+    folder,
+    outcome_first: bool = False,
+    asked: Mapping[str, dict] = {},
+    paths: Mapping[str, Path] = {},
 ) -> pd.DataFrame:
-    paths = {name: Path(folder or default_folder()) / name for name in opened}
+    paths = paths or {name: Path(folder or default_folder()) / name for name in opened}
     intact = {name: run for name, run in opened.items() if isinstance(run, Run)}
     code = {name: (about(paths[name]).get("code") or "")[:8] for name in intact}
     known = {name: settings(run) | {"code": code[name]} for name, run in intact.items()}
@@ -131,10 +154,20 @@ def _table(
     rows = {
         name: differ.get(name, {})
         | (_results(run, paths[name]) if name in intact else {"state": _why(run, paths[name])})
+        | {"megabytes": disk_use(paths[name]) / 1e6}
         for name, run in opened.items()
     }
     first = [*next(iter(differ.values()), {})]
-    last = ["train_bits_per_char", "steps", "parameters", "seconds", "tokens_per_second", "date", "state"]
+    last = [
+        "train_bits_per_char",
+        "steps",
+        "parameters",
+        "seconds",
+        "tokens_per_second",
+        "megabytes",
+        "date",
+        "state",
+    ]
     found = {"bits_per_char": None} | {
         n: None for row in rows.values() for n in row if n not in (*first, *last)
     }
@@ -142,7 +175,7 @@ def _table(
     values = [[row.get(column) for column in columns] for row in rows.values()]
     made = pd.DataFrame(values, index=list(rows), columns=columns, dtype=object)
     made = made.where(made.notna(), math.nan)
-    for column in ("bits_per_char", "train_bits_per_char", "seconds", "tokens_per_second"):
+    for column in ("bits_per_char", "train_bits_per_char", "seconds", "tokens_per_second", "megabytes"):
         made[column] = made[column].astype(float)
     for column in ("steps", "parameters"):
         made[column] = made[column].astype("Int64")  # whole numbers, also beside a damaged run

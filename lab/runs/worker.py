@@ -36,7 +36,7 @@ def _train_sent(job: dict) -> tuple[str, dict[str, bytes]] | None:
         experiment = unpacked(job)
         shared = Path(job["mark"]).is_file()
         folder = Path(job["mark"]).parent if shared else default_folder()
-        if not _trained(experiment, folder, job["save_seconds"], _Teller(job["run"]).stopped_after):
+        if not _trained(experiment, folder, _Teller(job["run"]).stopped_after, **job["how"]):
             return None
         checkpoint = newest(where(experiment, folder))
         files = {} if shared else {file.name: file.read_bytes() for file in checkpoint.iterdir()}
@@ -52,15 +52,16 @@ def _train_sent(job: dict) -> tuple[str, dict[str, bytes]] | None:
 def step_seconds_sent(job: str) -> float:
     """The seconds of a step of a run; 0 where it cannot be trained here, which training it will say."""
     with _ONE_AT_A_TIME, suppress(ValueError, OSError, FloatingPointError):
-        return seconds_per_step([unpacked(json.loads(job))], seconds=1.0)[0]
+        job = json.loads(job)
+        return seconds_per_step([unpacked(job)], seconds=1.0, device=job["how"]["device"])[0]
     return 0.0
 
 
-def _trained(experiment: Experiment, folder: Path, save_seconds: float, stop: Callable[[int], bool]) -> bool:
+def _trained(experiment: Experiment, folder: Path, stop: Callable[[int], bool], **how) -> bool:
     """Train to the end; False when the client has stopped it, and what was trained is saved."""
     while True:
         try:
-            with closing(training(experiment, folder, save_seconds=save_seconds)) as reports:
+            with closing(training(experiment, folder, **how)) as reports:
                 return not any(stop(report.step + 1) for report in reports)
         except RunBusy:  # another sweep is at it
             if stop(0):

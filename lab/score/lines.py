@@ -40,6 +40,19 @@ class Score:
         """Between how many equally likely characters the model seems to choose."""
         return 2**self.bits_per_char
 
+    def course_perplexity(self, lines: int) -> float:
+        """The perplexity a character that some courses report, such as CMU's 11-785, of a score over so many lines.
+
+        It is exp(nats a token / characters a token), where `</s>` is a token in the first and neither it nor the
+        newline counts in the second. Where tokens are characters it is `char_perplexity`; the longer
+        tokens are, the lower it is for the same nats, so tokenizers cannot be compared by it.
+
+        >>> score = Score(nats=math.log(2) * 30, chars=20, tokens=8)
+        >>> score.course_perplexity(lines=2) == math.exp(score.nats / 8 / (18 / 6))
+        True
+        """
+        return math.exp(self.nats / self.tokens * (self.tokens - lines) / (self.chars - lines))
+
     def columns(self) -> dict[str, float]:
         """As the columns of a table of runs: `bits_per_char` and what it is made of."""
         return {"bits_per_char": self.bits_per_char} | {
@@ -91,6 +104,7 @@ def token_logprobs(
     logprobs = [torch.zeros(max(0, len(ids) - 1), dtype=torch.float64) for ids in lines]
     for windows, batch, logits in _read(model, lines, batch_size, context):
         targets = batch.targets.clamp_min(0)[..., None]
+        logits = logits.cpu() if logits.device.type == "mps" else logits  # which has no float64
         rows = logits.double().log_softmax(-1).gather(-1, targets)[..., 0].cpu()  # (B, T)
         for (line, start, end, first), row in zip(windows, rows, strict=True):
             logprobs[line][first:end] = row[first - start : end - start]

@@ -11,7 +11,7 @@ from lab.speech.batches import Utterance
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.ctc_beam import Scorer
 from lab.speech.model import SpeechTransformer
-from lab.speech.reading import Reading, listen, read
+from lab.speech.reading import Reading, listen, read_each
 from lab.speech.scores import ErrorRate, cer, wer
 from lab.text import Tokenizer
 
@@ -43,8 +43,7 @@ def read_all(
     said = [one.text for one in utterances]
     found = []
     for reading in readings:
-        tokens = (read(model, one, tokenizer, reading, scorer) for one in encoded)
-        texts = tuple(map(tokenizer.decode, tokens))
+        texts = tuple(map(tokenizer.decode, read_each(model, encoded, tokenizer, reading, scorer)))
         rates = (rate(said, texts, resamples=resamples) for rate in (cer, wer))
         found.append(Read(reading, texts, *rates))
     return found

@@ -16,6 +16,7 @@ from lab.score.ngrams import UNKNOWN
 from lab.speech.ctc import BLANK, summable
 from lab.speech.text import plain
 from lab.text import Tokenizer, load
+from lab.text.protocol import REPLACEMENT
 
 NEVER = -math.inf
 
@@ -29,7 +30,7 @@ class Scorer(Protocol):
 
 
 class NGramScorer:
-    """A Kneser-Ney model of characters, for a tokenizer of which every token is one character.
+    """A Kneser-Ney model of characters; a token of several is worth what they are one after the other.
 
     >>> from lab.text.chars import CharTokenizer
     >>> tokenizer = CharTokenizer.train(["ab"])
@@ -37,43 +38,62 @@ class NGramScorer:
     >>> [round(math.exp(p), 2) for p in scorer([(5,)])[0]]  # after "a": </s>, a and b are possible
     [0.0, 0.0, 0.0, 0.16, 0.0, 0.07, 0.74]
 
-    Raises ValueError for a tokenizer with longer tokens, or one without an end.
+    Raises ValueError for a tokenizer without an end of text.
     """
 
     def __init__(self, model: KneserNey, tokenizer: Tokenizer):
-        special = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.mask_id)
-        tokens = dict(enumerate(tokenizer.tokens(range(tokenizer.vocab_size))))
-        self.chars = {token: text for token, text in tokens.items() if token not in special}
-        longer = [text for text in self.chars.values() if len(text) != 1]
-        if longer or tokenizer.eos_id is None:
-            what = f"tokens such as {longer[0]!r}" if longer else "no end-of-text token"
-            raise ValueError(f"a model of characters needs a tokenizer of characters: this one has {what}")
-        self.model, self.eos_id, self.vocab_size = model, tokenizer.eos_id, tokenizer.vocab_size
-        self.known: dict[str, list[float]] = {}  # by the last characters, of which the model sees no more
+        if tokenizer.eos_id is None:
+            raise ValueError(
+                "a language model says where texts end: the tokenizer needs an end-of-text token"
+            )
+        special = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.mask_id)
+        texts = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
+        self.texts = [None if token in special else text for token, text in enumerate(texts)]
+        self.texts[tokenizer.eos_id] = "\n"
+        self.model, self.eos_id = model, tokenizer.eos_id
+        self.known: dict[
+            str, dict[str, float]
+        ] = {}  # by the last characters, of which the model sees no more
 
     @classmethod
     def of_corpus(cls, name: str, tokenizer: Tokenizer, order: int = 6) -> Self:
-        """The language of a corpus, by name or path, as it is spoken: in small letters, without marks."""
-        lines = [line for line in map(plain, load(name).lines) if line]
-        return cls(KneserNey(lines, order), tokenizer)
+        """The language of a corpus, by name or path, as it is spoken: in small letters, without marks.
 
-    def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[list[float]]:
-        return [self._following(prefix) for prefix in prefixes]
+        Of one that comes in parts it is that of the training lines: the others may be what is to be transcribed.
+        """
+        corpus = load(name)
+        lines = corpus.splits().train if corpus.parts else corpus.lines
+        return cls(KneserNey([line for line in map(plain, lines) if line], order), tokenizer)
 
-    def _following(self, prefix: tuple[int, ...]) -> list[float]:
-        text = "".join(self.chars.get(token, "\N{REPLACEMENT CHARACTER}") for token in prefix)
+    def __call__(self, prefixes: Sequence[tuple[int, ...]]) -> list[Sequence[float]]:
+        return [
+            _Following(self, "".join(self.texts[token] or REPLACEMENT for token in one)) for one in prefixes
+        ]
+
+    def log_prob(self, char: str, text: str) -> float:
+        """log P of a character after the beginning of a line."""
         seen = f"\n{text}"[-(self.model.order - 1) :] if self.model.order > 1 else ""
         if seen not in self.known:
-            self.known[seen] = self._asked(text)
-        return self.known[seen]
+            chances = self.model.next_char(text)
+            chances[UNKNOWN] /= UNICODE - len(self.model.kinds)
+            self.known[seen] = {one: math.log(chance) for one, chance in chances.items()}
+        return self.known[seen].get(char, self.known[seen][UNKNOWN])
 
-    def _asked(self, text: str) -> list[float]:
-        chances = self.model.next_char(text)
-        unseen = math.log(chances[UNKNOWN] / (UNICODE - len(self.model.kinds)))
-        log_probs = [-math.inf] * self.vocab_size
-        for token, char in (self.chars | {self.eos_id: "\n"}).items():
-            log_probs[token] = math.log(chances[char]) if char in chances else unseen
-        return log_probs
+
+class _Following(Sequence):
+    """log P of every token after a text, each worked out when it is asked for: of many few ever are."""
+
+    def __init__(self, scorer: NGramScorer, text: str):
+        self.scorer, self.text = scorer, text
+
+    def __len__(self) -> int:
+        return len(self.scorer.texts)
+
+    def __getitem__(self, token: int) -> float:
+        chars = self.scorer.texts[token]
+        if chars is None:
+            return NEVER
+        return sum(self.scorer.log_prob(char, self.text + chars[:n]) for n, char in enumerate(chars))
 
 
 @dataclass(frozen=True)

@@ -30,19 +30,15 @@ def real_frames(lengths: Tensor, T: int) -> Tensor:
 
 
 def steps_of(reduction: int) -> list[int]:
-    """The reduction as steps of 2 and 3, one a layer; no reduction is one step of 1.
+    """The prime factors of the reduction, one a layer, small ones first; no reduction is one step of 1.
 
-    >>> steps_of(4), steps_of(6), steps_of(1)
-    ([2, 2], [2, 3], [1])
-
-    Raises ValueError for what has other prime factors.
+    >>> steps_of(4), steps_of(6), steps_of(5), steps_of(1)
+    ([2, 2], [2, 3], [5], [1])
     """
-    left, steps = reduction, []
-    for step in (2, 3):
-        while left > 1 and left % step == 0:
-            left, steps = left // step, [*steps, step]
-    if left != 1:
-        raise ValueError(f"reduction must be a product of 2s and 3s, such as 4 or 6, or 1; got {reduction!r}")
+    steps = []
+    for step in range(2, reduction + 1):
+        while reduction % step == 0:
+            reduction, steps = reduction // step, [*steps, step]
     return steps or [1]
 
 
@@ -77,12 +73,14 @@ class RecurrentEmbedding(nn.Module):
     """A pyramid of LSTMs that read both ways, each over a part of the frames, neighbours side by side in one.
 
     Chan et al. 2016 (Listen, Attend and Spell), section 3.1. `(B, T, F)` -> `(B, S, C)`; half of C is for each way.
+    With `pooled`, each LSTM reads every frame that is left, and of neighbours the largest of each channel stays.
     """
 
-    def __init__(self, bands: int, width: int, reduction: int):
+    def __init__(self, bands: int, width: int, reduction: int, pooled: bool = False):
         super().__init__()
-        self.steps = steps_of(reduction)
-        reads = [bands * self.steps[0], *(width * step for step in self.steps[1:])]
+        self.steps, self.pooled = steps_of(reduction), pooled
+        beside = [1] * len(self.steps) if pooled else self.steps
+        reads = [size * step for size, step in zip([bands] + [width] * len(beside), beside, strict=False)]
         self.layers = nn.ModuleList(
             nn.LSTM(size, width // 2, batch_first=True, bidirectional=True) for size in reads
         )
@@ -90,9 +88,12 @@ class RecurrentEmbedding(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """`x`, zero beyond `lengths` `(B,)`."""
         for layer, step in zip(self.layers, self.steps, strict=True):
-            x, lengths = _side_by_side(x, step), reduced(lengths, step)
+            if not self.pooled:
+                x, lengths = _side_by_side(x, step), reduced(lengths, step)
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
             x, _ = pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=x.shape[1])
+            if self.pooled:
+                x, lengths = _largest(x, lengths, step), reduced(lengths, step)
         return x
 
 
@@ -112,8 +113,8 @@ class ConvRecurrentEmbedding(nn.Module):
 
 def make_embedding(kind: str, bands: int, width: int, channels: int, reduction: int) -> nn.Module:
     """The embedding of that kind: a module `(x (B, T, F), lengths (B,)) -> (B, S, C)`."""
-    if kind == "blstm":
-        return RecurrentEmbedding(bands, width, reduction)
+    if kind.startswith("blstm"):
+        return RecurrentEmbedding(bands, width, reduction, pooled=kind == "blstm pooled")
     return (ConvRecurrentEmbedding if kind == "both" else ConvEmbedding)(bands, width, channels, reduction)
 
 
@@ -121,6 +122,14 @@ def _side_by_side(x: Tensor, step: int) -> Tensor:
     """Every `step` neighbours as one frame: `(B, T, F)` -> `(B, ceil(T / step), step * F)`, zeros at the end."""
     x = F.pad(x, (0, 0, 0, -x.shape[1] % step))
     return x.reshape(len(x), -1, step * x.shape[2])
+
+
+def _largest(x: Tensor, lengths: Tensor, step: int) -> Tensor:
+    """Of every `step` neighbours the largest of each channel: `(B, T, C)` -> `(B, ceil(T / step), C)`, padding zero."""
+    x = x.masked_fill(~real_frames(lengths, x.shape[1])[..., None], -torch.inf)
+    x = F.pad(x, (0, 0, 0, -x.shape[1] % step), value=-torch.inf)
+    x = x.unflatten(1, (-1, step)).amax(2)
+    return x.masked_fill(x == -torch.inf, 0.0)
 
 
 class ConvolutionLayer(ResidualLayer):
@@ -157,6 +166,10 @@ class ConvEncoderLayer(Block):
         """`real` as of `ConvolutionLayer`, the rest as of its parent."""
         return self.feed_forward(self.convolution(self.self_attention(x, mask, **shared), real))
 
+    def weights(self, x: Tensor, mask=None, *, real: Tensor | None = None, **shared) -> tuple[Tensor, ...]:
+        """As of its parent; who attends to whom is decided before the convolution."""
+        return super().weights(x, mask, **shared)
+
 
 class SpeechEncoder(Stack):
     """A stack of encoder layers, with convolutions `kernel` frames wide; 0 leaves them out."""
@@ -172,13 +185,18 @@ class SpeechEncoder(Stack):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """`x` `(B, S, C)`, of which row b has `lengths[b]` frames -> `(B, S, C)`."""
+        return self.norm(self._through(*self._placed(x, lengths)))
+
+    def attention_maps(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        """The attention weights `(B, H, S, S)` of each block; arguments as of `forward`."""
+        return self._maps(*self._placed(x, lengths))[0]
+
+    def _placed(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, dict]:
+        """The frames with their positions, and what every block is given."""
         S = x.shape[1]
         positions = torch.arange(S, device=x.device)
         real = None if int(lengths.min()) == S else real_frames(lengths, S)  # (B, S)
         shared = self._settle(x, positions, mask=None if real is None else real[:, None, None])
         if self.kernel:
             shared["real"] = real
-        x = self.positions.embed(x, positions)
-        for block in self.blocks:
-            x = block(x, **shared)
-        return self.norm(x)
+        return self.positions.embed(x, positions), shared

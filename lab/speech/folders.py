@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lab.speech.audio import AudioError, Unusable, plain_bytes, read_audio
 from lab.speech.batches import Utterance
@@ -21,11 +22,10 @@ from lab.speech.features import FeatureError, FeatureSpec, check_features, log_m
 from lab.speech.text import TextError, character_alphabet, encode, plain
 from lab.text.corpus import CorpusError
 from lab.text.download import cache_folder
-from lab.text.own import decode, split_lines
+from lab.text.own import decode, folders_of_parts, split_lines
 
 # How the filter banks were made that come with courses on LibriSpeech: librosa's, in decibels below each one's maximum.
 SAMPLE_SPEC = FeatureSpec(rate=16_000, n_fft=512, hop=128, bands=80, mel="slaney", scale="db")
-PARTS = {"train": ("train",), "validation": ("dev", "val"), "test": ("test",)}  # how folders' names begin
 SOUNDS = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff")
 LAYOUT = """expected are sounds beside their words, such as
     train/a.wav  train/a.txt  train/b.flac  train/b.txt  dev/c.wav  dev/c.txt
@@ -48,12 +48,14 @@ class Found(NamedTuple):
     first: dict[str, str]
 
 
-def read_fbank(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Found:
+def read_fbank(
+    folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC, subset: float = 1.0, seed: int = 0
+) -> Found:
     """Features from `fbank/*.npy`, each `(F, T)`, and transcripts from `text/*.npy` of the same names.
 
     A transcript is one string or a row of characters, as in `lab.text`; it is spelled as `plain` has it. Left out and
     counted are files that cannot be read, features without transcript, transcripts beyond the character alphabet, and
-    features with NaN. Nothing is unpickled.
+    features with NaN. Nothing is unpickled. Of all files a share of `subset` is read, drawn by the `seed`.
 
     Raises ValueError for a folder without filter banks, and its subclass FeatureError, naming the file, where `(T, F)`
     or another number of bands was given.
@@ -61,31 +63,55 @@ def read_fbank(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Fo
     folder = Path(folder)
 
     def one(file: Path) -> Utterance:
-        array, said = _load(file, "f"), folder / "text" / file.name
-        features = torch.from_numpy(np.array(array.T, dtype=np.float32, order="C"))
-        if not (array.size and features.isfinite().all()):
-            raise AudioError(
-                "not finite" if array.size else "empty", f"{file} holds nothing, or NaN or infinity"
-            )
-        try:
-            check_features(features, spec)
-        except FeatureError as error:
-            raise FeatureError(f"{file} must hold (bands, frames); its transpose: {error}") from None
+        features, said = read_features(file, spec), folder / "text" / file.name
         if not said.is_file():
-            raise TextError("no transcript", f"{folder.name}/text/{file.name} is not there")
+            missing = f"{folder.name}/text/{file.name} is not there"
+            raise TextError(
+                "no transcript", f"{missing}; `lab transcribe RUN {folder}` writes down what is said"
+            )
         text = "".join(_load(said, "U").reshape(-1))
         return Utterance(file.stem, features, _spoken(text), file.stem.split("-")[0])
 
     files = (file for file in _files(folder / "fbank") if file.suffix.lower() == ".npy")
-    return _collect(folder, [(file.stem, lambda file=file: one(file)) for file in files])
+    named = [(file.stem, lambda file=file: one(file)) for file in files]
+    return _collect(folder, drawn(named, subset, seed))
 
 
-def read_audio_folder(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> Found:
+def read_features(file: Path, spec: FeatureSpec) -> Tensor:
+    """The filter banks in a `.npy` file, `(F, T)` there: float32 `(T, F)`. Raises ValueError for anything else."""
+    array = _load(file, "f")
+    features = torch.from_numpy(np.array(array.T, dtype=np.float32, order="C"))
+    if not (array.size and features.isfinite().all()):
+        raise AudioError("not finite" if array.size else "empty", f"{file} holds nothing, or NaN or infinity")
+    try:
+        check_features(features, spec)
+    except FeatureError as error:
+        raise FeatureError(f"{file} must hold (bands, frames); its transpose: {error}") from None
+    return features
+
+
+def sounds_at(place: Path, spec: FeatureSpec) -> Iterator[tuple[str, Tensor]]:
+    """The name and the features `(T, F)` of a sound or of filter banks; of a folder, of all in it, sorted by name.
+
+    Where the folder has a folder `fbank` they lie in that. Raises ValueError, naming the file, for what is unreadable.
+    """
+    files = [place]
+    if place.is_dir():
+        inside = _files(place / "fbank" if (place / "fbank").is_dir() else place)
+        files = [file for file in inside if file.suffix.lower() in (".npy", *SOUNDS)]
+    for file in files:
+        made = file.suffix.lower() == ".npy"
+        yield file.name, read_features(file, spec) if made else log_mel(read_audio(file), spec)
+
+
+def read_audio_folder(
+    folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC, subset: float = 1.0, seed: int = 0
+) -> Found:
     """Audio with transcripts, wherever in the folder they lie; hidden files, `._a.wav`, are passed over.
 
     Either as LibriSpeech has it, `84-121123.trans.txt` with lines `84-121123-0000 GO DO YOU HEAR` beside
     `84-121123-0000.flac`, or `name.wav` beside `name.txt`, in UTF-8. Left out and counted is what `read_audio`,
-    `log_mel` and `read_fbank` refuse, audio without transcript, and transcripts without audio.
+    `log_mel` and `read_fbank` refuse, audio without transcript, and transcripts without audio. `subset` as there.
 
     Raises ValueError where there is neither audio nor a transcript.
     """
@@ -104,21 +130,25 @@ def read_audio_folder(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC
         return Utterance(place.name, features, _spoken(text), place.name.split("-")[0])
 
     places = sorted({*sounds, *said})
-    return _collect(folder, [(place.name, lambda place=place: one(place)) for place in places])
+    named = [(place.name, lambda place=place: one(place)) for place in places]
+    return _collect(folder, drawn(named, subset, seed))
 
 
-def folder_corpus(folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC) -> SpeechCorpus:
+def folder_corpus(
+    folder: str | os.PathLike, spec: FeatureSpec = SAMPLE_SPEC, subset: float = 1.0, seed: int = 0
+) -> SpeechCorpus:
     """The folders in `folder` whose names begin with train, dev or val, and test, each as a part.
 
-    Those with a folder `fbank` hold filter banks, others audio. Raises ValueError without a folder for training, and
+    Those with a folder `fbank` hold filter banks, others audio. Of what is for training a share of `subset` is read,
+    drawn by the `seed`: 100 hours take 14 GB of memory. Raises ValueError without a folder for training, and
     where that holds nothing usable.
     """
-    folder, parts = Path(folder), {part: [] for part in PARTS}
+    folder, parts = Path(folder), defaultdict(list)
     skipped, first = defaultdict(list), {}
-    inside = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    for part, beginnings in PARTS.items():
-        for entry in (entry for entry in inside if entry.name.lower().startswith(beginnings)):
-            found = (read_fbank if (entry / "fbank").is_dir() else read_audio_folder)(entry, spec)
+    for part, entries in folders_of_parts(folder).items():
+        for entry in entries:
+            read = read_fbank if (entry / "fbank").is_dir() else read_audio_folder
+            found = read(entry, spec, subset if part == "train" else 1.0, seed)
             parts[part] += found.utterances
             for reason, names in found.skipped.items():
                 skipped[reason] += [f"{entry.name}/{name}" for name in names]
@@ -157,6 +187,18 @@ def _transcripts(files: Iterable[Path]) -> Iterator[tuple[Path, str | TextError]
 def _spoken(text: str) -> str:
     encode(text := plain(text), character_alphabet())
     return text
+
+
+def drawn(items: Sequence, subset: float, seed: int) -> Sequence:
+    """A share of the items, at least one, drawn by the seed, in their order.
+
+    >>> drawn("abcdef", 0.5, seed=0)
+    ['c', 'd', 'f']
+    """
+    if subset == 1:
+        return items
+    order = np.random.default_rng(seed).permutation(len(items))
+    return [items[n] for n in sorted(order[: max(1, round(subset * len(items)))])]
 
 
 def _collect(folder: str | os.PathLike, named: Sequence[tuple[str, Callable[[], Utterance]]]) -> Found:

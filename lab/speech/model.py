@@ -3,6 +3,7 @@
 Letters: B rows, T frames, F bands, S frames after the embedding, U tokens of a transcript, C channels, V tokens in all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, NamedTuple
 
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lab.config import AtLeast, validate
-from lab.data import masks
-from lab.nn import KeyValueCache, Model, Stack, TokenEmbedding, TransformerConfig
+from lab.data import masks, pad
+from lab.nn import AttentionMaps, KeyValueCache, Model, Stack, TokenEmbedding, TransformerConfig
 from lab.nn.stack import settle_positions
 from lab.nn.transformer import make_output
-from lab.speech.encoder import SpeechEncoder, make_embedding, real_frames, reduced, steps_of
+from lab.speech.encoder import SpeechEncoder, make_embedding, real_frames, reduced
 from lab.speech.features import FeatureError, FeatureSpec, Normalizer
 
 Whole = Annotated[int, AtLeast(1)]
@@ -26,11 +27,13 @@ class SpeechConfig:
     """Sizes and kinds of parts; a `decoder` of width 144 with one layer is the small model of notebook 10.
 
     decoder         what the decoder is made of; its context is the most tokens of a transcript, `<s>` included. The
-                    encoder is as wide and of the same parts
+                    encoder is as wide and of the same parts: norm, activation, positions, dropout
     encoder_layers  the encoder's depth
+    encoder_heads   its heads of attention; None for as many as the decoder's
     features        what is heard of a sound
     max_frames      the most frames that the encoder reads
-    embedding       what makes states of frames: convolutions, an LSTM in both directions, or both
+    embedding       what makes states of frames: convolutions; LSTMs in both directions, which reduce the time by
+                    putting neighbours side by side or by keeping the largest of each channel; or both
     channels        of these convolutions
     reduction       it leaves one frame of so many
     kernel          the width of the encoder's convolutions in frames, an odd number; 0 leaves them out
@@ -47,9 +50,10 @@ class SpeechConfig:
 
     decoder: TransformerConfig
     encoder_layers: Whole = 3
+    encoder_heads: Whole | None = None
     features: FeatureSpec = field(default_factory=FeatureSpec)
     max_frames: Whole = 4000
-    embedding: Literal["conv", "blstm", "both"] = "conv"
+    embedding: Literal["conv", "blstm", "blstm pooled", "both"] = "conv"
     channels: Whole = 16
     reduction: Whole = 4
     kernel: Annotated[int, AtLeast(0)] = 15
@@ -57,9 +61,10 @@ class SpeechConfig:
 
     def __post_init__(self):
         validate(self)
-        steps_of(self.reduction)
         if self.kernel and self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, to have a middle, or 0 for none; got {self.kernel}")
+        if self.decoder.width % (heads := self.encoder_heads or 1):
+            raise ValueError(f"width {self.decoder.width} does not split into {heads} heads (encoder_heads)")
 
     @property
     def vocab_size(self) -> int:
@@ -73,7 +78,9 @@ class SpeechConfig:
     def encoder(self) -> TransformerConfig:
         """What the encoder is made of."""
         places = -(-self.max_frames // self.reduction)
-        return replace(self.decoder, context=places, num_positions=None, num_layers=self.encoder_layers)
+        heads = self.encoder_heads or self.decoder.num_heads
+        depth = {"num_layers": self.encoder_layers, "num_heads": heads}
+        return replace(self.decoder, context=places, num_positions=None, **depth)
 
 
 class Encoded(NamedTuple):
@@ -99,6 +106,12 @@ class Encoded(NamedTuple):
         S = int(self.lengths[n])
         rows = slice(n, n + 1)
         return Encoded(self.memory[rows, :S], self.lengths[rows], self.ctc_logits[rows, :S])
+
+    @classmethod
+    def together(cls, utterances: Sequence["Encoded"]) -> "Encoded":
+        """Utterances that stand alone as the rows of one batch, padded."""
+        memory, lengths, ctc_logits = zip(*utterances, strict=True)
+        return cls(pad([one[0] for one in memory]), torch.cat(lengths), pad([one[0] for one in ctc_logits]))
 
 
 class SpeechOutput(NamedTuple):
@@ -144,12 +157,15 @@ class SpeechTransformer(Model):
 
     def encode(self, features: Tensor, lengths: Tensor) -> Encoded:
         """What the encoder makes of features `(B, T, F)`; arguments and errors as of `forward`."""
-        c = self.config
-        _check(features, lengths, c)
-        x = self.front_norm(self.front(self.normalized(features, lengths), lengths))
-        lengths = self.output_lengths(lengths)
+        x, lengths = self._embedded(features, lengths)
         memory = self.encoder(x, lengths)
         return Encoded(memory, lengths, self.ctc_output(memory))
+
+    def _embedded(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoder reads: states `(B, S, C)`, and how many of them are real."""
+        _check(features, lengths, self.config)
+        x = self.front_norm(self.front(self.normalized(features, lengths), lengths))
+        return x, self.output_lengths(lengths)
 
     def decode(self, ids: Tensor, encoded: Encoded, *, cache: KeyValueCache | None = None) -> Tensor:
         """ids `(B, U)` -> logits `(B, U, V)`; with a cache, of `new_cache`, ids hold only what is new.
@@ -183,11 +199,20 @@ class SpeechTransformer(Model):
         self.mean.copy_(torch.tensor(normalizer.mean))
         self.std.copy_(torch.tensor(normalizer.std))
 
+    def attention_maps(self, features: Tensor, lengths: Tensor, ids: Tensor) -> AttentionMaps:
+        """The attention weights of all layers, as `forward` uses them for the same arguments."""
+        encoded = self.encode(features, lengths)
+        own = self.encoder.attention_maps(*self._embedded(features, lengths))
+        return AttentionMaps(own, *self._decoder_maps(ids, encoded))
+
     def cross_attention_maps(self, ids: Tensor, encoded: Encoded) -> list[Tensor]:
         """How much each token takes of each frame while ids `(B, U)` are read: `(B, H, U, S)` for each layer."""
+        return self._decoder_maps(ids, encoded)[1]
+
+    def _decoder_maps(self, ids: Tensor, encoded: Encoded) -> tuple[list[Tensor], list[Tensor]]:
         positions = settle_positions(ids, None, 0, self.config.decoder)
         x = self.embedding(ids, positions)
-        return self.decoder.attention_maps(x, positions, memory=encoded.memory, memory_mask=encoded.mask)
+        return self.decoder.maps(x, positions, memory=encoded.memory, memory_mask=encoded.mask)
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
         """An empty cache for `batch` rows, for decoding a few tokens at a time."""

@@ -5,19 +5,18 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Annotated, ClassVar
 
-import torch.nn.functional as nnf
 from torch import nn
 
 from lab.config import AtLeast, AtMost, validate
-from lab.data import IGNORE
 from lab.nn import TransformerConfig
-from lab.runs import Data, Experiment
+from lab.nn.config import Share
+from lab.runs import Data, Experiment, Run
 from lab.speech.augment import SpecAugment
 from lab.speech.batches import SpeechBatch, SpeechStream, Utterance
 from lab.speech.choosing import read_all
 from lab.speech.corpus import SpeechCorpus
 from lab.speech.ctc import BLANK, ctc_loss, frames_needed
-from lab.speech.folders import LAYOUT, folder_corpus
+from lab.speech.folders import LAYOUT, drawn, folder_corpus
 from lab.speech.model import SpeechConfig, SpeechTransformer
 from lab.speech.reading import Reading
 from lab.speech.script import SyntheticConfig
@@ -25,7 +24,7 @@ from lab.speech.synthesis import synthetic
 from lab.speech.text import TextError, character_alphabet, encode
 from lab.speech.voices import ACCENTS
 from lab.text import Corpus, Tokenizer, load
-from lab.train import Loss, Step, TrainConfig, trained_tokenizer
+from lab.train import Loss, Step, TrainConfig, config_differences, summed_nats, take_over, trained_tokenizer
 
 EVALUATED_UTTERANCES = 100  # that are transcribed on the way; the score at the end takes more
 
@@ -55,6 +54,7 @@ class Recognition:
     augment     masks over time and bands while training; None for none
     augment_after  the batches before the first of them: in the first epochs they only slow learning down
     scored      utterances that are transcribed for the score at the end; 0 for all
+    label_smoothing  the share of a target's probability that training spreads over the vocabulary, in the decoder
     shortest    train on so many utterances only, the shortest, as one does to see whether a model can learn at all; 0
                 for all
     """
@@ -70,6 +70,7 @@ class Recognition:
     augment_after: Annotated[int, AtLeast(0)] = 0
     scored: Annotated[int, AtLeast(0)] = 200
     shortest: Annotated[int, AtLeast(0)] = 0
+    label_smoothing: Share = 0.0
 
     __post_init__ = validate
 
@@ -109,8 +110,10 @@ class Recognition:
     def material(self, experiment: Experiment) -> SpeechMaterial:
         """The speech, made or found. Raises what `load`, `synthetic`, `folder_corpus` and `fitting` raise."""
         data, config = experiment.data, experiment.model
-        speech, name, licence = _speech(self.script, data.corpus)
-        if data.tokenizer == "char":
+        speech, name, licence = _speech(self.script, data.corpus, data.subset, data.split_seed)
+        if experiment.start is not None:
+            tokenizer = experiment.first().tokenizer
+        elif data.tokenizer == "char":
             tokenizer = character_alphabet()
         else:
             tokenizer = trained_tokenizer(data.tokenizer, speech.texts.train, config.vocab_size)
@@ -138,6 +141,16 @@ class Recognition:
             model.normalize_by(material.speech.normalizer())
         return model
 
+    def begin(self, model: SpeechTransformer, first: Run, experiment: Experiment) -> None:
+        """Take over all weights of a recogniser; of a language model of the decoder's config those that the two share.
+
+        Then the encoder begins fresh, and how the decoder attends to it. Raises ValueError for any other model.
+        """
+        if isinstance(first.model, SpeechTransformer):
+            take_over(model, first.model)
+        else:
+            take_over_decoder(model, first.model)
+
     def batches(self, experiment: Experiment, material: SpeechMaterial) -> SpeechStream:
         """Utterances of like length together."""
         return SpeechStream(
@@ -155,8 +168,7 @@ class Recognition:
             log_probs = encoded.ctc_logits.float().log_softmax(-1)
             parts["ctc"] = self.ctc_weight, ctc_loss(log_probs, encoded.lengths, batch.targets).sum()
         if logits is not None:
-            flat, golden = logits.flatten(0, 1), batch.golden.flatten()
-            nats = nnf.cross_entropy(flat, golden, ignore_index=IGNORE, reduction="sum")
+            nats = summed_nats(logits, batch.golden, self.label_smoothing)
             parts["attention"] = 1 - self.ctc_weight, nats
         metrics = {name: nats.item() / max(1, count) for name, (_, nats) in parts.items()}
         return Loss(sum(weight * nats for weight, nats in parts.values()), count, metrics)
@@ -175,6 +187,14 @@ class Recognition:
         for one in others:
             found |= {"attention.cer": one.cer.rate, "attention.wer": one.wer.rate}
         return found
+
+
+def take_over_decoder(model: SpeechTransformer, language_model: nn.Module) -> None:
+    """Give the decoder what a language model of its config knows of the transcripts' language."""
+    if differ := list(config_differences(getattr(language_model, "config", None), model.config.decoder)):
+        raise ValueError(f"the decoder begins as the language model that it starts from; {', '.join(differ)}")
+    for part in ("embedding", "decoder", "output"):
+        getattr(model, part).load_state_dict(getattr(language_model, part).state_dict(), strict=False)
 
 
 def usual_speech(recipe: str = "digits", corpus: str | Corpus = "auto", seed: int = 0) -> Experiment:
@@ -223,13 +243,17 @@ def _unfit(one: Utterance, tokenizer: Tokenizer, config: SpeechConfig, to_learn:
 
 
 @lru_cache(maxsize=2)  # several runs on one corpus are the rule
-def _speech(script: SyntheticConfig | None, corpus: str | Corpus) -> tuple[SpeechCorpus, str, str]:
-    """The speech, and the name and licence of what is spoken."""
+def _speech(
+    script: SyntheticConfig | None, corpus: str | Corpus, subset: float, seed: int
+) -> tuple[SpeechCorpus, str, str]:
+    """The speech, a share of it for training, and the name and licence of what is spoken."""
     if script is None:
-        return folder_corpus(corpus), str(corpus), "that of the speech"
-    if script.material == "digits":
-        if corpus not in ("auto", "digits"):
-            raise ValueError(f"digits are said without a text, got the corpus {corpus!r}: use another recipe")
-        return synthetic(script), "digits", "none"
-    text = corpus if isinstance(corpus, Corpus) else load(corpus)
-    return synthetic(script, text), text.name, text.licence
+        return folder_corpus(corpus, subset=subset, seed=seed), str(corpus), "that of the speech"
+    name, licence, text = "digits", "none", None
+    if script.material != "digits":
+        text = corpus if isinstance(corpus, Corpus) else load(corpus)
+        name, licence = text.name, text.licence
+    elif corpus not in ("auto", "digits"):
+        raise ValueError(f"digits are said without a text, got the corpus {corpus!r}: use another recipe")
+    speech = synthetic(script, text)
+    return replace(speech, train=drawn(speech.train, subset, seed)), name, licence

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lab.config import Above, AtLeast, AtMost, validate
 from lab.data import IGNORE, by_length, pad
-from lab.decode import BeamSearch, Sampling, generate
+from lab.decode import BeamSearch, Sampling, generate_batch
+from lab.decode.strategies import Filter
 from lab.nn import KeyValueCache, evaluating
 from lab.speech.ctc import greedy
 from lab.speech.ctc_beam import Hypothesis, Scorer, prefix_beam
@@ -24,6 +25,7 @@ from lab.text import Tokenizer
 
 Method = Literal["ctc", "ctc beam", "attention", "attention beam", "both"]
 PADDED_FRAMES = 6000  # that are read at once
+LIKELIEST = 40  # tokens of each step that a language model is asked about
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Reading:
              (Zhang et al. 2020, U2, section 3.3)
     beam     hypotheses kept
     margin   nats behind the best that a token of a frame may be, in the search by CTC; None for all
-    weight   of the language model, where there is one, and `bonus` of each token, in the search by CTC
+    weight   of the language model, where there is one, in any way but "ctc"
+    bonus    what each token is worth in the search by CTC
     attention_weight  of the decoder in "both"; CTC has the rest
     """
 
@@ -77,11 +80,27 @@ def read(
     scorer: Scorer | None = None,
 ) -> list[int]:
     """The tokens of one utterance, without `<s>` and `</s>`."""
+    return read_each(model, [encoded], tokenizer, reading, scorer)[0]
+
+
+def read_each(
+    model: SpeechTransformer,
+    encoded: Sequence[Encoded],
+    tokenizer: Tokenizer,
+    reading: Reading,
+    scorer: Scorer | None = None,
+) -> list[list[int]]:
+    """The tokens of each utterance; the decoder writes those of like length side by side."""
+    if reading.method.startswith("attention"):
+        beam = reading.beam if reading.method.endswith("beam") else 1
+        return write(model, encoded, tokenizer, beam, scorer, reading.weight)
+    return [_read_by_ctc(model, one, tokenizer, reading, scorer) for one in encoded]
+
+
+def _read_by_ctc(model, encoded: Encoded, tokenizer, reading: Reading, scorer: Scorer | None) -> list[int]:
     log_probs = encoded.ctc_logits[0].cpu().double().log_softmax(-1)
     if reading.method == "ctc":
         return greedy(log_probs)
-    if reading.method.startswith("attention"):
-        return write(model, encoded, tokenizer, beam=reading.beam if reading.method.endswith("beam") else 1)
     weight = reading.weight if scorer else 0.0
     found = prefix_beam(
         log_probs, beam=reading.beam, margin=reading.margin, scorer=scorer, weight=weight, bonus=reading.bonus
@@ -99,7 +118,8 @@ def transcribe(
     scorer: Scorer | None = None,
 ) -> list[str]:
     """The text of each utterance `(T, F)`."""
-    return [tokenizer.decode(read(model, one, tokenizer, reading, scorer)) for one in listen(model, features)]
+    heard = listen(model, features)
+    return [tokenizer.decode(tokens) for tokens in read_each(model, heard, tokenizer, reading, scorer)]
 
 
 def rescored(
@@ -123,34 +143,77 @@ def rescored(
 class Writer(nn.Module):
     """The decoder together with what it attends to: a language model, with which `lab.decode` can write.
 
-    `encoded` is one utterance; however many texts are tried at once, all are of it.
+    `encoded` are the utterances that texts are written of with a cache, one text each at first, however many are tried
+    of it later; without a cache, all texts are of the first. With an `eos_id`, a text ends there at last when it has
+    as many tokens as its utterance has frames: more cannot have been said.
     """
 
-    def __init__(self, model: SpeechTransformer, encoded: Encoded):
+    def __init__(self, model: SpeechTransformer, encoded: Encoded, eos_id: int | None = None):
         super().__init__()
-        self.model, self.encoded, self.config = model, encoded, model.config.decoder
+        self.model, self.encoded, self.config, self.eos_id = model, encoded, model.config.decoder, eos_id
+        self.longest = encoded.lengths.clamp(max=self.config.context - 1)
         self.training = model.training
 
     def forward(self, ids: Tensor, *, cache: KeyValueCache | None = None, **_) -> Tensor:
         """ids `(B, U)` -> logits `(B, U, V)`."""
-        rows = Encoded(*(part.expand(len(ids), *part.shape[1:]) for part in self.encoded))
-        return self.model.decode(ids, rows, cache=cache)
+        memory, lengths, ctc_logits = self.encoded
+        rows = ids.new_zeros(len(ids)) if cache is None else cache.rows
+        if cache is None or not cache.length:  # later its keys and values are in the cache
+            memory = memory[rows]
+        logits = self.model.decode(ids, Encoded(memory, lengths[rows], ctc_logits), cache=cache)
+        if cache is not None and self.eos_id is not None:
+            over = self.longest[rows] < cache.length  # of which `<s>` is one
+            others = torch.arange(logits.shape[-1], device=ids.device) != self.eos_id
+            logits = logits.masked_fill(over[:, None, None] & others, -math.inf)
+        return logits
 
     def new_cache(self, batch: int, device: torch.device | str = "cpu") -> KeyValueCache:
-        """An empty cache for `batch` texts."""
+        """An empty cache for the first `batch` utterances."""
         return self.model.new_cache(batch, device)
 
 
-def write(model: SpeechTransformer, encoded: Encoded, tokenizer: Tokenizer, beam: int = 1) -> list[int]:
-    """What the decoder writes of one utterance, by `lab.decode`: greedily, or with a beam.
+def write(
+    model: SpeechTransformer,
+    encoded: Sequence[Encoded],
+    tokenizer: Tokenizer,
+    beam: int = 1,
+    scorer: Scorer | None = None,
+    weight: float = 0.0,
+) -> list[list[int]]:
+    """What the decoder writes of each utterance, by `lab.decode`: greedily, or with a beam; many side by side.
 
-    It ends at `</s>`, at the model's context, or after as many tokens as there are frames: more cannot have been said.
+    A text ends at `</s>`, at the model's context, or after as many tokens as there are frames. A `scorer` adds `weight`
+    times what a language model says of each token (shallow fusion; Kannan et al. 2018).
     """
-    longest = min(model.config.context - 1, int(encoded.lengths[0]))
-    strategy = BeamSearch(width=beam) if beam > 1 else Sampling(temperature=0)
-    options = {"max_new_tokens": longest, "stop_id": tokenizer.eos_id, "num_alternatives": 0}
-    drawn = generate(Writer(model, encoded), [tokenizer.bos_id], strategy, **options)
-    return [step.token for step in drawn if step.token != tokenizer.eos_id]
+    filters = (fusion(scorer, weight),) if scorer is not None and weight else ()
+    strategy = BeamSearch(beam, filters=filters) if beam > 1 else Sampling(temperature=0, filters=filters)
+    options = {"stop_id": tokenizer.eos_id, "num_alternatives": 0}
+    texts: list[list[int]] = [[] for _ in encoded]
+    for rows in by_length([int(one.lengths) for one in encoded], size=max(1, PADDED_FRAMES // beam)):
+        writer = Writer(model, Encoded.together([encoded[n] for n in rows]), tokenizer.eos_id)
+        prompts, options["max_new_tokens"] = [[tokenizer.bos_id]] * len(rows), int(writer.longest.max()) + 1
+        for step in generate_batch(writer, prompts, strategy, **options):
+            for n, drawn in zip(rows, step, strict=True):
+                if drawn is not None and drawn.token != tokenizer.eos_id:
+                    texts[n].append(drawn.token)
+    return texts
+
+
+def fusion(scorer: Scorer, weight: float) -> Filter:
+    """A filter for `lab.decode`: log P by the decoder + weight * log P by a language model.
+
+    Only the tokens that the decoder finds likeliest are looked at, `LIKELIEST` of them; others cannot come.
+    """
+
+    def add(logits: Tensor, ids: Tensor) -> Tensor:
+        likeliest = logits.topk(min(LIKELIEST, logits.shape[-1])).indices
+        following = scorer([tuple(text[1:]) for text in ids.tolist()])  # without `<s>`
+        rows = zip(following, likeliest.tolist(), strict=True)
+        said = logits.new_tensor([[log_probs[token] for token in tokens] for log_probs, tokens in rows])
+        log_lm = torch.full_like(logits, -math.inf).scatter(-1, likeliest, said)
+        return logits.log_softmax(-1) + weight * log_lm
+
+    return add
 
 
 @torch.no_grad()

@@ -40,7 +40,8 @@ def plain(text: str) -> str:
 def encode(text: str, tokenizer: Tokenizer) -> list[int]:
     """The ids of a transcript, without `<s>` and `</s>`.
 
-    Raises TextError for one that is empty, and for characters that the tokenizer does not have, naming them.
+    Raises TextError for one that is empty, and for characters that the tokenizer does not have, naming them: what does
+    not come back from its ids could never be read right.
 
     >>> encode("ab", character_alphabet())
     [7, 8]
@@ -48,8 +49,8 @@ def encode(text: str, tokenizer: Tokenizer) -> list[int]:
     if not text.strip():
         raise TextError("empty transcript", f"the transcript {text!r} is empty: leave the utterance out")
     ids = tokenizer.encode(text)
-    if tokenizer.unk_id is not None and tokenizer.unk_id in ids:
-        unknown = sorted({char for char in text if tokenizer.unk_id in tokenizer.encode(char)})
+    if tokenizer.decode(ids) != text:
+        unknown = sorted({char for char in text if tokenizer.decode(tokenizer.encode(char)) != char})
         raise TextError(
             "unknown characters",
             f"the transcript {text!r} has {unknown or 'words'} that the tokenizer does not know: spell it with "

@@ -9,6 +9,7 @@ from lab.text.interop import from_huggingface, from_tiktoken, to_huggingface, to
 from lab.text.named import NAMES, load
 from lab.text.pretokens import PATTERNS, splitter
 from lab.text.protocol import SPECIAL_TOKENS, Tokenizer, parse_object
+from lab.text.word_level import WordLevelTokenizer
 from lab.text.words import WordTokenizer
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Splits",
     "TextFacts",
     "Tokenizer",
+    "WordLevelTokenizer",
     "WordTokenizer",
     "describe",
     "from_huggingface",
@@ -43,7 +45,7 @@ def tokenizer_from_json(text: str) -> Tokenizer:
 
     Raises ValueError for an unknown kind, another version, or unknown keys.
     """
-    kind = parse_object(text).get("kind")
-    if not isinstance(kind, str) or kind not in TOKENIZERS:
-        raise ValueError(f"unknown tokenizer kind {kind!r}; expected one of {sorted(TOKENIZERS)}")
-    return TOKENIZERS[kind].from_json(text)
+    kind, kinds = parse_object(text).get("kind"), TOKENIZERS | {WordLevelTokenizer.kind: WordLevelTokenizer}
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"unknown tokenizer kind {kind!r}; expected one of {sorted(kinds)}")
+    return kinds[kind].from_json(text)

@@ -9,10 +9,10 @@ from typing import Self
 import regex
 
 from lab.text.bpe_encode import Pieces, Words, apply_merges
-from lab.text.bpe_layout import FIRST_BYTE, FIRST_MERGE, ROLES, Layout
+from lab.text.bpe_layout import FIRST_BYTE, FIRST_MERGE, Layout
 from lab.text.bpe_train import MAX_VOCAB, learn_merges
 from lab.text.pretokens import HAS_SAFE_CUTS, count_pretokens, splitter
-from lab.text.protocol import REPLACEMENT, as_lines, frame_lines, read_json, refused_as, write_json
+from lab.text.protocol import REPLACEMENT, ROLES, as_lines, frame_lines, read_json, refused_as, write_json
 
 # Latin-1 reads byte b as character b, which this table turns into the id of that byte.
 BYTE_TO_ID = {byte: FIRST_BYTE + byte for byte in range(256)}

@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from lab.text.bpe_train import MAX_VOCAB
-from lab.text.protocol import SPECIAL_TOKENS
+from lab.text.protocol import ROLES, SPECIAL_TOKENS
 
 FIRST_BYTE = len(SPECIAL_TOKENS)
 FIRST_MERGE = FIRST_BYTE + 256
 MOST_BYTES = 1 << 26  # of all tokens; those of a large vocabulary have 2 MB, a forged one doubles for ever
-ROLES = ("pad", "unk", "bos", "eos", "mask")
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,8 @@ class Layout:
     extra        the ids of tokens that neither a byte nor a merge makes, by their bytes in hex
     whole_words  whether a pre-token that is itself in the vocabulary becomes that token at once, as in
                  tiktoken and in files with "ignore_merges"
+    drops_unknown  whether bytes without an id are passed over, as in files with "unk_token" null; else `<unk>` stands
+                 for them
 
     Training here gives tokenizers for which `whole_words` is a shortcut and no more: a token was made
     inside some word by merges that all kept within its bytes, so the same merges make it of its bytes alone.
@@ -34,6 +35,7 @@ class Layout:
     merged_ids: tuple[int, ...]
     extra: dict[str, int] = field(default_factory=dict)
     whole_words: bool = False
+    drops_unknown: bool = False
 
     @classmethod
     def native(cls, num_merges: int) -> Self:
@@ -67,6 +69,8 @@ class Layout:
         ids = list(map(self.byte_ids.__getitem__, data))
         if None not in ids:
             return ids
+        if self.drops_unknown:
+            return [i for i in ids if i is not None]
         if "unk" not in self.roles:
             raise ValueError(
                 f"byte 0x{data[ids.index(None)]:02x} of {data!r} is not in the alphabet of this imported "

@@ -30,7 +30,8 @@ class Corpus:
     `sha256` is that of the raw bytes when the corpus is one file, else that of its lines, each followed
     by a newline. `entropy_bits_per_char` is known only where the text was drawn from a known distribution
     (`grammar`): no model can score below it on average. `note` says what a reader should know, such as
-    what `auto` chose.
+    what `auto` chose. `parts` says, of a text that comes divided, how many lines are for training, for validation and
+    for the test, in this order; `splits` then deals nothing.
 
     >>> Corpus("two", ("To be", "or not"), licence="public domain")
     Corpus(two: 2 lines, 13 characters, sha256 b3788a6a..., public domain)
@@ -42,12 +43,17 @@ class Corpus:
     sha256: str = ""
     note: str = ""
     entropy_bits_per_char: float | None = None
+    parts: tuple[int, int, int] | None = None
 
     def __post_init__(self):
         # object.__setattr__ is how a frozen dataclass fills in its own fields.
         object.__setattr__(self, "lines", tuple(as_lines("lines", self.lines)))
+        if self.parts and (sum(self.parts) != len(self.lines) or min(self.parts) < 0):
+            raise ValueError(
+                f"parts={self.parts} must be three counts whose sum is the {len(self.lines)} lines"
+            )
         if not self.sha256:
-            text = "".join(f"{line}\n" for line in self.lines)
+            text = "".join(f"{line}\n" for line in self.lines) + (f"{self.parts}" if self.parts else "")
             object.__setattr__(self, "sha256", sha256_bytes(text.encode("utf-8", "surrogatepass")))
 
     @property
@@ -57,6 +63,10 @@ class Corpus:
 
     def splits(self, seed: int = 0, fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)) -> Splits:
         """Deal the lines at random into train, validation and test; the same seed deals the same.
+
+        A corpus that comes in `parts` keeps them, whatever `fractions` are: the seed is that of the order. The test
+        part is as it was given; lines that it has too are left out of validation, and lines that either has out of
+        training. There may be no test line.
 
         Copies of a line stay together: the King James text has verses that occur twice, and a test verse
         that was also trained on would measure memory. Lines that differ in nothing but how their accents are
@@ -76,6 +86,8 @@ class Corpus:
                 "whose sum is 1, such as (0.9, 0.05, 0.05)"
             )
         looks = [unicodedata.normalize("NFC", line).rstrip() for line in self.lines]
+        if self.parts:
+            return self._as_given(looks, np.random.default_rng(seed))
         distinct = list(dict.fromkeys(looks))
         if len(distinct) < 3:
             raise CorpusError(
@@ -94,6 +106,20 @@ class Corpus:
         splits = Splits([], [], [])
         for i in rng.permutation(len(self.lines)):
             splits[part_of[looks[i]]].append(self.lines[i])
+        return splits
+
+    def _as_given(self, looks: list[str], rng: np.random.Generator) -> Splits:
+        held_out, splits, end = set(), Splits([], [], []), len(looks)
+        for split, count in zip(reversed(splits), reversed(self.parts), strict=True):
+            part = range(end - count, end)
+            split += [self.lines[i] for i in rng.permutation(part) if looks[i] not in held_out]
+            held_out.update(looks[i] for i in part)
+            end -= count
+        if not (splits.train and splits.validation):
+            raise CorpusError(
+                f"corpus {self.name!r} comes in parts of {self.parts} lines, of which {len(splits.train)} remain for "
+                f"training and {len(splits.validation)} for validation when no line is in two: give one to each"
+            )
         return splits
 
     def __repr__(self) -> str:

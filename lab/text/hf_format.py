@@ -1,4 +1,4 @@
-"""What tokenizer.json says besides vocabulary and merges, and which of it means byte-level BPE."""
+"""What tokenizer.json says besides vocabulary and merges, and which of it means byte-level BPE or WordLevel."""
 
 from lab.text.pretokens import PATTERNS, pattern_name
 
@@ -12,8 +12,10 @@ def byte_alphabet() -> tuple[str, ...]:
 
 ALPHABET = byte_alphabet()
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+CHARACTERS = {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False}
 
-# What leaves byte-level BPE as it is, the value that is written here first; any other changes text or ids.
+# What leaves a tokenizer, and byte-level BPE, as it is, the value that is written here first; any other changes text
+# or ids.
 PLAIN = {"normalizer": (None,), "truncation": (None,), "padding": (None,)}
 PLAIN_MODEL = {
     "type": ("BPE", None),
@@ -77,12 +79,26 @@ def read_added_tokens(file: dict) -> dict[str, int]:
     return special
 
 
+def read_cut(pre_tokenizer: dict | None) -> str:
+    """How a WordLevel model's text is cut, one of `word_level.CUTS`. Raises ValueError for other ways, naming them."""
+    kind = (pre_tokenizer or {}).get("type")
+    if pre_tokenizer == CHARACTERS:
+        return "characters"
+    if kind in ("Whitespace", "WhitespaceSplit"):
+        return kind
+    raise ValueError(
+        f"pre_tokenizer {pre_tokenizer} is not supported: of a WordLevel model this reads Whitespace, WhitespaceSplit, "
+        f"and {CHARACTERS}, which cuts between all characters"
+    )
+
+
 def refuse_unsupported(file: dict) -> None:
-    """Raise a ValueError that names the first part of the file that is more than byte-level BPE."""
+    """Raise a ValueError that names the first part of the file that is more than byte-level BPE, or WordLevel."""
     model = file.get("model") or {}
-    for part, plain in ((file, PLAIN), (model, PLAIN_MODEL)):
+    word_level = model.get("type") == "WordLevel"
+    for part, plain in ((file, PLAIN), (model, {} if word_level else PLAIN_MODEL)):
         for name, values in plain.items():
             if part.get(name) not in values:
                 raise ValueError(f"{name} {part[name]!r} is not supported: it must be one of {values}")
-    if not {"vocab", "merges"} <= model.keys():
-        raise ValueError(f"a model of byte-level BPE has vocab and merges, got {sorted(model)}")
+    if missing := {"vocab", *(() if word_level else ("merges",))} - model.keys():
+        raise ValueError(f"the model lacks {sorted(missing)}; it has {sorted(model)}")

@@ -1,4 +1,4 @@
-"""BPE tokenizers to and from the formats of the field: Hugging Face's tokenizer.json, tiktoken's ranks.
+"""Tokenizers to and from the formats of the field: Hugging Face's tokenizer.json, tiktoken's ranks.
 
 Only the formats are read and written here; neither library is needed. An imported tokenizer keeps the
 ids of its file, special tokens included.
@@ -16,12 +16,14 @@ from lab.text.hf_format import (
     PLAIN,
     PLAIN_MODEL,
     read_added_tokens,
+    read_cut,
     read_pattern,
     refuse_unsupported,
     write_pattern,
 )
 from lab.text.pretokens import pattern_name
 from lab.text.protocol import parse_object, refused_as
+from lab.text.word_level import WordLevelTokenizer
 
 # tokenizer.json does not say what its special tokens are for; these are the usual names, by role.
 USUAL_NAMES = {
@@ -54,8 +56,9 @@ def to_huggingface(tokenizer: BPETokenizer) -> str:
         | {"single_word": False, "lstrip": False, "rstrip": False}
         for name, i in layout.special.items()
     ]
+    unk = None if layout.drops_unknown else tokenizer.unk_id
     model = {name: values[0] for name, values in PLAIN_MODEL.items()} | {
-        "unk_token": next((name for name, i in layout.special.items() if i == tokenizer.unk_id), None),
+        "unk_token": next((name for name, i in layout.special.items() if i == unk), None),
         "ignore_merges": layout.whole_words,
         "vocab": dict(sorted(vocabulary.items(), key=lambda item: item[1])),
         "merges": [[spelled[left], spelled[right]] for left, right in tokenizer.merges],
@@ -72,22 +75,30 @@ def to_huggingface(tokenizer: BPETokenizer) -> str:
 
 
 @refused_as("tokenizer.json")
-def from_huggingface(text: str, roles: Mapping[str, str] | None = None) -> BPETokenizer:
-    """The byte-level BPE of a `tokenizer.json`, with the ids of the file.
+def from_huggingface(text: str, roles: Mapping[str, str] | None = None) -> BPETokenizer | WordLevelTokenizer:
+    """The byte-level BPE of a `tokenizer.json`, or its characters or words (WordLevel), with the ids of the file.
 
     `roles` names the tokens that are "pad", "unk", "bos", "eos" and "mask"; by default "unk" is the `unk_token`
-    of the file, the others are found by their usual names, and those not found are None. Post-processing is left to
-    `encode_lines`. Where the alphabet lacks a byte, encoding it gives `<unk>`, or a ValueError where there is none.
+    of the file where the file has it, the others are found by their usual names, such as `[SOS]`, and those not found
+    are None. Post-processing is left to `encode_lines`. What the vocabulary lacks becomes `<unk>`, or a ValueError
+    where there is none; but where the `unk_token` of BPE is null and `roles` name none, it is passed over, as the
+    library does.
 
-    Raises ValueError for what is not byte-level BPE, naming the part of the file.
+    Raises ValueError for what is neither, naming the part of the file.
     """
     file = parse_object(text)
     refuse_unsupported(file)
-    pattern = read_pattern(file.get("pre_tokenizer"))
+    word_level = file["model"].get("type") == "WordLevel"
+    cut = (read_cut if word_level else read_pattern)(file.get("pre_tokenizer"))
     model, special = file["model"], read_added_tokens(file)
     vocabulary, unk = model["vocab"], model.get("unk_token")
     if unk in vocabulary:
         special.setdefault(unk, vocabulary[unk])
+    given = dict(roles or {})
+    found = find_roles(special, ({"unk": unk} if unk in special else {}) | given)
+    if word_level:
+        entries = {entry: i for entry, i in vocabulary.items() if entry not in special}
+        return WordLevelTokenizer(entries, special, found, cut)
     merges = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"]]
     try:
         ids = [(vocabulary[left], vocabulary[right]) for left, right in merges]
@@ -99,13 +110,14 @@ def from_huggingface(text: str, roles: Mapping[str, str] | None = None) -> BPETo
     made = {*special, *ALPHABET, *(left + right for left, right in merges)}
     layout = Layout(
         special=special,
-        roles=find_roles(special, {"unk": unk if unk in special else None} | dict(roles or {})),
+        roles=found,
         byte_ids=tuple(vocabulary.get(char) for char in ALPHABET),
         merged_ids=tuple(merged),
         extra={unspell(name).hex(): i for name, i in vocabulary.items() if name not in made},
         whole_words=bool(model.get("ignore_merges")),
+        drops_unknown=unk is None and "unk" not in given,
     )
-    return BPETokenizer(ids, pattern=pattern, layout=layout)
+    return BPETokenizer(ids, pattern=cut, layout=layout)
 
 
 def to_tiktoken(tokenizer: BPETokenizer) -> dict[bytes, int]:

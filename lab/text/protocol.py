@@ -10,6 +10,7 @@ from lab.config import shown
 # Every tokenizer trained here gives these the ids 0 to 4, in this order.
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 PAD, UNK, BOS, EOS, MASK = range(5)
+ROLES = ("pad", "unk", "bos", "eos", "mask")  # in the same order: `pad_id` and so on
 
 JSON_VERSION = 1
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

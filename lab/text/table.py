@@ -1,10 +1,10 @@
-"""What CharTokenizer and WordTokenizer share: a list of strings, whose places are the ids."""
+"""What tokenizers of characters and of words share: a table of strings, each with its id."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Self
 
 from lab.text import protocol
-from lab.text.protocol import REPLACEMENT, SPECIAL_TOKENS, UNK
+from lab.text.protocol import REPLACEMENT, SPECIAL_TOKENS
 
 
 class TableTokenizer:
@@ -14,22 +14,28 @@ class TableTokenizer:
     """
 
     kind: ClassVar[str]
-    split: ClassVar[Callable[[str], list[str]]]  # into what is looked up; joined it is the text again
+    split: Callable[[str], list[str]]  # into what is looked up; joined it is the text again
+    between: ClassVar[str] = ""  # with this in between
     pad_id, unk_id, bos_id, eos_id, mask_id = range(len(SPECIAL_TOKENS))
 
     def __init__(self, vocabulary: Iterable[str]):
         self.vocabulary = tuple(vocabulary)
-        self.vocab_size = len(SPECIAL_TOKENS) + len(self.vocabulary)
-        self._ids = {entry: len(SPECIAL_TOKENS) + i for i, entry in enumerate(self.vocabulary)}
+        special = {name: i for i, name in enumerate(SPECIAL_TOKENS)}
+        self._look_up({entry: len(special) + i for i, entry in enumerate(self.vocabulary)}, special)
         if len(self._ids) < len(self.vocabulary) or any(self.split(entry) != [entry] for entry in self._ids):
             raise ValueError(
                 f"a {self.kind} vocabulary has each entry once, each of which is one {self.kind}"
             )
 
+    def _look_up(self, ids: Mapping[str, int], special: Mapping[str, int]) -> None:
+        self._ids, self._special = ids, frozenset(special.values())
+        self._entries = {i: entry for table in (ids, special) for entry, i in table.items()}
+        self.vocab_size = 1 + max(self._entries)
+
     def encode(self, text: str) -> list[int]:
         """The ids of `text`; what is not in the vocabulary becomes `<unk>`."""
-        lookup = self._ids.get
-        return [lookup(piece, UNK) for piece in self.split(text)]
+        lookup, unknown = self._ids.get, self.unk_id
+        return [lookup(piece, unknown) for piece in self.split(text)]
 
     def encode_lines(self, lines: Iterable[str], add_special: bool = True) -> list[list[int]]:
         """The ids of each line, between `<s>` and `</s>` unless `add_special` is False."""
@@ -42,8 +48,8 @@ class TableTokenizer:
         Special tokens leave no trace, but `<unk>` stands for lost text and becomes U+FFFD.
         Raises ValueError for an id outside the vocabulary.
         """
-        shown = dict.fromkeys(range(len(SPECIAL_TOKENS)), "") | {UNK: REPLACEMENT}
-        return "".join(shown[i] if i in shown else self._entry(i) for i in map(int, ids))
+        shown = (i for i in map(int, ids) if i == self.unk_id or i not in self._special)
+        return self.between.join(REPLACEMENT if i == self.unk_id else self._entry(i) for i in shown)
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """One string an id, for display; special tokens are shown by name."""
@@ -67,8 +73,6 @@ class TableTokenizer:
         return hash((self.kind, self.vocabulary))
 
     def _entry(self, i: int) -> str:
-        if not 0 <= i < self.vocab_size:
+        if i not in self._entries:
             raise ValueError(f"id {i} is not in this vocabulary; ids go from 0 to {self.vocab_size - 1}")
-        if i < len(SPECIAL_TOKENS):
-            return SPECIAL_TOKENS[i]
-        return self.vocabulary[i - len(SPECIAL_TOKENS)]
+        return self._entries[i]

@@ -13,8 +13,13 @@ from lab.machine import check_memory
 from lab.nn import evaluating
 from lab.train import parallel
 from lab.train.objective import Loss, Step
-from lab.train.optim import learning_rate_factor, set_learning_rate
+from lab.train.optim import set_learning_rate
 from lab.train.state import TrainConfig, TrainingState
+
+# In float16 a gradient that is beyond its largest number, 65,504, costs a step, and losses are scaled by half as much
+# from then on; so many steps later by twice as much (Micikevicius et al. 2018, section 3.2).
+SCALE_GROWS, LEAST_SCALE = 2000, 2.0**-16
+NO_FLOAT16 = ("cpu",)  # which would be slower by it, not faster
 
 
 class TrainingDiverged(FloatingPointError):
@@ -26,7 +31,8 @@ class Report:
     """One optimizer step: `loss` in nats a target, before the step; `seconds` since training began.
 
     `validation` is what `evaluate` measured after the step, None where it was not asked; `metrics` what the loss had
-    to say besides, the mean over the batches of the step.
+    to say besides, the mean over the batches of the step. `grad_norm` is that before clipping; 0 of a step in float16
+    that was left out, for its gradient was too large a number.
     """
 
     step: int
@@ -74,6 +80,9 @@ def train(
     check_memory(f"training {numbers:,} weights", 8 * numbers, "make the model smaller")
     parallel.share_weights(parameters)
     device = parameters[0].device
+    if config.precision == "float16" and device.type in NO_FLOAT16:
+        raise ValueError('precision "float16" is for GPUs: on a CPU take "bfloat16" or "float32"')
+    computed_in = torch.float16 if config.precision == "float16" else torch.bfloat16
     compiled = torch.compile(model) if config.compile else model
     batches = state.remaining(batches)
     start = time.perf_counter() - state.seconds
@@ -82,6 +91,7 @@ def train(
     while not state.stopped:
         model.train()
         nats, count, suspect, told = 0.0, 0, None, []
+        scale = state.loss_scale if config.precision == "float16" else 1.0
         for micro in range(config.accumulate):
             batch = next(batches, None)
             if batch is None:
@@ -90,11 +100,11 @@ def train(
             if batch.num_targets == 0 and parallel.world_size() > 1:  # fewer rows than processes
                 continue
             step = Step(state.step, micro, state.step / config.steps, _rng(seed, state, micro), material)
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast(device.type, computed_in, enabled=config.precision != "float32"):
                 found = loss(compiled, batch, step)
             if not isinstance(found, Loss):
                 raise ValueError(f"a loss returns lab.train.Loss(nats, count), got a {type(found).__name__}")
-            found.nats.backward()
+            (found.nats * scale).backward()
             nats, count = nats + found.nats.item(), count + found.count
             told.append(found.metrics)
             if suspect is None and not math.isfinite(nats):
@@ -106,17 +116,23 @@ def train(
         mean = nats / count
         if not math.isfinite(mean):
             raise _diverged("loss", mean, state, suspect)
-        parallel.sum_gradients(parameters, count)
+        parallel.sum_gradients(parameters, count * scale)
         grad_norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm).item()
-        if not math.isfinite(grad_norm):
+        fits = math.isfinite(grad_norm)
+        if not fits and (config.precision != "float16" or scale <= LEAST_SCALE):
             raise _diverged("norm of the gradient", grad_norm, state, batch)
-        factor = learning_rate_factor(state.step, config.steps, config.warmup, config.schedule)
+        factor = state.rate_factor
         set_learning_rate(state.optimizers, factor)
         for optimizer in state.optimizers:
-            optimizer.step()
+            if fits:
+                optimizer.step()
             optimizer.zero_grad()
 
         state.step += 1
+        if not fits:
+            state.loss_scale, grad_norm = scale / 2, 0.0
+        elif config.precision == "float16" and state.step % SCALE_GROWS == 0:
+            state.loss_scale = scale * 2
         state.batches_taken += config.accumulate
         state.tokens += int(count)
         state.validation = None
@@ -169,7 +185,7 @@ def _diverged(what: str, value: float, state: TrainingState, batch) -> TrainingD
     c = state.config
     ids = getattr(batch, "ids", ())
     on = f" on a batch that begins with ids {ids[0].tolist()[:12]}" if len(ids) else ""
-    factor = learning_rate_factor(state.step, c.steps, c.warmup, c.schedule)
+    factor = state.rate_factor
     return TrainingDiverged(
         f"the {what} is {value} at step {state.step}{on}; matrix_lr was {c.matrix_lr * factor:.3g} (of "
         f"{c.matrix_lr}) and other_lr {c.other_lr * factor:.3g} (of {c.other_lr}): lower them, or warm up for longer "

@@ -40,6 +40,23 @@ class TextMaterial:
         """The training lines joined: int64 `(N,)`."""
         return join_lines(self.lines)
 
+    @property
+    def chars_per_token(self) -> float:
+        """The average over the training lines; neither newlines nor `<s>` and `</s>` count."""
+        lines = self.splits.train
+        return sum(map(len, lines)) / max(1, sum(len(ids) - 2 for ids in self.lines))
+
+    @property
+    def longest(self) -> int:
+        """The tokens of the longest training line, `<s>` and `</s>` among them: a context that reads it whole."""
+        return max(map(len, self.lines))
+
+    def prompts(self, tokens: int = 8, count: int = 3) -> list[tuple[str, str]]:
+        """How some validation lines begin, in so many tokens, each with how it really goes on."""
+        few = self.tokenizer.encode_lines(self.splits.validation[:count], add_special=False)
+        decode = self.tokenizer.decode
+        return [(decode(ids[:tokens]), decode(ids[tokens:])) for ids in few]
+
     @cached_property
     def tokens_per_char(self) -> float:
         """By which bits a token become bits a character, over the training lines; each line's newline counts."""
@@ -52,15 +69,18 @@ class TextMaterial:
         return hidden_nats(self.tokenizer, self.splits.train, self.lines) / math.log(2) / chars
 
 
-def text_material(experiment) -> TextMaterial:
+def text_material(experiment, tokenizer: Tokenizer | None = None) -> TextMaterial:
     """The corpus, splits and tokenizer of an experiment: the same for the same experiment, bit for bit.
+
+    A `tokenizer` at hand, such as that of an earlier run, is taken as it is.
 
     Raises CorpusError when the text cannot be had or is too short to split, ValueError for an unknown tokenizer.
     """
     data, vocab_size = experiment.data, experiment.model.vocab_size
     corpus = data.corpus if isinstance(data.corpus, Corpus) else _loaded(data.corpus)
-    splits = corpus.splits(seed=data.split_seed)
-    return TextMaterial(corpus, splits, _tokenizer(corpus, data.split_seed, data.tokenizer, vocab_size))
+    splits = _splits(corpus, data.split_seed, data.subset)
+    tokenizer = tokenizer or _tokenizer(corpus, data.split_seed, data.subset, data.tokenizer, vocab_size)
+    return TextMaterial(corpus, splits, tokenizer)
 
 
 def trained_tokenizer(kind: str | type, lines: list[str], vocab_size: int) -> Tokenizer:
@@ -83,6 +103,11 @@ def _loaded(name: str) -> Corpus:
 _named = lru_cache(maxsize=4)(load)
 
 
+def _splits(corpus: Corpus, seed: int, subset: float) -> Splits:
+    splits = corpus.splits(seed)  # in shuffled order, so that the first lines are drawn at random
+    return splits._replace(train=splits.train[: max(1, round(subset * len(splits.train)))])
+
+
 @lru_cache(maxsize=8)  # several runs on one text are the rule
-def _tokenizer(corpus: Corpus, split_seed: int, kind: str | type, vocab_size: int) -> Tokenizer:
-    return trained_tokenizer(kind, corpus.splits(seed=split_seed).train, vocab_size)
+def _tokenizer(corpus: Corpus, seed: int, subset: float, kind: str | type, vocab_size: int) -> Tokenizer:
+    return trained_tokenizer(kind, _splits(corpus, seed, subset).train, vocab_size)

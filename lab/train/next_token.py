@@ -1,40 +1,65 @@
 """Predicting the next token: the loss, and the objective that language models are trained for."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from lab.config import validate
 from lab.data import IGNORE, Batch, random_windows
 from lab.nn import DecoderOnlyTransformer, RecurrentConfig, RecurrentLM, TransformerConfig
+from lab.nn.config import Share
 from lab.score import score_lines
 from lab.train.material import TextMaterial, text_material
 from lab.train.objective import Loss, Step
+from lab.train.starting import take_over
 from lab.train.state import TrainConfig
 
 EVALUATED_LINES = 200  # validation lines that are looked at on the way; the score at the end takes all
 
 
-def next_token_loss(model: nn.Module, batch: Batch, step: Step | None = None) -> Loss:
-    """The cross-entropy of the targets in nats, summed, and how many there are."""
+def summed_nats(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """The cross-entropy of `targets` `(...)` by `logits` `(..., V)`, summed over those that are not `IGNORE`.
+
+    With `label_smoothing` the gradient is that of targets that have this share of their probability spread evenly over
+    the vocabulary (Szegedy et al. 2016, section 7); what is said is the plain cross-entropy still, so that losses with
+    and without it can be compared.
+    """
+    logits, targets = logits.flatten(0, -2), targets.flatten()
+    nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
+    if not label_smoothing:
+        return nats
+    options = {"ignore_index": IGNORE, "reduction": "sum", "label_smoothing": label_smoothing}
+    smoothed = F.cross_entropy(logits, targets, **options)
+    return nats.detach() + smoothed - smoothed.detach()
+
+
+def next_token_loss(
+    model: nn.Module, batch: Batch, step: Step | None = None, *, label_smoothing: float = 0.0
+) -> Loss:
+    """The cross-entropy of the targets in nats, summed, and how many there are; smoothing as in `summed_nats`."""
     facts = {"mask": batch.mask, "document_ids": batch.document_ids, "positions": batch.positions}
     logits = model(batch.ids, **{name: fact for name, fact in facts.items() if fact is not None})  # (B, T, V)
-    nats = F.cross_entropy(
-        logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
-    )
-    return Loss(nats, batch.num_targets)
+    return Loss(summed_nats(logits, batch.targets, label_smoothing), batch.num_targets)
 
 
 @dataclass(frozen=True)
 class NextToken:
-    """Each token from those before it, in windows at random places of the training text."""
+    """Each token from those before it, in windows at random places of the training text.
+
+    label_smoothing  the share of a target's probability that training spreads over the vocabulary
+    """
 
     name: ClassVar[str] = "next-token"
     configs: ClassVar = (TransformerConfig, RecurrentConfig)
     recipes: ClassVar = ("lstm", "gru", "elman")
+
+    label_smoothing: Share = field(default=0.0, kw_only=True)  # subclasses have fields of their own first
+
+    __post_init__ = validate
 
     @classmethod
     def usual(cls, recipe: str | None = None) -> dict:
@@ -43,7 +68,16 @@ class NextToken:
         return {"model": sizes, "objective": cls(), "training": TrainConfig(steps=500)}
 
     def material(self, experiment) -> TextMaterial:
-        return text_material(experiment)
+        """The text, cut by the tokenizer of the run that it starts from, where it starts from one."""
+        if experiment.start is None:
+            return text_material(experiment)
+        has, asked = experiment.first().tokenizer, experiment.model.vocab_size
+        if asked < has.vocab_size and experiment.data.tokenizer != "char":
+            raise ValueError(
+                f"the run that it starts from has a vocabulary of {has.vocab_size}, got at most {asked} "
+                f"(model.vocab_size): leave that out"
+            )
+        return text_material(experiment, has)
 
     def fitted(self, config, material: TextMaterial):
         return replace(config, vocab_size=material.tokenizer.vocab_size)
@@ -55,8 +89,12 @@ class NextToken:
         generator = torch.Generator().manual_seed(experiment.seed)
         return random_windows(material.ids, experiment.model.context, experiment.data.batch_size, generator)
 
+    def begin(self, model: nn.Module, first, experiment) -> None:
+        """Take over all weights; ValueError where the two models differ in more than dropout."""
+        take_over(model, first.model)
+
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
-        return next_token_loss(model, batch)
+        return next_token_loss(model, batch, label_smoothing=self.label_smoothing)
 
     def evaluate(self, model: nn.Module, material: TextMaterial) -> float:
         """Bits a character of some validation lines."""

@@ -1,6 +1,8 @@
 """Optimizers for small transformers: Muon and AdamW, who gets which, and how the learning rate moves."""
 
 import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -46,28 +48,66 @@ class Muon(torch.optim.Optimizer):
                 p.add_(direction, alpha=-group["lr"] * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
 
 
+Rates = Sequence[tuple[str, float]]
+
+
 def make_optimizers(
-    model: nn.Module, *, matrix_lr: float, other_lr: float, weight_decay: float = 0.0, muon: bool = True
+    model: nn.Module,
+    *,
+    matrix_lr: float,
+    other_lr: float,
+    weight_decay: float = 0.0,
+    muon: bool = True,
+    rates: Rates = (),
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, output weights, norms and biases.
 
     Without `muon`, AdamW for all, at `other_lr`.
     Weight decay applies to matrices only: shrinking a norm's gain or a bias has no reason behind it.
+    `rates`, as of `TrainConfig`, multiply the learning rate of parameters by name; 0 turns their `requires_grad` off.
     Each group keeps its base learning rate as `group["base_lr"]`, for `set_learning_rate`.
+
+    Raises ValueError for a pattern that fits no parameter, and where none is left to learn.
     """
-    hidden, matrices, vectors = [], [], []
+    hidden, others = {}, {}  # the parameters of each group, by its settings
     for name, p in model.named_parameters():
-        for_muon = muon and "blocks" in name.split(".")
-        (hidden if for_muon and p.dim() == 2 else matrices if p.dim() == 2 else vectors).append(p)
-    decayed = {"params": matrices, "weight_decay": weight_decay}
-    plain = {"params": vectors, "weight_decay": 0.0}
-    optimizers = [torch.optim.AdamW([decayed, plain], lr=other_lr, betas=(0.9, 0.95))]
+        factor, matrix = rate_of(name, rates), p.dim() == 2
+        if factor == 0:
+            p.requires_grad_(False)
+        elif muon and matrix and "blocks" in name.split("."):
+            hidden.setdefault((matrix_lr * factor, weight_decay), []).append(p)
+        else:
+            others.setdefault((other_lr * factor, weight_decay if matrix else 0.0), []).append(p)
+    _check_rates(model, rates, hidden or others)
+    optimizers = [torch.optim.AdamW(_groups(others), betas=(0.9, 0.95))] if others else []
     if hidden:
-        optimizers.append(Muon(hidden, lr=matrix_lr, weight_decay=weight_decay))
+        optimizers.append(Muon(_groups(hidden)))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
     return optimizers
+
+
+def rate_of(name: str, rates: Rates) -> float:
+    """The factor of the first pattern that fits a parameter's name, 1 where none does.
+
+    >>> rate_of("decoder.blocks.0.feed_forward.expand.weight", [("embedding.*", 0), ("*blocks.0.*", 0.5)])
+    0.5
+    """
+    return next((factor for pattern, factor in rates if fnmatchcase(name, pattern)), 1.0)
+
+
+def _groups(parameters: dict[tuple[float, float], list[nn.Parameter]]) -> list[dict]:
+    return [{"params": ps, "lr": lr, "weight_decay": decay} for (lr, decay), ps in parameters.items()]
+
+
+def _check_rates(model: nn.Module, rates: Rates, learning: dict) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    for pattern, _ in rates:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"no parameter is called {pattern!r} (rates); there are {', '.join(names)}")
+    if not learning:
+        raise ValueError(f"rates {rates} leave nothing that learns: let a factor be above 0")
 
 
 def set_learning_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
@@ -77,16 +117,31 @@ def set_learning_rate(optimizers: list[torch.optim.Optimizer], factor: float) ->
             group["lr"] = group["base_lr"] * factor
 
 
-def learning_rate_factor(step: int, steps: int, warmup: int, schedule: str = "linear") -> float:
+def learning_rate_factor(
+    step: int,
+    steps: int,
+    warmup: int,
+    schedule: str = "linear",
+    *,
+    restarts: int = 0,
+    least: float = 0.0,
+    halvings: int = 0,
+) -> float:
     """What the base learning rate is multiplied by at `step` (0-based) of `steps`.
 
-    It rises in a line over `warmup` steps; then `"linear"` or `"cosine"` falls to 0 at the end, `"constant"` stays.
+    It rises in a line over `warmup` steps; then `"linear"` or `"cosine"` falls to `least` at the end, `"constant"`
+    stays. With `restarts` it falls so many times more, in equal parts (Loshchilov and Hutter 2017, SGDR). Each of
+    `halvings` takes half of it, but never below `least`.
 
     >>> [learning_rate_factor(s, steps=6, warmup=2) for s in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    >>> [learning_rate_factor(s, steps=6, warmup=2, restarts=1, least=0.5) for s in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 1.0, 0.75]
     """
     if step < warmup:
         return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
+    falls, after = restarts + 1, max(1, steps - warmup)
+    progress = (step - warmup) * falls % after / after
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return {"linear": 1 - progress, "cosine": cosine, "constant": 1.0}[schedule]
+    share = {"linear": 1 - progress, "cosine": cosine, "constant": 1.0}[schedule]
+    return max(least, (least + (1 - least) * share) * 0.5**halvings)

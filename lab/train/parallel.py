@@ -22,18 +22,24 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def start() -> torch.device:
+def start(kind: str | None = None) -> torch.device:
     """Join the other processes if torchrun started this one, and say on which device to work.
 
-    gloo on CPUs, nccl where there is CUDA. Alone this only chooses the device.
+    That is of the `kind` asked for, "cpu", "cuda" or "mps"; if none is, CUDA where there is a GPU of it, else the CPU.
+    gloo joins processes on CPUs, nccl those on GPUs. Alone this only chooses the device.
+
+    Raises ValueError for several processes on Apple's GPU, which no library joins.
     """
-    cuda = torch.cuda.is_available()
+    kind = kind or ("cuda" if torch.cuda.is_available() else "cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo")
-    if cuda:
+        if kind == "mps":
+            raise ValueError("several processes train on CPUs or on GPUs of CUDA, got mps: say --device cpu")
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    if kind == "cuda":
         torch.cuda.set_device(local)
-    return torch.device("cuda", local) if cuda else torch.device("cpu")
+        return torch.device("cuda", local)
+    return torch.device(kind)
 
 
 def stop() -> None:

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
-from lab.config import Above, AtLeast, annotations, from_json, to_json, validate
-from lab.train.optim import Muon, make_optimizers
+from lab.config import Above, AtLeast, AtMost, annotations, from_json, to_json, validate
+from lab.train.optim import Muon, learning_rate_factor, make_optimizers
 
 Count = Annotated[int, AtLeast(0)]
 Rate = Annotated[float, Above(0)]
+LATER = {"halvings", "loss_scale"}  # values that older checkpoints lack
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,19 @@ class TrainConfig:
     other_lr        that of AdamW, for everything else
     warmup          steps over which the learning rates rise
     schedule        how they fall afterwards; "constant": not at all
+    restarts        how often they rise again at once and fall anew, in equal parts of the steps after the warm-up
+    least_rate      the share of them that is left at the end of a fall
+    plateau         evaluations in a row without a new best after which they are halved; 0: they are not
+    rates           factors for parameters by name, such as (("embedding.*", 0.1), ("*.blocks.0.*", 0)): the first
+                    pattern that fits counts, * is any text, and what has the factor 0 does not learn
     weight_decay    the share of a weight that a step at learning rate 1 takes away
     clip_norm       the longest that a gradient may be; a longer one is shortened
     accumulate      batches a step: the gradient is the mean over all their targets
     optimizer       "muon", with AdamW for the rest, or "adamw" for everything at `other_lr`
     evaluate_every  steps from one evaluation to the next; 0: none
     patience        evaluations without a new best after which training ends; 0: it does not
-    precision       "bfloat16" computes in bfloat16 where that is safe (autocast); the weights stay as they are
+    precision       "bfloat16" computes in bfloat16 where that is safe (autocast); the weights stay as they are. So does
+                    "float16", on a GPU alone, with losses scaled so that gradients are not rounded to 0
     compile         torch.compile fuses the model's operations
 
     Raises ValueError for what cannot be; the message names the field.
@@ -39,19 +46,24 @@ class TrainConfig:
     other_lr: Rate = 6e-3
     warmup: Count = 20
     schedule: Literal["linear", "cosine", "constant"] = "linear"
+    restarts: Count = 0
+    least_rate: Annotated[float, AtLeast(0), AtMost(1)] = 0.0
+    plateau: Count = 0
+    rates: tuple[tuple[str, Annotated[float, AtLeast(0)]], ...] = ()
     weight_decay: Annotated[float, AtLeast(0)] = 0.0
     clip_norm: Rate = 1.0
     accumulate: Annotated[int, AtLeast(1)] = 1
     optimizer: Literal["muon", "adamw"] = "muon"
     evaluate_every: Count = 0
     patience: Count = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
 
     def __post_init__(self):
         validate(self)
-        if self.patience and not self.evaluate_every:
-            raise ValueError(f"patience {self.patience} counts evaluations, but evaluate_every is 0")
+        for name in ("patience", "plateau"):
+            if getattr(self, name) and not self.evaluate_every:
+                raise ValueError(f"{name} {getattr(self, name)} counts evaluations, but evaluate_every is 0")
 
 
 @dataclass
@@ -64,6 +76,8 @@ class Progress:
     validation                     what was measured after this very step; None when nothing was
     best_validation, best_step     the lowest so far, and the number of steps taken then; None before the first
     evaluations_without_improvement
+    halvings                       how often a plateau halved the learning rates
+    loss_scale                     what losses are multiplied by in float16
     """
 
     step: Count = 0
@@ -74,6 +88,8 @@ class Progress:
     seconds: Annotated[float, AtLeast(0)] = 0.0
     validation: float | None = None
     best_validation: float | None = None
+    halvings: Count = 0
+    loss_scale: Rate = 256.0
 
 
 class TrainingState(Progress):
@@ -92,6 +108,7 @@ class TrainingState(Progress):
             other_lr=config.other_lr,
             weight_decay=config.weight_decay,
             muon=config.optimizer == "muon",
+            rates=config.rates,
         )
         self.saved_to: str | None = None
 
@@ -109,6 +126,15 @@ class TrainingState(Progress):
             self.evaluations_without_improvement = 0
         else:
             self.evaluations_without_improvement += 1
+            if self.config.plateau and self.evaluations_without_improvement % self.config.plateau == 0:
+                self.halvings += 1
+
+    @property
+    def rate_factor(self) -> float:
+        """What the base learning rates are multiplied by in the next step."""
+        c = self.config
+        fall = {"restarts": c.restarts, "least": c.least_rate, "halvings": self.halvings}
+        return learning_rate_factor(self.step, c.steps, c.warmup, c.schedule, **fall)
 
     def remaining(self, batches):
         """An iterator over `batches`, the stream made anew, without those that were taken already.
@@ -142,7 +168,7 @@ class TrainingState(Progress):
 
         Raises ValueError for names, shapes or numbers that do not fit, and then changes nothing.
         """
-        if missing := self.values().keys() - values.keys():
+        if missing := self.values().keys() - values.keys() - LATER:
             raise ValueError(f"these values are missing: {sorted(missing)}")
         values = to_json(from_json(Progress, values))
         memories = self._memories(tensors)
@@ -160,7 +186,7 @@ class TrainingState(Progress):
         for place, tensor in tensors.items():
             name, _, what = place.rpartition("/")
             p = parameters.get(name)
-            if p is None or tensor.shape != (() if what == "step" else p.shape):
+            if p not in kept_by or tensor.shape != (() if what == "step" else p.shape):
                 raise ValueError(f"{place} is no memory of these weights: its shape is {tuple(tensor.shape)}")
             # AdamW counts its steps on the CPU.
             copied = tensor.clone() if what == "step" else tensor.to(p.device, p.dtype, copy=True)

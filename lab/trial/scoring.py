@@ -9,7 +9,7 @@ from lab.data import pad
 from lab.nn import evaluating
 from lab.runs import Run
 from lab.score import score_lines
-from lab.text import Corpus, Splits
+from lab.text import Corpus, CorpusError, Splits
 from lab.train import TextMaterial
 
 MOST_SCORED = 1000  # lines: more would take the time of a run
@@ -22,10 +22,18 @@ class NoScore(ValueError):
 
 
 def hold_out(corpus: Corpus) -> tuple[list[str], list[str]]:
-    """The lines to train and validate on, in the order of the text, and at most `MOST_SCORED` to score."""
-    test = corpus.splits().test
-    apart = set(test)
-    return [line for line in corpus.lines if line not in apart], test[:MOST_SCORED]
+    """The lines to train and validate on, in the order of the text, and at most `MOST_SCORED` to score.
+
+    Raises CorpusError for a text that cannot be split, or that comes in parts and has none for the test.
+    """
+    train, validation, test = corpus.splits()
+    if not test:
+        raise CorpusError(
+            f"corpus {corpus.name!r} comes in parts of {corpus.parts} lines, without a test part to score by: give it "
+            "one, or a text that is not divided"
+        )
+    kept = {*train, *validation}  # of a divided text not what looks like a line of its test part
+    return [line for line in corpus.lines if line in kept], test[:MOST_SCORED]
 
 
 def score(run: Run, lines: Sequence[str]) -> float:
