@@ -111,12 +111,12 @@ def understood(monkeypatch):
     def read_so(when):
         asked = []
 
-        def read(model, frames, tokenizer, reading, scorer=None):
+        def read_each(model, encoded, tokenizer, reading, scorer=None):
             asked.append(reading)
-            return RIGHT if when(reading, frames) else WRONG
+            return [RIGHT if when(reading, frames) else WRONG for frames in encoded]
 
         monkeypatch.setattr(choosing, "listen", lambda model, features: [len(x) for x in features])
-        monkeypatch.setattr(choosing, "read", read)
+        monkeypatch.setattr(choosing, "read_each", read_each)
         return asked
 
     return read_so
