@@ -28,7 +28,8 @@ def summed_nats(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -
     the vocabulary (Szegedy et al. 2016, section 7); what is said is the plain cross-entropy still, so that losses with
     and without it can be compared.
     """
-    logits, targets = logits.flatten(0, -2).float(), targets.flatten()
+    logits, targets = logits.flatten(0, -2), targets.flatten()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
     if not label_smoothing:
         return nats
