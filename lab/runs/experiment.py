@@ -204,7 +204,7 @@ def prepare(experiment: Experiment, folder: str | os.PathLike | None = None) -> 
         corpus = material.name if corpus in NAMES else str(Path(corpus).resolve())
     model = objective.fitted(experiment.model, material)
     data = replace(data, corpus=corpus, sha256=material.sha256)
-    return replace(experiment, model=model, data=data), material
+    return replace(experiment, model=model, data=data, training=experiment.training.settled()), material
 
 
 def _start(start: Start | str | None, folder: str | os.PathLike | None) -> Start | None:
