@@ -33,7 +33,12 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params, lr: float = 0.03, momentum: float = 0.95, weight_decay: float = 0.0, computed_in=torch.float32
+        self,
+        params,
+        lr: float = 0.03,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        computed_in=torch.float32,
     ):
         usual = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "computed_in": computed_in}
         super().__init__(params, usual)
