@@ -167,6 +167,15 @@ def test_the_examples_are_short_and_do_not_read_ahead(path, text):
     assert not reads_ahead(drawn(model), [[2, 5, 6, 7, 8, 3], [2, 6, 3]])
 
 
+def test_a_model_that_cannot_be_built_is_told_with_its_line(try_it):
+    with pytest.raises(ValueError, match=r"KeyError in line \d+"):
+        try_it(
+            "@dataclass(frozen=True)\nclass Broken(NextToken):\n    name = 'broken'\n"
+            "    def build(self, config, material): return {}['model']\n"
+            "def idea(b): return replace(b, objective=Broken())"
+        )
+
+
 # ---- the rule ----
 
 
