@@ -30,6 +30,8 @@ def intervals_figure(
     the foot; `baselines` are levels of things that have no seeds.
 
     >>> intervals_figure(rows, "model.positions", "Positions: rotary against learned")  # doctest: +SKIP
+
+    Raises ValueError when the rows lack one of the columns.
     """
     if missing := sorted({by, value} - {*rows.columns}):
         raise ValueError(
