@@ -19,11 +19,12 @@ class Growing(NextToken):
     def batches(self, experiment, material):
         generator = torch.Generator().manual_seed(experiment.seed)
         context, rows = experiment.model.context, experiment.data.batch_size
+        starts = (material.ids == material.tokenizer.bos_id).nonzero().flatten()
         for part in (4, 2):
-            shorter = random_windows(material.ids, context // part, rows * part, generator)
+            shorter = random_windows(material.ids, context // part, rows * part, generator, starts)
             yield from islice(shorter, experiment.training.steps // 4)
-        yield from random_windows(material.ids, context, rows, generator)
+        yield from random_windows(material.ids, context, rows, generator, starts)
 
 
 def idea(baseline):
-    return replace(baseline, objective=Growing())
+    return replace(baseline, objective=Growing(**vars(baseline.objective)))

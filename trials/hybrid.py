@@ -31,4 +31,4 @@ class Hybrid(NextToken):
 
 
 def idea(baseline):
-    return replace(baseline, objective=Hybrid())
+    return replace(baseline, objective=Hybrid(**vars(baseline.objective)))

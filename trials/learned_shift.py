@@ -38,4 +38,4 @@ class LearnedShift(NextToken):
 
 
 def idea(baseline):
-    return replace(baseline, objective=LearnedShift())
+    return replace(baseline, objective=LearnedShift(**vars(baseline.objective)))

@@ -36,4 +36,4 @@ class QueryKeyNorm(NextToken):
 
 
 def idea(baseline):
-    return replace(baseline, objective=QueryKeyNorm())
+    return replace(baseline, objective=QueryKeyNorm(**vars(baseline.objective)))

@@ -17,4 +17,4 @@ class SoftCap(NextToken):
 
 
 def idea(baseline):
-    return replace(baseline, objective=SoftCap())
+    return replace(baseline, objective=SoftCap(**vars(baseline.objective)))

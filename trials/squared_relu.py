@@ -18,4 +18,4 @@ class SquaredReLU(NextToken):
 
 
 def idea(baseline):
-    return replace(baseline, objective=SquaredReLU())
+    return replace(baseline, objective=SquaredReLU(**vars(baseline.objective)))

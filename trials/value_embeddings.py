@@ -39,4 +39,4 @@ class ValueEmbeddings(NextToken):
 
 
 def idea(baseline):
-    return replace(baseline, objective=ValueEmbeddings())
+    return replace(baseline, objective=ValueEmbeddings(**vars(baseline.objective)))

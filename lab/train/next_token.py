@@ -19,6 +19,10 @@ from lab.train.objective import Loss, Step
 from lab.train.starting import take_over
 from lab.train.state import TrainConfig
 
+CELLS = ("lstm", "gru", "elman")
+SMALL = {"num_heads": 2}
+MIDDLE = {"context": 128, "width": 256, "num_layers": 4, "feed_forward": 1024, "dropout": 0.1}
+LARGE = MIDDLE | {"width": 384, "num_heads": 6, "feed_forward": 1536}
 EVALUATED_LINES = 200  # validation lines that are looked at on the way; the score at the end takes all
 
 
@@ -50,29 +54,44 @@ def next_token_loss(
 class NextToken:
     """Each token from those before it, in windows at random places of the training text.
 
+    whole_lines      a window whose place is within reach of the start of its line begins there, see `random_windows`
     label_smoothing  the share of a target's probability that training spreads over the vocabulary
     """
 
     name: ClassVar[str] = "next-token"
     configs: ClassVar = (TransformerConfig, RecurrentConfig)
-    recipes: ClassVar = ("lstm", "gru", "elman")
+    recipes: ClassVar = ("quarter", "hour", *CELLS)
 
+    whole_lines: bool = field(default=False, kw_only=True)
     label_smoothing: Share = field(default=0.0, kw_only=True)  # subclasses have fields of their own first
 
     __post_init__ = validate
 
     @classmethod
     def usual(cls, recipe: str | None = None) -> dict:
-        """A transformer, or a recurrent model with the cell `recipe`: 500 steps, in which it learns to spell.
+        """The transformer that learns most, of those that were tried (TRIALS.md), on two cores of a laptop.
 
-        Of what was tried (TRIALS.md) the transformer has what lets it learn most in half a minute on two cores.
+        In about half a minute it learns to spell; "quarter" and "hour" are larger and learn for so much of an hour, on
+        processors that multiply bfloat16 themselves. "lstm", "gru" and "elman" are small recurrent models.
         """
-        if recipe:
-            sizes, training = RecurrentConfig(1024, cell=recipe), TrainConfig(steps=500)
-        else:
-            sizes = TransformerConfig(2048, num_heads=2, tied=True)
-            training = TrainConfig(steps=500, matrix_lr=0.02, other_lr=0.01, precision="auto")
-        return {"model": sizes, "objective": cls(), "training": training}
+        if recipe in CELLS:
+            return {
+                "model": RecurrentConfig(1024, cell=recipe),
+                "objective": cls(),
+                "training": TrainConfig(steps=500),
+            }
+        sizes, steps, rows = {
+            None: (SMALL, 500, 32),
+            "quarter": (MIDDLE, 3400, 16),
+            "hour": (LARGE, 7500, 16),
+        }[recipe]
+        training = TrainConfig(steps, matrix_lr=0.02, other_lr=0.01, precision="auto")
+        return {
+            "model": TransformerConfig(2048, tied=True, **sizes),
+            "objective": cls(whole_lines=True),
+            "training": training,
+            "data": {"batch_size": rows},
+        }
 
     def material(self, experiment) -> TextMaterial:
         """The text, cut by the tokenizer of the run that it starts from, where it starts from one."""
@@ -94,7 +113,10 @@ class NextToken:
 
     def batches(self, experiment, material: TextMaterial) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(experiment.seed)
-        return random_windows(material.ids, experiment.model.context, experiment.data.batch_size, generator)
+        starts = (material.ids == material.tokenizer.bos_id).nonzero().flatten() if self.whole_lines else None
+        return random_windows(
+            material.ids, experiment.model.context, experiment.data.batch_size, generator, starts
+        )
 
     def begin(self, model: nn.Module, first, experiment) -> None:
         """Take over all weights; ValueError where the two models differ in more than dropout."""
