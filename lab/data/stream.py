@@ -27,10 +27,12 @@ def random_windows(
     a line begins with that line: lines that are scored alone are then trained as they are scored. What is further on in
     a longer line is trained from where it is.
 
-    Raises ValueError when the stream is too short for one window.
+    Raises ValueError when the stream is too short for one window, or the first line does not start at 0.
     """
     check_whole(1, batch_size=batch_size)
     what = f"a batch of {batch_size:,} windows of {context:,} tokens"
+    if starts is not None and starts[:1].tolist() != [0]:
+        raise ValueError(f"starts are the places of lines, the first at 0, got {starts[:3].tolist()}...")
     check_memory(what, 16 * batch_size * context, "take a smaller batch")
     windows = LineWindows(FlatLines(ids.numpy(), np.array([0, len(ids)])), context, "continuous")
     while True:

@@ -113,7 +113,9 @@ class NextToken:
 
     def batches(self, experiment, material: TextMaterial) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(experiment.seed)
-        starts = (material.ids == material.tokenizer.bos_id).nonzero().flatten() if self.whole_lines else None
+        starts, bos = None, material.tokenizer.bos_id
+        if self.whole_lines and bos is not None:
+            starts = (material.ids == bos).nonzero().flatten()
         return random_windows(
             material.ids, experiment.model.context, experiment.data.batch_size, generator, starts
         )
