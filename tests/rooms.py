@@ -28,6 +28,7 @@ BUDGETS = {
     "decode": 562,
     "runs": 1780,  # 160 of them came with fine-tuning, devices, and comparing and deleting runs
     "runs/format1": 90,  # beside the room: reads runs of an older lab, and goes one day
+    "models": 16,
     "chars": 1200,
     "diffusion": 1620,
     "speech": 1995,

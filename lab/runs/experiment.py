@@ -182,7 +182,7 @@ class Experiment:
             from_json(TrainConfig, values["training"]),
             from_json(Data, data),
             values["seed"],
-            values["start"] and from_json(Start, values["start"]),
+            None if values["start"] is None else from_json(Start, values["start"]),
         )
 
 
