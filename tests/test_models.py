@@ -1,11 +1,12 @@
 """Models that come with the project: found by name, rounded once, and refused where a byte is another."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
-from lab import models, runs
+from lab import cli, models, runs
 from lab.nn import TransformerConfig
 from lab.runs import CheckpointError, Data, Experiment
 from lab.text import Corpus
@@ -80,6 +81,21 @@ def test_damage_is_refused(place, run):
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         models.get("psalm")
+
+
+def test_those_of_the_project_write_at_once_and_are_small(capsys, monkeypatch):
+    sizes = []
+    for path in runs.run_folders(models.MODELS):
+        run = models.get(path.name)
+        sizes.append(runs.disk_use(path))
+        assert sizes[-1] <= 6_000_000 and run.state.stopped
+        if hasattr(run.experiment.objective, "language_model"):
+            monkeypatch.setattr(
+                sys, "argv", ["lab", "sample", path.name, "--prompt", "And", "--max-new-tokens", "5"]
+            )
+            cli.main()
+            assert capsys.readouterr().out.startswith("And")
+    assert sum(sizes) <= 20_000_000
 
 
 def test_what_float16_cannot_say_is_refused(place, run):
