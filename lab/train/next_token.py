@@ -78,7 +78,7 @@ class NextToken:
             return {
                 "model": RecurrentConfig(1024, cell=recipe),
                 "objective": cls(),
-                "training": TrainConfig(steps=500),
+                "training": TrainConfig(steps=500, precision="auto"),
             }
         sizes, steps, rows = {
             None: (SMALL, 500, 32),
