@@ -57,7 +57,7 @@ def score(name: str) -> dict:
 def main(settings: Settings) -> None:
     kept = json.loads(RESULT.read_text("utf-8"))["models"] if RESULT.exists() else {}
     for name in settings.names:
-        kept[name] = score(name) | {"machine": machine()}
+        kept[name] = score(name)
         told = kept[name]
         low, high = told["interval"]
         print(
@@ -65,7 +65,11 @@ def main(settings: Settings) -> None:
             f"of {told['lines']:,} test lines, {told['parameters'] / 1e6:.2f} M parameters, "
             f"{told['bytes'] / 1e6:.1f} MB, {told['seconds_of_training'] / 60:.0f} minutes of training"
         )
-    write_atomic(RESULT, json.dumps({"question": __doc__.splitlines()[0], "models": kept}, indent=1) + "\n")
+    write_atomic(
+        RESULT,
+        json.dumps({"question": __doc__.splitlines()[0], "machine": machine(), "models": kept}, indent=1)
+        + "\n",
+    )
 
 
 if __name__ == "__main__":

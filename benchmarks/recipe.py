@@ -177,7 +177,7 @@ def main(settings: Settings) -> None:
                 {"case": name, "seed": seed, "threads": settings.threads, "machine": machine()} | row
             )
             if not settings.quick:
-                told = {"question": __doc__.splitlines()[0], "rows": there}
+                told = {"question": __doc__.splitlines()[0], "machine": machine(), "rows": there}
                 write_atomic(RESULT, json.dumps(told, indent=1) + "\n")
     for name in settings.cases:
         rows = [row for row in there if row["case"] == name]
