@@ -14,7 +14,7 @@ def names() -> list[str]:
 def get(name: str, device: torch.device | str = "cpu") -> Run:
     """The run called `name`: "kjv-1", or "kjv" for its newest version. What stands on a model names the version.
 
-    >>> get("kjv").experiment.data.name  # doctest: +SKIP
+    >>> get("kjv").experiment.data.name
     'kjv'
 
     Raises ValueError for a name that there is not, with those there are, and CheckpointError for damaged files.

@@ -20,7 +20,7 @@ TINY = Experiment(SIZES, training=TrainConfig(steps=6, precision="float32"), dat
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty models/."""
-    for module in ("lab.runs.folder", "lab.models"):
+    for module in ("lab.runs.folder", "lab.runs.deleting", "lab.models"):
         monkeypatch.setattr(f"{module}.MODELS", tmp_path / "models")
     return tmp_path / "models"
 
@@ -64,6 +64,14 @@ def test_names_are_those_of_versions_and_the_newest_goes_without_its_number(plac
 def test_a_run_in_the_folder_goes_before_a_model(place, run, tmp_path):
     runs.save_light(place / "psalms", run)
     assert runs.find("psalms", tmp_path / "runs").parent == tmp_path / "runs"
+
+
+def test_a_model_is_not_deleted_as_a_run(place, run, tmp_path):
+    runs.save_light(place / "psalm-1", run)
+    for name in ("psalm", "psalm-1", place / "psalm-1"):
+        with pytest.raises(ValueError, match="psalm-1"):
+            runs.delete(name, tmp_path / "runs")
+    assert models.get("psalm").state.stopped
 
 
 def test_others_start_from_a_model_and_it_is_not_trained_on(place, run, tmp_path):

@@ -165,6 +165,12 @@ def test_cross_entropy_and_its_gradient_are_those_of_torch(N, V, at_once, seed):
     assert coarse.item() == pytest.approx(theirs.item(), rel=0.02, abs=0.3 * max(N, 1))
 
 
+def test_a_scaled_loss_lifts_gradients_that_float16_would_round_to_nothing():
+    logits = torch.tensor([[0.0, -18.0]], dtype=torch.float16, requires_grad=True)
+    (2.0**16 * summed_nats(logits, torch.tensor([0]))).backward()
+    assert logits.grad[0, 1].item() == pytest.approx(2**16 * math.exp(-18), rel=0.01)
+
+
 def test_steps_are_made_orthogonal_in_bfloat16_as_well():
     matrix = torch.randn(24, 40, generator=torch.Generator().manual_seed(0))
     exact, coarse = orthogonalise(matrix), orthogonalise(matrix.bfloat16())

@@ -8,6 +8,7 @@ from pathlib import Path
 from lab.runs.checkpoint import remove
 from lab.runs.folder import (
     ABOUT,
+    MODELS,
     CheckpointError,
     checkpoints,
     find,
@@ -23,9 +24,14 @@ from lab.runs.lock import locked
 def delete(run: str | os.PathLike, folder: str | os.PathLike | None = None) -> Path:
     """Delete a run, by name or path, with all its checkpoints; what else lies in its folder stays.
 
-    Raises RunBusy for a run that a process trains, and ValueError for one that is not there, and for one checkpoint.
+    Raises RunBusy for a run that a process trains, and ValueError for one that is not there, for one checkpoint, and
+    for a model that comes with the project.
     """
     path = find(run, folder)
+    if path.parent == MODELS:
+        raise ValueError(
+            f"{path.name} comes with the project and is kept: `lab runs` lists what can be deleted"
+        )
     if is_checkpoint(path):
         raise ValueError(f"{path} is one checkpoint of a run: name the run, {path.parent.name}")
     with locked(path):  # which removes what is left of a run without checkpoints

@@ -14,7 +14,8 @@ class CrossEntropy(torch.autograd.Function):
 
     What `F.cross_entropy(logits, targets, reduction="sum")` says, computed in float32 or better. The gradient of a
     row is `softmax(logits) - one_hot(target)`; it is there as soon as the exponentials are, so it is written down at
-    once, in the precision of the logits. torch makes three tables of float32 as large as the logits instead, which of
+    once, in the precision of the logits (of float16 in float32, since a loss that is scaled must be able to lift what
+    float16 would round to 0). torch makes three tables of float32 as large as the logits instead, which of
     a small model takes a good part of a step. (For GPUs: Hsu et al. 2024, Liger Kernel.)
 
     >>> CrossEntropy.apply(torch.zeros(3, 4), torch.tensor([0, 3, IGNORE]))  # 2 ln 4
@@ -25,7 +26,8 @@ class CrossEntropy(torch.autograd.Function):
     def forward(ctx, logits: Tensor, targets: Tensor) -> Tensor:
         computed_in = torch.promote_types(logits.dtype, torch.float32)
         nats = logits.new_zeros((), dtype=computed_in)
-        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else logits[:0]
+        kept_in = computed_in if logits.dtype == torch.float16 else logits.dtype
+        gradient = torch.empty_like(logits, dtype=kept_in) if ctx.needs_input_grad[0] else logits[:0]
         rows = max(1, AT_ONCE // max(1, logits.shape[-1]))
         for i in range(0, len(logits), rows):
             here = slice(i, i + rows)
@@ -39,10 +41,11 @@ class CrossEntropy(torch.autograd.Function):
             if len(gradient):
                 gradient[here] = x.mul_(counted / total).scatter_add_(1, target, -counted)
         ctx.save_for_backward(gradient)
+        ctx.given_in = logits.dtype
         return nats
 
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream.to(gradient.dtype), None
+        return (gradient * upstream).to(ctx.given_in), None

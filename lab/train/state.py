@@ -117,9 +117,7 @@ class TrainingState(Progress):
             other_lr=config.other_lr,
             weight_decay=config.weight_decay,
             muon=config.optimizer == "muon",
-            computed_in=torch.bfloat16
-            if config.precision == "bfloat16" and fast_bfloat16()
-            else torch.float32,
+            computed_in=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,
             rates=config.rates,
         )
         self.saved_to: str | None = None
