@@ -1,7 +1,6 @@
 """Runs that are no longer wanted."""
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from lab.runs.folder import (
     run_folders,
 )
 from lab.runs.lock import locked
+from lab.runs.manifest import clear
 
 
 def delete(run: str | os.PathLike, folder: str | os.PathLike | None = None) -> Path:
@@ -37,8 +37,7 @@ def delete(run: str | os.PathLike, folder: str | os.PathLike | None = None) -> P
     with locked(path):  # which removes what is left of a run without checkpoints
         for old in checkpoints(path):
             remove(old)
-        for left in path.glob(".step-*"):  # by a save that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        clear(path)
         (path / ABOUT).unlink(missing_ok=True)
     return path
 
