@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,19 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lab.notebooks.stills import HOW, find_chromium
+
+__all__ = ["HOW", "ROOT", "Browser", "browser", "find_chromium", "jupyter_lab"]
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "build" / "browser"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-HOW = "no chromium: `apt-get install chromium`, or CHROMIUM=/path/to/chromium"
 HERE = ("127.0.0.1", "localhost", "::1")
 SECONDS = 120  # the longest that anything may take, on a machine that has much else to do
-
-
-def find_chromium() -> str | None:
-    """The browser that `CHROMIUM` names, or one on the path."""
-    if named := os.environ.get("CHROMIUM"):
-        return shutil.which(named)
-    return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 @contextmanager

@@ -25,7 +25,6 @@ from lab.show.widgets import (
     BeamViewer,
     DenoisingViewer,
     MaskExplorer,
-    MergeStepper,
     StepTimeExplorer,
     TokenizerPlayground,
     WindowExplorer,
@@ -54,10 +53,6 @@ def joined_masks() -> MaskExplorer:
     return explorer
 
 
-def merge_stepper() -> MergeStepper:
-    return MergeStepper(tokenizer, "the heaven")
-
-
 # Each widget, what its controls are moved to, and the controls that others of these tests move.
 MOVED = [
     (MaskExplorer, {"lengths": "2, 2", "T": 12, "documents": False, "sliding": 2, "row": 7},
@@ -74,7 +69,6 @@ MOVED = [
     (lambda: WindowExplorer(tokenizer.encode_lines(LINES), tokenizer),
      {"policy": "full_only", "context": 3, "index": 1}, set()),
     (lambda: TokenizerPlayground({"BPE": tokenizer}, "the <b> & Q"), {"text": "form", "ids": True}, set()),
-    (merge_stepper, {"text": "form", "slider": 2}, {"merges", "play"}),
 ]  # fmt: skip
 
 
@@ -99,7 +93,6 @@ def test_every_control_changes_what_is_seen_and_has_a_name(make, moved, elsewher
 TOLD = [
     *[(MaskExplorer, "lengths", typed, "whole numbers", "row", 7) for typed in ("", "two", "3, -1", "0")],
     (MaskExplorer, "lengths", "20, 20", "need 40 slots", "row", 7),
-    (merge_stepper, "text", "\ud800", "surrogate", "slider", 1),
     (attention_explorer, "sentence", "", "type a sentence", "layer", 1),
     (attention_explorer, "sentence", "qx" * 20, "41 tokens with <s>, but 24 fit in the context", "layer", 1),
     (attention_explorer, "sentence", "\ud800", "surrogate", "layer", 1),
@@ -128,17 +121,12 @@ def test_what_makes_no_sense_is_said_in_place_and_can_be_mended(make, control, b
     assert widget.view.value == good
 
 
-def test_the_stepper_and_the_playground_show_what_the_tokenizer_makes():
-    stepper, final = merge_stepper(), tokenizer.encode("the heaven")
-    playground = TokenizerPlayground({"characters": characters, "<BPE>": tokenizer}, "the heaven")
-    assert "10 tokens" in stepper.view.value and "10 tokens" in playground.view.value
-    assert "&lt;BPE&gt;" in playground.view.value
-    assert str(final[0]) not in text_of(playground.view.value).split()
-    stepper.slider.value, playground.ids.value = stepper.slider.max, True
-    assert f"{len(final)} tokens" in stepper.view.value and str(final[0]) in playground.view.value
-    for text, said in [("form", "form"), ("", "0 tokens")]:
-        stepper.text.value = playground.text.value = text
-        assert said in text_of(stepper.view.value) and said in text_of(playground.view.value)
+def test_the_playground_shows_what_the_tokenizer_makes():
+    final = tokenizer.encode("the heaven")
+    playground = TokenizerPlayground({"characters": characters, "BPE": tokenizer}, "the heaven")
+    assert "10 tokens" in playground.view.value
+    playground.ids.value = True
+    assert str(final[0]) in playground.view.value
     playground.text.value = "Q"
     assert "1 unknown" in playground.view.value
 

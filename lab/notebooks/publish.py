@@ -3,14 +3,16 @@
 import copy
 import html
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
 
 from lab.files import sha256_bytes, write_atomic
 from lab.notebooks.runner import NOTEBOOKS, NotebookRun, all_notebooks, claims_of, metrics_of
+from lab.notebooks.stills import as_text, stills, widget_states
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_VIEW, PICTURE = "application/vnd.jupyter.widget-view+json", "image/png"
 KEPT_NOTEBOOK_METADATA = {"kernelspec", "language_info", "lab"}
 KEPT_CELL_METADATA = {"tags", "lab"}
 TABLE_START, TABLE_END = "<!-- notebooks -->", "<!-- /notebooks -->"
@@ -21,24 +23,44 @@ def source_hash(source: str) -> str:
     return sha256_bytes(source.encode())[:16]
 
 
-def with_outputs(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def with_outputs(
+    source: nbformat.NotebookNode,
+    executed: nbformat.NotebookNode,
+    pictures: Mapping[str, bytes] | None = None,
+) -> nbformat.NotebookNode:
     """A copy of `source` that carries the outputs of `executed`, stripped of all that is volatile.
 
-    Cells are matched by id; each code cell keeps a hash of its source, so that a later edit shows.
+    Cells are matched by id; each code cell keeps a hash of its source, so that a later edit shows. In place of a widget
+    stands its picture, of `pictures` by the widget's id; where there is none, the picture that `source` has.
     """
     outputs = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
     published = copy.deepcopy(source)
     for number, cell in enumerate((c for c in published.cells if c.cell_type == "code"), start=1):
         if cell.id not in outputs or outputs[cell.id].source != cell.source:
             raise ValueError(f"cell {cell.id} changed while the notebook ran: publish again")
-        cell.outputs = outputs[cell.id].outputs
+        before, cell.outputs = cell.outputs, outputs[cell.id].outputs
         cell.execution_count = number
         for output in cell.outputs:
-            output.get("data", {}).pop(WIDGET_VIEW, None)  # its plain text stays
+            if WIDGET_VIEW in (data := output.get("data", {})):
+                widget = data.pop(WIDGET_VIEW)["model_id"]  # its plain text stays
+                taken = (
+                    as_text(pictures[widget]) if widget in (pictures or {}) else _old_picture(data, before)
+                )
+                data |= {PICTURE: taken} if taken else {}
             if "execution_count" in output:
                 output["execution_count"] = number
         cell.metadata["lab"] = {"source": source_hash(cell.source)}
     return stripped(published)
+
+
+def _old_picture(data: dict, outputs: list) -> str | None:
+    """The picture of the same widget, by its plain text, in the outputs that a cell had."""
+    same = [
+        output.data
+        for output in outputs
+        if output.get("data", {}).get("text/plain") == data.get("text/plain")
+    ]
+    return same[0].get(PICTURE) if same else None
 
 
 def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -81,10 +103,18 @@ def complaints(path: Path) -> list[str]:
 
 
 def publish(path: Path, executed_path: Path) -> None:
-    """Put the outputs of the executed notebook into the committed one."""
+    """Put the outputs of the executed notebook, and pictures of its widgets, into the committed one.
+
+    Where there is no browser to take pictures in, the old ones stay, and that is said.
+    """
     source = nbformat.read(path, as_version=4)
     executed = nbformat.read(executed_path, as_version=4)
-    write_atomic(path, nbformat.writes(with_outputs(source, executed)) + "\n")
+    try:
+        pictures = stills(states) if (states := widget_states(executed)) else {}
+    except RuntimeError as error:
+        print(f"{path.name}: the old pictures of its widgets stay: {error}")
+        pictures = {}
+    write_atomic(path, nbformat.writes(with_outputs(source, executed, pictures)) + "\n")
 
 
 def publish_all(runs: list[NotebookRun], readme: Path) -> None:
