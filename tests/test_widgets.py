@@ -4,10 +4,8 @@ import asyncio
 import html
 
 import pytest
-import torch
 from diffusion_toys import config_of
 from widget_toys import (
-    LINES,
     characters,
     drawn_in,
     loud,
@@ -24,13 +22,8 @@ from lab.show.widgets import (
     AttentionExplorer,
     BeamViewer,
     DenoisingViewer,
-    MaskExplorer,
     StepTimeExplorer,
-    TokenizerPlayground,
-    WindowExplorer,
 )
-from lab.show.widgets.mask_explorer import MaskState, build, document_ids
-from lab.show.widgets.mask_explorer import render as render_mask
 from lab.show.widgets.parts import Debounced, class_name
 
 
@@ -46,18 +39,8 @@ def denoising_viewer() -> DenoisingViewer:
     )
 
 
-def joined_masks() -> MaskExplorer:
-    """Where documents are not apart, so that causal, padding and prefix show."""
-    explorer = MaskExplorer()
-    explorer.documents.value = False
-    return explorer
-
-
 # Each widget, what its controls are moved to, and the controls that others of these tests move.
 MOVED = [
-    (MaskExplorer, {"lengths": "2, 2", "T": 12, "documents": False, "sliding": 2, "row": 7},
-     {"causal", "padding", "prefix"}),
-    (joined_masks, {"causal": False, "padding": True, "prefix": 3}, {"lengths", "T", "documents", "sliding", "row"}),
     (attention_explorer, {"sentence": "the earth", "layer": 1, "head": 1, "mean": True, "query": 0}, set()),
     (lambda: BeamViewer(tiny(characters.vocab_size), characters, "the ", beams=3, length=5),
      {"prompt": "and ", "beams": 5, "length": 3, "length_penalty": -1.0, "step": 1}, {"play"}),
@@ -66,9 +49,6 @@ MOVED = [
      {"stage", "play"}),
     (lambda: StepTimeExplorer({"a fast <device>": planted(), "a slow one": planted(0.01, 5e-10, 5e-9)}),
      {"device": "a slow one", "batch": 64, "width": 64, "context": 16}, set()),
-    (lambda: WindowExplorer(tokenizer.encode_lines(LINES), tokenizer),
-     {"policy": "full_only", "context": 3, "index": 1}, set()),
-    (lambda: TokenizerPlayground({"BPE": tokenizer}, "the <b> & Q"), {"text": "form", "ids": True}, set()),
 ]  # fmt: skip
 
 
@@ -91,8 +71,6 @@ def test_every_control_changes_what_is_seen_and_has_a_name(make, moved, elsewher
 
 # A widget, what is typed into one of its controls, what is said, and another control, moved to and fro.
 TOLD = [
-    *[(MaskExplorer, "lengths", typed, "whole numbers", "row", 7) for typed in ("", "two", "3, -1", "0")],
-    (MaskExplorer, "lengths", "20, 20", "need 40 slots", "row", 7),
     (attention_explorer, "sentence", "", "type a sentence", "layer", 1),
     (attention_explorer, "sentence", "qx" * 20, "41 tokens with <s>, but 24 fit in the context", "layer", 1),
     (attention_explorer, "sentence", "\ud800", "surrogate", "layer", 1),
@@ -119,34 +97,6 @@ def test_what_makes_no_sense_is_said_in_place_and_can_be_mended(make, control, b
     getattr(widget, control).value = was
     press()
     assert widget.view.value == good
-
-
-def test_the_playground_shows_what_the_tokenizer_makes():
-    final = tokenizer.encode("the heaven")
-    playground = TokenizerPlayground({"characters": characters, "BPE": tokenizer}, "the heaven")
-    assert "10 tokens" in playground.view.value
-    playground.ids.value = True
-    assert str(final[0]) in playground.view.value
-    playground.text.value = "Q"
-    assert "1 unknown" in playground.view.value
-
-
-def test_the_window_explorer_shows_the_window_that_is_asked_for():
-    explorer = WindowExplorer(tokenizer.encode_lines(["the heaven", "form"]), tokenizer, context=4)
-    assert explorer.policy.value == "slide" and "3 slots of padding" in explorer.view.value
-    explorer.index.value = explorer.index.max
-    assert "&lt;/s&gt;" in explorer.view.value
-    explorer.context.value = 2
-    assert explorer.windows.context == 2 and explorer.index.max == len(explorer.windows) - 1
-
-
-def test_the_mask_explorer_builds_what_its_controls_say():
-    state = MaskState(lengths=(2, 1), T=4)
-    expected = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
-    assert torch.equal(build(state), expected)
-    assert document_ids(state).tolist() == [[0, 0, 1, -1]]
-    assert "nothing: it gets zeros" in render_mask(state, 3)
-    assert build(MaskState(lengths=(3,), T=3, causal=False, documents=False)).all()
 
 
 def test_details_can_be_reached_with_the_keyboard_and_text_is_escaped():

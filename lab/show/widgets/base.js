@@ -33,6 +33,14 @@ export function follow(model, names, draw) {
   draw();
 }
 
+// The same, but only while there is a drawing, which `show` gets: a widget may begin with what cannot be drawn.
+export function followDrawing(model, names, show) {
+  follow(model, ["drawing", ...names], () => {
+    const drawing = model.get("drawing");
+    if (Object.keys(drawing).length) show(drawing);
+  });
+}
+
 const WAIT = 120; // milliseconds: a slider that is dragged asks Python once
 const waiting = new WeakMap();
 
@@ -176,25 +184,48 @@ export function controls(...rows) {
   return element("div", { class: "lab-controls" }, ...rows);
 }
 
-// A sentence about what is seen, which a screen reader says when it changes.
-export function status(model, say, names = ["drawing"]) {
+// What holds of the picture whatever it shows.
+export function note(text) {
+  return element("div", { class: "lab-note" }, text);
+}
+
+// A sentence about what is seen, made of the drawing; a screen reader says it when it changes.
+export function status(model, names, say) {
   const line = element("div", { class: "lab-status", role: "status", "aria-live": "polite", dir: "auto" });
-  follow(model, names, () => {
-    const said = say();
+  followDrawing(model, names, (drawing) => {
+    const said = say(drawing);
     if (line.textContent !== said) line.textContent = said;
   });
   return line;
 }
 
+// "1 token", "1,200 tokens".
+export function counted(number, what) {
+  return `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
+}
+
 const MOST_TOKENS = 3000; // more in one picture is slow to draw, and nobody reads them
 
-// Tokens as text, in colours that change from one to the next so that their boundaries show.
-export function tokens(texts, look = (place) => ({ class: `lab-tint-${place % 6}` })) {
+// Tokens as text, in colours that change from one to the next so that their boundaries show; `look` gives the
+// attributes of each. With `below`, each token stands in a slot of its own, over what `below` says of it.
+export function tokens(texts, look = (place) => ({ class: tint(place) }), below = null) {
   const shown = texts.slice(0, MOST_TOKENS).map((text, place) => {
-    return element("span", { ...look(place), class: `lab-token ${look(place).class}` }, element("bdi", {}, text));
+    const own = look(place);
+    if (!below) return element("span", { ...own, class: `lab-token ${own.class}` }, element("bdi", {}, text));
+    return slot([text.replaceAll("\n", ""), below(place)], own);
   });
   const left = texts.length - shown.length;
-  return element("div", { class: "lab-tokens", dir: "auto" }, ...shown, left > 0 ? ` … and ${left.toLocaleString("en")} more` : null);
+  if (left > 0) shown.push(` … and ${counted(left, "token")} more`);
+  return element("div", { class: below ? "lab-slots" : "lab-tokens", dir: "auto" }, ...shown);
+}
+
+// A column of short texts, for a row of them that goes on below where there is no more room.
+export function slot(texts, look = {}) {
+  return element("span", { ...look, class: `lab-slot ${look.class}` }, ...texts.map((text) => element("bdi", {}, text)));
+}
+
+export function tint(place) {
+  return `lab-tint-${place % 6}`;
 }
 
 // The widget itself: its parts in a column under the line that says what is wrong, which is there when something is.
