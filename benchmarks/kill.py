@@ -80,8 +80,9 @@ def start(folder: Path) -> BaseProcess:
 
 
 def hidden(folder: Path) -> list[str]:
-    """Folders that a save is building, or has left unfinished."""
-    return [name for name in os.listdir(folder) if name.endswith(".part")] if folder.is_dir() else []
+    """Folders of checkpoints that a save is building, or has left unfinished."""
+    inside = os.listdir(folder) if folder.is_dir() else []
+    return [name for name in inside if name.startswith(".step-") and name.endswith(".part")]
 
 
 def kill_somewhere(process: BaseProcess, folder: Path, dice: random.Random) -> bool:
@@ -101,7 +102,7 @@ def kill_somewhere(process: BaseProcess, folder: Path, dice: random.Random) -> b
             skipped, last = skipped - 1, found[0]
     if moment == "building":
         time.sleep(dice.uniform(0, 0.02))
-    while moment == "renaming" and hidden(folder):
+    while moment == "renaming" and hidden(folder) and process.is_alive():
         pass
     process.kill()
     process.join()

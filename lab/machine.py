@@ -56,6 +56,18 @@ def check_memory(what: str, needed: int, remedy: str) -> None:
 
 
 @cache
+def fast_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 itself, several times as fast as float32.
+
+    Its GPU where it has one of CUDA's, else its processor, by AVX-512 BF16 or AMX.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+@cache
 def cpu_name() -> str:
     """What the processor's maker calls it, as far as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")

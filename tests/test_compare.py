@@ -135,4 +135,6 @@ def test_the_picture_shows_every_run_and_the_interval_of_each_level_that_has_one
     (spread,) = (bars for bars in ax.containers if len(bars))
     ends = [segment[:, 0].tolist() for segment in spread[2][0].get_segments()]
     assert ends == [pytest.approx(mean_interval(values)[1:]) for values in ([1, 2, 3.5], [2, 3])]
+    with pytest.raises(ValueError, match="nothing"):
+        intervals_figure(rows, "nothing", "Three kinds")
     assert "1 without" in ax.get_yticklabels()[1].get_text() and ax.yaxis_inverted()

@@ -95,6 +95,13 @@ def test_what_cannot_be_is_refused():
 
 
 @every_kind
+def test_it_learns_as_much_in_bfloat16(ask, kind):
+    asked = ask(**KINDS[kind])
+    coarse = replace(asked, training=replace(asked.training, precision="bfloat16"))
+    assert runs.first_losses(coarse, 4) == pytest.approx(runs.first_losses(asked, 4), rel=0.03)
+
+
+@every_kind
 def test_a_checkpoint_holds_all_of_it(ask, tmp_path, kind):
     run = quiet(ask(**KINDS[kind]), tmp_path / "run", name="here")
     (tmp_path / "run" / "here").rename(tmp_path / "moved")

@@ -109,6 +109,19 @@ def test_one_mask_in_four_conventions_is_one_attention():
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("causal", "documents"), [(True, None), (False, None), (False, [[0, 0, 0, 1, 1]])])
+def test_attention_that_learns_in_bfloat16_is_that_of_float64(causal, documents):
+    mask = None if documents is None else masks.documents(documents)
+    exact = [torch.randn(2, heads, 5, 8, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
+    coarse = [x.detach().bfloat16().requires_grad_() for x in exact]
+    found = [attend(*given, mask, causal=causal) for given in (coarse, exact)]
+    for mixed in found:
+        (mixed * torch.arange(8)).sum().backward()
+    pairs = [found, *((x.grad, y.grad) for x, y in zip(coarse, exact, strict=True))]
+    for actual, expected in pairs:
+        assert (actual - expected).norm() < 0.02 * expected.norm()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_row_that_sees_nothing_gives_zeros_and_clean_gradients(dtype):
     mask = masks.documents([[0, 0, -1, 1, -1], [-1, -1, -1, -1, -1]])

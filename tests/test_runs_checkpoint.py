@@ -271,3 +271,17 @@ REFUSED = [
 def test_an_experiment_refuses_parts_that_do_not_fit(call, named):
     with pytest.raises(ValueError, match=named):
         call()
+
+
+def test_what_a_killed_process_left_half_written_is_gone_with_the_next_save(tmp_path):
+    run = train_on(tiny_run(), stop=1, save_to=tmp_path)
+    (tmp_path / ".step-00000009.1234abcd.part").mkdir()
+    (tmp_path / ".about.json.1234abcd.part").write_text("{")
+    (tmp_path / ".notes").write_text("mine")
+    before = {path.name for path in tmp_path.iterdir()}
+    save(tmp_path, run)
+    assert before - {path.name for path in tmp_path.iterdir()} >= {
+        ".step-00000009.1234abcd.part",
+        ".about.json.1234abcd.part",
+    }
+    assert (tmp_path / ".notes").read_text() == "mine"

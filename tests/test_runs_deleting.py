@@ -52,6 +52,7 @@ def test_two_runs_side_by_side_show_only_what_differs(place):
 def test_a_run_is_deleted_and_what_is_not_of_it_stays(place):
     (place / "wider" / "notes.txt").write_text("mine")
     (place / "first" / ".step-00000009.1234.part").mkdir()  # of a save that was killed
+    (place / "first" / ".about.json.1234.part").write_text("{")
     assert runs.started_from(place / "first") == ["second"] and runs.started_from(place / "wider") == []
     assert runs.delete("first", place) == place / "first" and not (place / "first").exists()
     runs.delete(place / "wider")

@@ -54,6 +54,18 @@ def test_it_trains_or_says_what_the_text_lacks(objective, text, tmp_path):
     assert str(runs.load(runs.run_folders(tmp_path)[0]).experiment.data.corpus) == text
 
 
+@pytest.mark.parametrize("objective", ["characters", "reconstruction"])
+def test_it_learns_as_much_in_bfloat16(objective):
+    usual = Experiment.usual(objective)
+    data = replace(usual.data, corpus=Corpus("letters", TEXTS["a letter a line"]), batch_size=8)
+    asked = [
+        replace(usual, model=MODELS[objective], data=data, training=replace(usual.training, precision=kind))
+        for kind in ("float32", "bfloat16")
+    ]
+    exact, coarse = (runs.first_losses(one, 4) for one in asked)
+    assert coarse == pytest.approx(exact, rel=0.03)
+
+
 def test_restoration_is_left_out_where_there_is_nothing_to_restore(tmp_path):
     usual = Experiment.usual("characters")
     data = replace(usual.data, corpus=Corpus("Chinese", TEXTS["Chinese"]), batch_size=4)

@@ -79,6 +79,14 @@ def test_a_run_is_trained_saved_and_loaded_with_all_it_needs(trained):
         assert torch.equal(loaded.model(x, lengths).encoded.memory, run.model(x, lengths).encoded.memory)
 
 
+@pytest.mark.filterwarnings("error:Mismatch dtype")
+def test_it_learns_as_much_in_bfloat16(folder):
+    exact, coarse = (
+        runs.first_losses(experiment(folder, precision=kind), 4) for kind in ("float32", "bfloat16")
+    )
+    assert coarse == pytest.approx(exact, rel=0.03)
+
+
 def test_an_interrupted_run_goes_on_to_the_bit(folder, trained, tmp_path):
     whole, asked = trained[0], experiment(folder, evaluate_every=4)
     steps = runs.training(asked, tmp_path)

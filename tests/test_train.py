@@ -5,11 +5,15 @@ from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
+import lab.train.cross_entropy
 from lab.data import join_lines, random_windows
 from lab.data.batch import IGNORE, Batch
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
+from lab.runs import Data, Experiment
 from lab.train import (
     Loss,
     NextToken,
@@ -138,6 +142,49 @@ def test_what_does_not_learn_stays_and_the_clip_does_not_see_it():
     assert all(torch.equal(p, before[name]) == (not p.requires_grad) for name, p in model.named_parameters())
     [whole] = train(plain, windows(), next_token_loss, TrainConfig(steps=1, warmup=0))
     assert report.loss == whole.loss and report.grad_norm < whole.grad_norm
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 9), st.integers(2, 7), st.integers(1, 60), st.integers(0, 999))
+def test_cross_entropy_and_its_gradient_are_those_of_torch(N, V, at_once, seed):
+    dice = torch.Generator().manual_seed(seed)
+    logits = torch.randn(N, V, dtype=torch.float64, generator=dice).mul_(30).requires_grad_()
+    targets = torch.randint(V + 1, (N,), generator=dice)
+    targets[targets == V] = IGNORE
+    theirs = nn.functional.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            lab.train.cross_entropy, "AT_ONCE", at_once
+        )  # so few logits that there are several parts
+        ours = summed_nats(logits, targets)
+        coarse = summed_nats(logits.bfloat16(), targets)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    grads = (torch.autograd.grad(3 * nats, logits)[0] for nats in (ours, theirs))
+    torch.testing.assert_close(*grads, rtol=0, atol=1e-12)
+    assert coarse.dtype == torch.float32, "summed in float32"
+    assert coarse.item() == pytest.approx(theirs.item(), rel=0.02, abs=0.3 * max(N, 1))
+
+
+def test_a_scaled_loss_lifts_gradients_that_float16_would_round_to_nothing():
+    logits = torch.tensor([[0.0, -18.0]], dtype=torch.float16, requires_grad=True)
+    (2.0**16 * summed_nats(logits, torch.tensor([0]))).backward()
+    assert logits.grad[0, 1].item() == pytest.approx(2**16 * math.exp(-18), rel=0.01)
+
+
+def test_steps_are_made_orthogonal_in_bfloat16_as_well():
+    matrix = torch.randn(24, 40, generator=torch.Generator().manual_seed(0))
+    exact, coarse = orthogonalise(matrix), orthogonalise(matrix.bfloat16())
+    assert coarse.dtype == torch.bfloat16
+    torch.testing.assert_close(coarse.float(), exact, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize(("fast", "meant"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_the_precision_that_the_machine_computes_fast_in(fast, meant, monkeypatch):
+    monkeypatch.setattr("lab.train.state.fast_bfloat16", lambda: fast)
+    auto, said = (trained(windows(), steps=3, precision=kind) for kind in ("auto", meant))
+    assert [step.loss for step in auto] == [step.loss for step in said]
+    asked = Experiment(CONFIG, training=TrainConfig(steps=3, precision="auto"), data=Data("grammar", "char"))
+    assert asked.resolved().training.precision == meant
 
 
 def test_smoothed_labels_are_those_of_torch_and_losses_stay_comparable():

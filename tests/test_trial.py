@@ -159,12 +159,21 @@ def test_the_changes_are_named_and_a_changed_file_is_read_again(idea_file):
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_examples_are_short_and_do_not_read_ahead(path, text):
-    assert sum(map(bool, path.read_text().splitlines())) <= 25
+    assert sum(map(bool, path.read_text().splitlines())) <= 30
     found = read_idea(path)
     assert found.changes
     tried = replace(found.idea, data=Data(text, "char"))
     model = tried.objective.build(tried.resolved().model, None)
     assert not reads_ahead(drawn(model), [[2, 5, 6, 7, 8, 3], [2, 6, 3]])
+
+
+def test_a_model_that_cannot_be_built_is_told_with_its_line(try_it):
+    with pytest.raises(ValueError, match=r"KeyError in line \d+"):
+        try_it(
+            "@dataclass(frozen=True)\nclass Broken(NextToken):\n    name = 'broken'\n"
+            "    def build(self, config, material): return {}['model']\n"
+            "def idea(b): return replace(b, objective=Broken())"
+        )
 
 
 # ---- the rule ----

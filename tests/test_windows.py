@@ -150,6 +150,21 @@ def test_a_random_window_is_a_window_of_the_joined_lines_and_a_seed_fixes_which(
     assert torch.equal(batch.targets, text[starts + torch.arange(1, context + 1)])
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 6), st.integers(0, 99))
+def test_a_window_within_reach_of_the_start_of_its_line_begins_there(lengths, context, seed):
+    starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
+    text = torch.arange(sum(lengths) + context)  # each token says where it stands
+    batch, drawn = (
+        next(random_windows(text, context, 50, torch.Generator().manual_seed(seed), given))
+        for given in (starts, None)
+    )
+    for begun, place in zip(batch.ids[:, 0].tolist(), drawn.ids[:, 0].tolist(), strict=True):
+        line = max(start for start in starts.tolist() if start <= place)
+        assert begun == (line if place - line < context else place)
+    assert torch.equal(batch.targets, batch.ids + 1)
+
+
 def of(lines, context=4, policy="slide", **settings):
     return lambda: LineWindows(lines, context, policy, **settings)
 
@@ -174,6 +189,11 @@ def of(lines, context=4, policy="slide", **settings):
         (lambda: LineWindows(LINES, 4, "slide").loader(10**4, drop_last=True), ValueError, "drop_last"),
         (lambda: pack(LINES, 8).loader(10**4, drop_last=True), ValueError, "drop_last"),
         (lambda: Loader(None, 0, 4), ValueError, "0 rows"),
+        (
+            lambda: next(random_windows(torch.arange(99), 8, 2, None, torch.tensor([3, 9]))),
+            ValueError,
+            r"\[3, 9\]",
+        ),
         (
             lambda: next(random_windows(torch.arange(99), 8, 10**12, None)),
             ValueError,

@@ -2,6 +2,13 @@
 
 from dataclasses import replace
 
+from lab.runs import Experiment
+
+
+def baseline():
+    usual = Experiment.usual()
+    return replace(usual, model=replace(usual.model, tied=False))
+
 
 def idea(baseline):
     return replace(baseline, model=replace(baseline.model, tied=True))

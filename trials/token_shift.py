@@ -25,4 +25,4 @@ def shift(module, given, x):
 
 
 def idea(baseline):
-    return replace(baseline, objective=TokenShift())
+    return replace(baseline, objective=TokenShift(**vars(baseline.objective)))

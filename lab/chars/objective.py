@@ -146,7 +146,7 @@ class CharacterObjectives:
         return {
             "model": CharEncoderConfig(stack, latents=32, latent_width=16),
             "objective": cls(),
-            "training": TrainConfig(steps=500),
+            "training": TrainConfig(steps=500, precision="auto"),
             "data": {"tokenizer": "char", "batch_size": 12},
         }
 

@@ -212,7 +212,8 @@ class Denoiser(Model):
         if partly.any():
             each = alpha[:, None].expand(B, T).flatten()[partly] if self.config.noise == "uniform" else None
             weights = evidence(shown[partly], self.one_hot, each).softmax(-1)  # (N, V)
-            x = x.index_put((partly,), weights.to(x.dtype) @ self.from_word.weight)
+            mixed = weights.to(x.dtype) @ self.from_word.weight
+            x = x.index_put((partly,), mixed.to(x.dtype))  # autocast makes products coarser than sums
         return x.view(B, T, -1)
 
     def _keys(self, cells: Tensor) -> Tensor:

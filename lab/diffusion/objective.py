@@ -162,7 +162,7 @@ class Diffusion(Writing):
 
     name: ClassVar[str] = "diffusion"
     recipes: ClassVar = ("cells",)
-    usual_training: ClassVar[dict] = {"steps": 500}
+    usual_training: ClassVar[dict] = {"steps": 500, "precision": "auto"}
 
     def check(self, experiment, material: TextMaterial) -> None:
         if experiment.model.code == "learned" and experiment.start is None and not self.train_codes:

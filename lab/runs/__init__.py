@@ -13,6 +13,7 @@ from lab.runs.code import code_version
 from lab.runs.deleting import delete, started_from
 from lab.runs.experiment import Data, Experiment, Start, differences
 from lab.runs.folder import CheckpointError, default_folder, disk_use, find, run_folders, run_name, where
+from lab.runs.light import save_light
 from lab.runs.lock import RunBusy
 from lab.runs.loop import get_or_train, training
 from lab.runs.objectives import OBJECTIVES
@@ -59,6 +60,7 @@ __all__ = [
     "run_folders",
     "run_name",
     "save",
+    "save_light",
     "score",
     "seconds_per_step",
     "settings",

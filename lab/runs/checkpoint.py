@@ -84,7 +84,7 @@ def save(folder: str | os.PathLike, run: Run, keep_last: int = 2) -> Path:
     again = run_folder.number_of(before[-1])[1] + 1 if before else 0
     path = folder / run_folder.checkpoint_name(state.step, again)
     if parallel.rank() == 0:
-        contents = _pack(run)
+        contents = packed(run)
         known = about(folder)
         if checkpoints(folder) and known.get("id", run.id) != run.id:
             raise CheckpointError(f"{folder} holds another run: save this one to another folder")
@@ -169,7 +169,7 @@ def restore_random(run: Run) -> None:
     generators.restore(run.random)
 
 
-def _pack(run: Run) -> dict[str, bytes]:
+def packed(run: Run) -> dict[str, bytes]:
     """The bytes of every file but the manifest; CheckpointError when the parts of the run do not belong together."""
     experiment, state = run.experiment, run.state
     if state.model is not run.model or state.config != experiment.training:
@@ -221,6 +221,8 @@ def _read(path: Path, outside: Sequence[type], device: torch.device | str) -> Ru
         tokenizer = _tokenizer(experiment, contents["tokenizer.json"].decode())
     with _naming(path / "model.safetensors"):
         weights = tensors_from_bytes(contents["model.safetensors"])
+        if manifest.get("light"):
+            weights = {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
         # Initial weights draw random numbers.
         with torch.random.fork_rng(devices=[]), no_larger_than(weights):
             model = experiment.objective.build(experiment.model, None)

@@ -1,13 +1,13 @@
 """Runs that are no longer wanted."""
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from lab.runs.checkpoint import remove
 from lab.runs.folder import (
     ABOUT,
+    MODELS,
     CheckpointError,
     checkpoints,
     find,
@@ -18,21 +18,26 @@ from lab.runs.folder import (
     run_folders,
 )
 from lab.runs.lock import locked
+from lab.runs.manifest import clear
 
 
 def delete(run: str | os.PathLike, folder: str | os.PathLike | None = None) -> Path:
     """Delete a run, by name or path, with all its checkpoints; what else lies in its folder stays.
 
-    Raises RunBusy for a run that a process trains, and ValueError for one that is not there, and for one checkpoint.
+    Raises RunBusy for a run that a process trains, and ValueError for one that is not there, for one checkpoint, and
+    for a model that comes with the project.
     """
     path = find(run, folder)
+    if path.parent == MODELS:
+        raise ValueError(
+            f"{path.name} comes with the project and is kept: `lab runs` lists what can be deleted"
+        )
     if is_checkpoint(path):
         raise ValueError(f"{path} is one checkpoint of a run: name the run, {path.parent.name}")
     with locked(path):  # which removes what is left of a run without checkpoints
         for old in checkpoints(path):
             remove(old)
-        for left in path.glob(".step-*"):  # by a save that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        clear(path)
         (path / ABOUT).unlink(missing_ok=True)
     return path
 

@@ -182,7 +182,7 @@ class Experiment:
             from_json(TrainConfig, values["training"]),
             from_json(Data, data),
             values["seed"],
-            values["start"] and from_json(Start, values["start"]),
+            None if values["start"] is None else from_json(Start, values["start"]),
         )
 
 
@@ -204,7 +204,7 @@ def prepare(experiment: Experiment, folder: str | os.PathLike | None = None) -> 
         corpus = material.name if corpus in NAMES else str(Path(corpus).resolve())
     model = objective.fitted(experiment.model, material)
     data = replace(data, corpus=corpus, sha256=material.sha256)
-    return replace(experiment, model=model, data=data), material
+    return replace(experiment, model=model, data=data, training=experiment.training.settled()), material
 
 
 def _start(start: Start | str | None, folder: str | os.PathLike | None) -> Start | None:

@@ -13,6 +13,7 @@ from lab.runs.experiment import Experiment
 from lab.runs.manifest import MANIFEST, CheckpointError, from_json_bytes, read_file, read_manifest
 
 ABOUT = "about.json"
+MODELS = PACKAGE.parent / "models"  # runs that come with the project
 NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
 
 
@@ -53,8 +54,22 @@ def run_folders(folder: str | os.PathLike | None = None) -> list[Path]:
     return [path for path in inside if checkpoints(path) or (path / ABOUT).is_file()]
 
 
+def shipped(name: str) -> Path | None:
+    """The run of that name in `models/`, of "kjv-1", "kjv-2" and so on the newest for "kjv"; None where none is."""
+    versions = {}
+    for path in run_folders(MODELS):
+        stem, _, version = path.name.rpartition("-")
+        if path.name == name:
+            return path
+        if stem == name and version.isdecimal():
+            versions[int(version)] = path
+    return versions[max(versions)] if versions else None
+
+
 def find(name: str | os.PathLike, folder: str | os.PathLike | None = None) -> Path:
     """The run of that name: its folder or a checkpoint by path, or its name in `folder`, of which a part is enough.
+
+    A model that comes with the project goes by its name too, where no run in the folder has the same.
 
     Raises ValueError for a run that is not there, or more than one, listing them.
     """
@@ -65,6 +80,8 @@ def find(name: str | os.PathLike, folder: str | os.PathLike | None = None) -> Pa
     runs = {run.name: run for run in run_folders(folder)}
     if path.name in runs and path.parent in (Path(), folder):
         return runs[path.name]
+    if path.parent == Path() and (model := shipped(path.name)):
+        return model
     fitting = [run for run in runs if os.fspath(name) and os.fspath(name) in run]
     if len(fitting) == 1:
         return runs[fitting[0]]

@@ -50,8 +50,7 @@ def write(path: Path, contents: dict[str, bytes], about_it: dict) -> None:
 def put(path: Path, files: Mapping[str, bytes]) -> None:
     """The files as the folder `path`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(".step-*"):  # by a save that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    clear(path.parent)
     beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
         beside.mkdir()
@@ -67,6 +66,17 @@ def put(path: Path, files: Mapping[str, bytes]) -> None:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def clear(run_folder: Path) -> None:
+    """Remove what a process that was killed had half written into a run, or half removed."""
+    for left in run_folder.glob(".*"):
+        if left.suffix not in (".part", ".removed"):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:

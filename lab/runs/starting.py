@@ -63,7 +63,7 @@ def like(
         raise ValueError(f"recipe {recipe!r} is another model than that of {os.fspath(start)}: leave it out")
     changed = {"start": os.fspath(start)}
     if isinstance(earlier.model, tuple(usual.objective.configs)):
-        changed |= {"model": earlier.model, "data": replace(earlier.data, sha256=None)}
+        changed |= {"model": earlier.model, "data": replace(earlier.data, sha256=None, subset=1.0)}
     if recipe is None and type(earlier.objective) is type(usual.objective):
         changed |= {"objective": earlier.objective}
     return replace(usual, **changed)

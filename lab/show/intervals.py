@@ -30,7 +30,13 @@ def intervals_figure(
     the foot; `baselines` are levels of things that have no seeds.
 
     >>> intervals_figure(rows, "model.positions", "Positions: rotary against learned")  # doctest: +SKIP
+
+    Raises ValueError when the rows lack one of the columns.
     """
+    if missing := sorted({by, value} - {*rows.columns}):
+        raise ValueError(
+            f"the rows have no column {', '.join(missing)}; they have {', '.join(map(str, rows))}"
+        )
     groups = dict(list(rows.groupby(by, sort=False, dropna=False)[value]))
     xlabel, ylabel = value.replace("_", " "), by.rpartition(".")[2].replace("_", " ")
     made, ax = figure(title, xlabel, ylabel, size=(6.4, 1.7 + ROW * len(groups)), panels=1)

@@ -152,7 +152,8 @@ class ConvolutionLayer(ResidualLayer):
         if real is not None:
             gated = gated * real[..., None]
         mixed = self.convolution(gated.transpose(1, 2)).transpose(1, 2)
-        return self.add(x, self.output(F.silu(self.middle_norm(mixed))))
+        mixed = self.middle_norm(mixed.to(self.middle_norm.weight.dtype))
+        return self.add(x, self.output(F.silu(mixed)))
 
 
 class ConvEncoderLayer(Block):

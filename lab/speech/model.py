@@ -164,7 +164,8 @@ class SpeechTransformer(Model):
     def _embedded(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What the encoder reads: states `(B, S, C)`, and how many of them are real."""
         _check(features, lengths, self.config)
-        x = self.front_norm(self.front(self.normalized(features, lengths), lengths))
+        x = self.front(self.normalized(features, lengths), lengths)
+        x = self.front_norm(x.to(self.front_norm.weight.dtype))  # norms are of float32 under autocast too
         return x, self.output_lengths(lengths)
 
     def decode(self, ids: Tensor, encoded: Encoded, *, cache: KeyValueCache | None = None) -> Tensor:

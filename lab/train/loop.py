@@ -72,6 +72,7 @@ def train(
     Raises ValueError when the batches run out early, and TrainingDiverged, a FloatingPointError, when a loss or
     gradient is no longer finite; the weights are then those of the step before.
     """
+    config = config.settled()
     state = state or TrainingState(model, config)
     _check(model, config, state, evaluate)
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -13,11 +13,16 @@ from lab.data import IGNORE, Batch, random_windows
 from lab.nn import DecoderOnlyTransformer, RecurrentConfig, RecurrentLM, TransformerConfig
 from lab.nn.config import Share
 from lab.score import score_lines
+from lab.train.cross_entropy import CrossEntropy
 from lab.train.material import TextMaterial, text_material
 from lab.train.objective import Loss, Step
 from lab.train.starting import take_over
 from lab.train.state import TrainConfig
 
+CELLS = ("lstm", "gru", "elman")
+SMALL = {"num_heads": 2}
+MIDDLE = {"context": 128, "width": 256, "num_layers": 4, "feed_forward": 1024, "dropout": 0.1}
+LARGE = MIDDLE | {"width": 384, "num_heads": 6, "feed_forward": 1536, "dropout": 0.2}
 EVALUATED_LINES = 200  # validation lines that are looked at on the way; the score at the end takes all
 
 
@@ -29,12 +34,11 @@ def summed_nats(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -
     and without it can be compared.
     """
     logits, targets = logits.flatten(0, -2), targets.flatten()
-    nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
     if not label_smoothing:
-        return nats
+        return CrossEntropy.apply(logits, targets)
     options = {"ignore_index": IGNORE, "reduction": "sum", "label_smoothing": label_smoothing}
     smoothed = F.cross_entropy(logits, targets, **options)
-    return nats.detach() + smoothed - smoothed.detach()
+    return CrossEntropy.apply(logits.detach(), targets) + smoothed - smoothed.detach()
 
 
 def next_token_loss(
@@ -50,22 +54,45 @@ def next_token_loss(
 class NextToken:
     """Each token from those before it, in windows at random places of the training text.
 
+    whole_lines      a window whose place is within reach of the start of its line begins there, see `random_windows`
     label_smoothing  the share of a target's probability that training spreads over the vocabulary
     """
 
     name: ClassVar[str] = "next-token"
     configs: ClassVar = (TransformerConfig, RecurrentConfig)
-    recipes: ClassVar = ("lstm", "gru", "elman")
+    recipes: ClassVar = ("quarter", "hour", *CELLS)
 
+    whole_lines: bool = field(default=False, kw_only=True)
     label_smoothing: Share = field(default=0.0, kw_only=True)  # subclasses have fields of their own first
 
     __post_init__ = validate
 
     @classmethod
     def usual(cls, recipe: str | None = None) -> dict:
-        """A transformer, or a recurrent model with the cell `recipe`: 500 steps, in which it learns to spell."""
-        sizes = RecurrentConfig(1024, cell=recipe) if recipe else TransformerConfig(1024)
-        return {"model": sizes, "objective": cls(), "training": TrainConfig(steps=500)}
+        """A small transformer and the settings with which it learned fast on two cores; 500 steps, and it can spell.
+
+        That takes about half a minute of two cores that multiply bfloat16 themselves, some minutes of others. "quarter"
+        and "hour" are larger, and their steps fill about so much of an hour there. "lstm", "gru" and "elman" are small
+        recurrent models.
+        """
+        if recipe in CELLS:
+            return {
+                "model": RecurrentConfig(1024, cell=recipe),
+                "objective": cls(),
+                "training": TrainConfig(steps=500, precision="auto"),
+            }
+        sizes, steps, rows = {
+            None: (SMALL, 500, 32),
+            "quarter": (MIDDLE, 5900, 16),
+            "hour": (LARGE, 12_000, 16),
+        }[recipe]
+        training = TrainConfig(steps, matrix_lr=0.02, other_lr=0.01, precision="auto")
+        return {
+            "model": TransformerConfig(2048, tied=True, **sizes),
+            "objective": cls(whole_lines=True),
+            "training": training,
+            "data": {"batch_size": rows},
+        }
 
     def material(self, experiment) -> TextMaterial:
         """The text, cut by the tokenizer of the run that it starts from, where it starts from one."""
@@ -87,7 +114,12 @@ class NextToken:
 
     def batches(self, experiment, material: TextMaterial) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(experiment.seed)
-        return random_windows(material.ids, experiment.model.context, experiment.data.batch_size, generator)
+        starts, bos = None, material.tokenizer.bos_id
+        if self.whole_lines and bos is not None:
+            starts = (material.ids == bos).nonzero().flatten()
+        return random_windows(
+            material.ids, experiment.model.context, experiment.data.batch_size, generator, starts
+        )
 
     def begin(self, model: nn.Module, first, experiment) -> None:
         """Take over all weights; ValueError where the two models differ in more than dropout."""

@@ -12,7 +12,7 @@ def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
     """The nearest matrix with all singular values about 1, by `steps` Newton-Schulz iterations.
 
     Muon (Jordan et al. 2024). The quintic's coefficients push singular values fast to about 0.7 to 1.2
-    instead of slowly to 1. float32 throughout: bfloat16, which GPUs like, is emulated on most CPUs.
+    instead of slowly to 1. In the precision of the matrix: bfloat16, which most CPUs emulate, is enough.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[0] <= matrix.shape[1]
@@ -32,8 +32,16 @@ class Muon(torch.optim.Optimizer):
     root-mean-square size about `lr * sqrt(max(1, rows / columns) / columns)`, whatever the gradient's size.
     """
 
-    def __init__(self, params, lr: float = 0.03, momentum: float = 0.95, weight_decay: float = 0.0):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    def __init__(
+        self,
+        params,
+        lr: float = 0.03,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        computed_in=torch.float32,
+    ):
+        usual = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "computed_in": computed_in}
+        super().__init__(params, usual)
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -43,7 +51,8 @@ class Muon(torch.optim.Optimizer):
                     continue
                 buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 buffer.lerp_(p.grad, 1 - group["momentum"])
-                direction = orthogonalise(p.grad.lerp(buffer, group["momentum"]))  # Nesterov
+                gradient = p.grad.lerp(buffer, group["momentum"])  # Nesterov
+                direction = orthogonalise(gradient.to(group["computed_in"]))
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(direction, alpha=-group["lr"] * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
 
@@ -58,6 +67,7 @@ def make_optimizers(
     other_lr: float,
     weight_decay: float = 0.0,
     muon: bool = True,
+    computed_in: torch.dtype = torch.float32,
     rates: Rates = (),
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, output weights, norms and biases.
@@ -81,7 +91,7 @@ def make_optimizers(
     _check_rates(model, rates, hidden or others)
     optimizers = [torch.optim.AdamW(_groups(others), betas=(0.9, 0.95))] if others else []
     if hidden:
-        optimizers.append(Muon(_groups(hidden)))
+        optimizers.append(Muon(_groups(hidden), computed_in=computed_in))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]

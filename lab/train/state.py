@@ -1,12 +1,14 @@
 """How to train, and everything that a step of training changes besides the weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
+import torch
 from torch import Tensor, nn
 
 from lab.config import Above, AtLeast, AtMost, annotations, from_json, to_json, validate
+from lab.machine import fast_bfloat16
 from lab.train.optim import Muon, learning_rate_factor, make_optimizers
 
 Count = Annotated[int, AtLeast(0)]
@@ -35,7 +37,8 @@ class TrainConfig:
     evaluate_every  steps from one evaluation to the next; 0: none
     patience        evaluations without a new best after which training ends; 0: it does not
     precision       "bfloat16" computes in bfloat16 where that is safe (autocast); the weights stay as they are. So does
-                    "float16", on a GPU alone, with losses scaled so that gradients are not rounded to 0
+                    "float16", on a GPU alone, with losses scaled so that gradients are not rounded to 0. "auto" is
+                    bfloat16 where the machine multiplies it itself, else float32; see `settled`
     compile         torch.compile fuses the model's operations
 
     Raises ValueError for what cannot be; the message names the field.
@@ -56,7 +59,7 @@ class TrainConfig:
     optimizer: Literal["muon", "adamw"] = "muon"
     evaluate_every: Count = 0
     patience: Count = 0
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     compile: bool = False
 
     def __post_init__(self):
@@ -64,6 +67,12 @@ class TrainConfig:
         for name in ("patience", "plateau"):
             if getattr(self, name) and not self.evaluate_every:
                 raise ValueError(f"{name} {getattr(self, name)} counts evaluations, but evaluate_every is 0")
+
+    def settled(self) -> Self:
+        """The same with the precision that "auto" means on this machine."""
+        if self.precision != "auto":
+            return self
+        return replace(self, precision="bfloat16" if fast_bfloat16() else "float32")
 
 
 @dataclass
@@ -101,13 +110,14 @@ class TrainingState(Progress):
 
     def __init__(self, model: nn.Module, config: TrainConfig):
         super().__init__()
-        self.model, self.config = model, config
+        self.model, self.config = model, (config := config.settled())
         self.optimizers = make_optimizers(
             model,
             matrix_lr=config.matrix_lr,
             other_lr=config.other_lr,
             weight_decay=config.weight_decay,
             muon=config.optimizer == "muon",
+            computed_in=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,
             rates=config.rates,
         )
         self.saved_to: str | None = None

@@ -16,8 +16,9 @@ from lab.runs import Experiment, differences
 
 @dataclass(frozen=True)
 class Idea:
-    """An idea and what it is compared with; `changes` are the settings in which they differ."""
+    """An idea, the file that it stands in, and what it is compared with; `changes` are the settings that differ."""
 
+    path: Path
     idea: Experiment
     baseline: Experiment
     changes: tuple[str, ...]
@@ -39,14 +40,14 @@ def read_idea(path: str | os.PathLike) -> Idea:
     path = Path(path).resolve()
     if not path.is_file():
         raise ValueError(f"there is no file {path}: give the path of a Python file that defines idea()")
-    module = _called(path, _imported, path)
+    module = called(path, _imported, path)
     if not callable(getattr(module, "idea", None)):
         raise ValueError(
             f"{path.name} defines no idea(): write a function idea(baseline) that returns an Experiment, such as "
             "replace(baseline, training=replace(baseline.training, optimizer='adamw'))"
         )
-    baseline = _called(path, module.baseline) if hasattr(module, "baseline") else Experiment.usual()
-    idea = _called(path, module.idea, *[baseline][: len(inspect.signature(module.idea).parameters)])
+    baseline = called(path, module.baseline) if hasattr(module, "baseline") else Experiment.usual()
+    idea = called(path, module.idea, *[baseline][: len(inspect.signature(module.idea).parameters)])
     for name, found in (("baseline()", baseline), ("idea()", idea)):
         if not isinstance(found, Experiment):
             kind = type(found).__name__
@@ -64,11 +65,11 @@ def read_idea(path: str | os.PathLike) -> Idea:
             f"idea() of {path.name} is its baseline: it must change a setting, an objective or a model. The text, "
             "the number of steps and the seed are the referee's"
         )
-    return Idea(idea, baseline, tuple(c for c in changes if not c.startswith("objective.source")))
+    return Idea(path, idea, baseline, tuple(c for c in changes if not c.startswith("objective.source")))
 
 
-def _called(path: Path, function: Callable, *given) -> Any:
-    """What it returns; what goes wrong in it is told with the line of the file."""
+def called(path: Path, function: Callable, *given) -> Any:
+    """What it returns. Raises ValueError for whatever goes wrong in it, with the line of the file."""
     try:
         return function(*given)
     except Exception as error:

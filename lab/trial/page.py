@@ -25,7 +25,8 @@ SIZE = (4.6, 3.4)  # inches: two beside each other on a wide page, one below the
 TABLE = f"""# Trials
 
 What `python -m lab trial` found, failures too. Each idea stood beside its baseline; the figures are bits a character of
-lines that neither was trained on, with intervals that are all right in at least 95 of 100 trials. `--keep` adds a row.
+lines that neither was trained on, with intervals that are all right in at least 95 of 100 trials. Where an idea's file
+names no baseline, it is the usual model as it was that day. `--keep` adds a row.
 
 | idea | date | text | minutes | {TOKENS} | {SECONDS} | {PARAMETERS} |
 |---|---|---|---|---|---|---|

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.runs import Experiment, differences
-from lab.trial.idea import Idea
+from lab.trial.idea import Idea, called
 
 BASELINE, IDEA = "baseline", "idea"
 IN_TIME, RESIZED = "idea, equal seconds", "baseline, equal parameters"
@@ -18,7 +18,7 @@ def sides_of(idea: Idea, lines: Path) -> tuple[dict[str, Experiment], list[str]]
     sides = {BASELINE: idea.baseline, IDEA: idea.idea}
     for side, one in sides.items():
         sides[side] = replace(one, data=replace(one.data, corpus=str(lines), sha256=None)).resolved()
-    own, tried = (num_parameters(one, one.material()) for one in sides.values())
+    own, tried = (called(idea.path, num_parameters, one, one.material()) for one in sides.values())
     notes = []
     if abs(own / tried - 1) > CLOSE:
         made = "No width of the baseline makes them equal."
