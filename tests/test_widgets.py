@@ -10,7 +10,6 @@ from widget_toys import (
     drawn_in,
     loud,
     names_of,
-    planted,
     text_of,
     tiny,
     tokenizer,
@@ -22,7 +21,6 @@ from lab.show.widgets import (
     AttentionExplorer,
     BeamViewer,
     DenoisingViewer,
-    StepTimeExplorer,
 )
 from lab.show.widgets.parts import Debounced, class_name
 
@@ -47,8 +45,6 @@ MOVED = [
     (denoising_viewer,
      {"text": "the * was _", "gap": 7, "steps": 3, "method": "confidence", "temperature": 0.1, "seed": 9},
      {"stage", "play"}),
-    (lambda: StepTimeExplorer({"a fast <device>": planted(), "a slow one": planted(0.01, 5e-10, 5e-9)}),
-     {"device": "a slow one", "batch": 64, "width": 64, "context": 16}, set()),
 ]  # fmt: skip
 
 
