@@ -42,6 +42,9 @@ DRAW = """async (state) => {
 # Shows nothing, and would be seen if any of its kind were taken for markup.
 HOSTILE = "<img src=x onerror=alert(1)><b>&amp;</b>"
 
+NASTY = [HOSTILE, "שלום עולם", "天地玄黄", "\N{WOMAN}\u200d\N{PERSONAL COMPUTER}🙂", "x" * 3000, ""]
+NAMES = ["hostile", "right to left", "chinese", "emoji", "long", "empty"]
+
 
 @dataclass
 class PlainPage:
@@ -107,6 +110,7 @@ class PlainPage:
         """Controls without a name for those who do not see them."""
         return self.page.evaluate(
             """() => [...document.querySelectorAll("input, select, textarea, button, [tabindex='0']")]
+                .filter((e) => e.ariaHidden !== "true")
                 .filter((e) => !(e.labels?.[0]?.innerText || e.ariaLabel || e.innerText).trim())
                 .map((e) => e.outerHTML.slice(0, 120))"""
         )

@@ -23,6 +23,8 @@ DECODING = ROOT / "notebooks" / "09_decoding.ipynb"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 MODELS = """
+import time
+
 import torch
 from lab.diffusion import Codebook, Denoiser, DenoiserConfig
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
@@ -45,10 +47,14 @@ ears = SpeechTransformer(SpeechConfig(TransformerConfig(33, context=96, **sizes)
 for of_model in (model, writer, painter, ears):
     for parameter in of_model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
+
+def slowly(logits, ids):
+    time.sleep(0.02)
+    return logits
 """
 CELLS = [
     MODELS,
-    'Sampler(writer, tokenizer, prompt="the", seed=1)',
+    'Sampler(writer, tokenizer, prompt="the", seed=1, filters={"slowly": slowly})',
     'BeamViewer(model, characters, "the ", beams=3, length=5)',
     'TokenizerPlayground({"characters": characters, "<BPE>": tokenizer}, "the heaven")',
     "MaskExplorer()",
@@ -101,17 +107,16 @@ def at_smoke(notebook):
 
 def drag(on_page: Browser, slider: str, share: float) -> None:
     """Drag a slider's handle to a share of its length, by several moves, as a hand does."""
-    handle, track = (
-        on_page.page.locator(f"{slider} .noUi-handle"),
-        on_page.page.locator(f"{slider} .noUi-base"),
-    )
+    page, control = on_page.page, on_page.page.locator(slider)
+    own = control.locator("input[type=range]")
+    old = own.count() == 0  # of ipywidgets
+    handle, track = (control.locator(".noUi-handle"), control.locator(".noUi-base")) if old else (own, own)
     handle.scroll_into_view_if_needed()
     held, box = handle.bounding_box(), track.bounding_box()
-    mouse = on_page.page.mouse
-    mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
-    mouse.down()
-    mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2, steps=6)
-    mouse.up()
+    page.mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2, steps=6)
+    page.mouse.up()
 
 
 def type_into(on_page: Browser, field: str, text: str) -> None:
@@ -131,11 +136,11 @@ def count(on_page: Browser, selector: str) -> int:
 
 def strip(on_page: Browser, sampler: str):
     """The tokens on the page, prompt and all; of several texts the first."""
-    return on_page.page.locator(f"{sampler} .lab-strip").first.locator("button")
+    return on_page.page.locator(f"{sampler} .lab-strip").first.locator(".lab-token")
 
 
 def written(on_page: Browser, sampler: str) -> list[str]:
-    return [text.replace("\xa0", " ") for text in strip(on_page, sampler).all_text_contents()]
+    return strip(on_page, sampler).all_text_contents()
 
 
 def another(on_page: Browser, sampler: str, before: list[str]) -> list[str]:
@@ -152,7 +157,7 @@ def play_with_sampler(on_page: Browser, sampler: str, prompt: str) -> None:
     drag(on_page, f"{sampler} .lab-length", 0.06)
     before = text(on_page, bars)
     drag(on_page, f"{sampler} .lab-temperature", 0.9)
-    assert 1.6 < float(text(on_page, f"{sampler} .lab-temperature .widget-readout")) < 2.0
+    assert 1.6 < float(text(on_page, f"{sampler} .lab-temperature output")) < 2.0
     assert on_page.until(lambda: text(on_page, bars) != before)
     page.locator(f"{sampler} .lab-generate").click()
     first = another(on_page, sampler, written(on_page, sampler))
@@ -164,10 +169,8 @@ def play_with_sampler(on_page: Browser, sampler: str, prompt: str) -> None:
     place = len(second) - 2
     strip(on_page, sampler).nth(place).click()
     assert on_page.until(lambda: "Token" in text(on_page, bars))
-    alternatives = page.locator(f"{sampler} .lab-instead option").all_text_contents()
-    assert len(alternatives) > 3
-    page.locator(f"{sampler} .lab-instead select").select_option(index=1)
-    page.locator(f"{sampler} .lab-take").click()
+    assert count(on_page, f"{sampler} .lab-take") > 3
+    page.locator(f"{sampler} .lab-take").nth(1).click()
     third = another(on_page, sampler, second)
     assert third[:place] == second[:place] and third[place] != second[place]
 
@@ -175,13 +178,17 @@ def play_with_sampler(on_page: Browser, sampler: str, prompt: str) -> None:
 def test_the_sampler(on_page):
     sampler, page = ".lab-sampler", on_page.page
     play_with_sampler(on_page, sampler, "and the")
-    # Without a mouse: the slider finds a token, the arrow keys its alternatives.
-    page.locator(f"{sampler} .lab-token .noUi-handle").press("Home")
-    page.locator(f"{sampler} .lab-token .noUi-handle").press("ArrowRight")
+    # Without a mouse: the slider finds a token, and its alternatives are buttons.
+    page.locator(f"{sampler} .lab-control.lab-token input").press("Home")
+    page.locator(f"{sampler} .lab-control.lab-token input").press("ArrowRight")
     assert on_page.until(lambda: "Token 1:" in text(on_page, f"{sampler} .lab-next-token"))
-    page.locator(f"{sampler} .lab-instead select").press("ArrowDown")
+    page.locator(f"{sampler} .lab-attention select").select_option("mean of all heads")
+    assert on_page.until(lambda: count(on_page, f"{sampler} .lab-looked") > 0)
+    on_page.picture("sampler_attention", sampler)
+    page.locator(f"{sampler} .lab-attention select").select_option("off")
+    assert on_page.until(lambda: count(on_page, f"{sampler} .lab-looked") == 0)
     before = written(on_page, sampler)
-    page.locator(f"{sampler} .lab-take").press("Enter")
+    page.locator(f"{sampler} .lab-take").first.press("Enter")
     assert another(on_page, sampler, before)
     page.locator(f"{sampler} .lab-copy").click()
     assert page.evaluate("document.activeElement.classList.contains('lab-copy')")
@@ -192,6 +199,7 @@ def test_stop_and_continue(on_page):
     sampler, page = ".lab-sampler", on_page.page
     before = written(on_page, sampler)
     page.locator(f"{sampler} .lab-strategy select").select_option("greedy")  # which does not end by chance
+    page.locator(f"{sampler} .lab-filters input").check()
     drag(on_page, f"{sampler} .lab-length", 1.0)
     page.locator(f"{sampler} .lab-generate").click()
     assert on_page.until(lambda: before != written(on_page, sampler) and strip(on_page, sampler).count() > 3)
@@ -199,6 +207,7 @@ def test_stop_and_continue(on_page):
     stopped = another(on_page, sampler, before)
     assert 3 < len(stopped) < 400
     drag(on_page, f"{sampler} .lab-length", 0.02)
+    page.locator(f"{sampler} .lab-filters input").uncheck()
     page.locator(f"{sampler} .lab-continue").click()
     more = another(on_page, sampler, stopped)
     assert len(more) > len(stopped) and more[: len(stopped)] == stopped

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from plain_page import HOSTILE, PlainPage, plain_page
+from plain_page import HOSTILE, NAMES, NASTY, PlainPage, plain_page
 from widget_toys import LINES, characters, tokenizer
 
 from lab.notebooks.stills import HOW, find_chromium
@@ -12,10 +12,6 @@ from lab.show.widgets import MaskExplorer, MergeStepper, TokenizerPlayground, Wi
 from lab.show.widgets.mask_explorer import MaskState, build, document_ids
 from lab.show.widgets.merge_stepper import merge_steps, places_joined
 from lab.text import BPETokenizer
-
-NASTY = [HOSTILE, "שלום עולם", "天地玄黄", "\N{WOMAN}\u200d\N{PERSONAL COMPUTER}🙂", "x" * 3000, ""]
-NAMES = ["hostile", "right to left", "chinese", "emoji", "long", "empty"]
-
 
 pytestmark = pytest.mark.filterwarnings("ignore:the tokenizer has")
 

@@ -12,6 +12,7 @@ export function element(tag, attributes = {}, ...children) {
   const made = document.createElementNS(space, tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") made.addEventListener(name.slice(2), value);
+    else if (name === "style") made.style.cssText = value; // which a strict page allows, unlike the attribute
     else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
   made.append(...children.filter((child) => child !== null && child !== undefined));
@@ -151,6 +152,26 @@ export function choice(model, name, label, options = {}) {
       select.replaceChildren(...labels.map((text) => element("option", {}, text)));
     select.selectedIndex = values.indexOf(value);
   });
+}
+
+// Ticks to choose several of, such as the names of models.
+export function ticks(model, name, label, options) {
+  const box = element("fieldset", { class: `lab-ticks ${className(name)}` });
+  followDrawing(model, [name, ...(options.follows ?? [])], () => {
+    const all = now(options.options), held = model.get(name);
+    box.disabled = options.when ? !options.when() : false;
+    if (box.childElementCount !== all.length + 1)
+      box.replaceChildren(element("legend", { class: "lab-label" }, label), ...all.map((one) => {
+        const input = element("input", { type: "checkbox", value: one });
+        input.addEventListener("change", () => {
+          const rest = model.get(name).filter((other) => other !== one);
+          put(model, name, input.checked ? all.filter((other) => other === one || rest.includes(other)) : rest);
+        });
+        return element("label", { class: "lab-control lab-tick" }, element("span", { class: "lab-label" }, one), input);
+      }));
+    for (const input of box.querySelectorAll("input")) input.checked = held.includes(input.value);
+  });
+  return box;
 }
 
 export function button(label, action, attributes = {}) {

@@ -75,6 +75,7 @@ class Widget(anywidget.AnyWidget):
 
     drawn_from: tuple[str, ...] = ()
     answering: tuple[Callable, ...] = ()
+    _asked = False  # whether a page waits for the answer to a question
 
     def __init_subclass__(cls, **options) -> None:
         super().__init_subclass__(**options)
@@ -116,7 +117,7 @@ class Widget(anywidget.AnyWidget):
 
     def _answer_one(self, name: str, values: dict):
         """The answer, or None where it was refused."""
-        self.problem = ""
+        self.problem, self._asked = "", True
         try:
             known = {answer.__name__: answer for answer in self.answering}
             if name not in known:
@@ -127,3 +128,5 @@ class Widget(anywidget.AnyWidget):
             if not isinstance(error, ValueError):
                 self.log.exception("the question %r failed", name)
             return None
+        finally:
+            self._asked = False

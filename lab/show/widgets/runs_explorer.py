@@ -12,8 +12,8 @@ from lab.show.colours import INK
 from lab.show.runs import XLABELS, compare, has_curve, labelled
 from lab.show.tokens import tokens_html
 from lab.show.widgets.parts import Explorer, alert, embedded, in_row, page, wide
+from lab.show.widgets.sampler import drawn_tokens
 from lab.show.widgets.stream import Stream
-from lab.show.widgets.token_strip import drawn_tokens
 from lab.show.widgets.voices import language_model
 from lab.show.widgets.writing import Settings, draw
 
