@@ -6,7 +6,6 @@ import html
 import pytest
 from diffusion_toys import config_of
 from widget_toys import (
-    characters,
     drawn_in,
     loud,
     names_of,
@@ -19,7 +18,6 @@ from lab.diffusion import Codebook, Denoiser
 from lab.show.tokens import by_probability, in_turn, tokens_figure, tokens_html
 from lab.show.widgets import (
     AttentionExplorer,
-    BeamViewer,
     DenoisingViewer,
 )
 from lab.show.widgets.parts import Debounced, class_name
@@ -40,8 +38,6 @@ def denoising_viewer() -> DenoisingViewer:
 # Each widget, what its controls are moved to, and the controls that others of these tests move.
 MOVED = [
     (attention_explorer, {"sentence": "the earth", "layer": 1, "head": 1, "mean": True, "query": 0}, set()),
-    (lambda: BeamViewer(tiny(characters.vocab_size), characters, "the ", beams=3, length=5),
-     {"prompt": "and ", "beams": 5, "length": 3, "length_penalty": -1.0, "step": 1}, {"play"}),
     (denoising_viewer,
      {"text": "the * was _", "gap": 7, "steps": 3, "method": "confidence", "temperature": 0.1, "seed": 9},
      {"stage", "play"}),
