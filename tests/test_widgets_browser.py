@@ -255,18 +255,14 @@ def test_the_mask_explorer(on_page):
 
 
 def test_the_attention_explorer(on_page):
-    page, view = on_page.page, ".lab-attention-explorer .lab-attention"
-    type_into(on_page, ".lab-attention-explorer .lab-sentence input", "the heaven")
-    assert on_page.until(lambda: count(on_page, f"{view} .query") == 11)
-    before = page.locator(view).inner_html()
-    drag(on_page, ".lab-attention-explorer .lab-layer", 1.0)
-    assert on_page.until(lambda: "Layer 1" in text(on_page, view))
-    assert page.locator(view).inner_html() != before
-    query = page.locator(f"{view} .query").nth(3)
-    query.focus()
-    assert query.locator(".shown").is_visible()
-    assert not page.locator(f"{view} .query .shown").nth(10).is_visible()
-    on_page.picture("attention_explorer", ".lab-attention-explorer")
+    page, explorer = on_page.page, ".lab-attention-explorer"
+    type_into(on_page, f"{explorer} .lab-sentence input", "the heaven")
+    assert on_page.until(lambda: count(on_page, f"{explorer} g.lab-query") == 11)
+    drag(on_page, f"{explorer} .lab-layer", 1.0)
+    assert on_page.until(lambda: "Layer 1" in text(on_page, f"{explorer} [role=status]"))
+    page.locator(f"{explorer} g.lab-query").nth(3).click()
+    assert on_page.until(lambda: "(token 3)" in text(on_page, f"{explorer} [role=status]"))
+    on_page.picture("attention_explorer", explorer)
 
 
 def test_the_denoising_viewer(on_page):
