@@ -2,9 +2,9 @@ import { element } from "./base.js";
 
 // Curves over two axes, for widgets that draw them. All widths are shares of the page's, so a chart needs no measuring.
 //
-// A series is `{ name, look, line: [[x, y], ...], band: [[x, low, high], ...], marks: [[x, y, said], ...], hollow, dash }`,
-// each part where there is one. `look` is a number, for one of a row of colours, dashes and shapes, none of which
-// differs from its neighbour by colour alone, or the name of a class in the style sheet and of a shape.
+// A series is `{ name, look, line: [[x, y], ...], band: [[x, low, high], ...], marks: [[x, y, said, size], ...], hollow }`,
+// each part where there is one. `look` is a number, for one of a row of colours, dashes and shapes, in which neighbours
+// differ not by colour alone; or a colour's name in the style sheet, and then `shape` is that of its marks.
 
 const HIGH = 260; // pixels; what stands around the plot has its room from the style sheet
 const SHAPES = {
@@ -40,8 +40,8 @@ export function chart(label, axes, series) {
     line.length && element("path", { class: `${look} lab-curve`, d: path(line), "stroke-dasharray": dash }),
   ]);
   const stretched = { viewBox: "0 0 1000 1000", preserveAspectRatio: "none", width: "100%", height: HIGH };
-  const marks = shown.flatMap((one) => one.marks.map(([a, b, said]) =>
-    element("svg", { x: left(a), y: top(b), overflow: "visible" }, mark(one, said))));
+  const marks = shown.flatMap((one) => one.marks.map(([a, b, said, size]) =>
+    element("svg", { x: left(a), y: top(b), overflow: "visible" }, mark(one, said, size))));
   const picture = element("svg", { class: "lab-plot", role: "img", "aria-label": label, height: HIGH },
     element("g", { class: "lab-axes" }, ...ticks), element("svg", stretched, ...curves.filter(Boolean)), ...marks);
   return element("div", { class: "lab-chart" }, element("div", { class: "lab-note" }, axes.y.title),
@@ -49,15 +49,15 @@ export function chart(label, axes, series) {
 }
 
 function styled(one) {
-  const { look, line = [], band = [], marks = [], dash = null } = one;
-  if (typeof look !== "number") return { ...one, line, band, marks, look: `lab-look-${look}`, dash };
-  const turn = IN_TURN[look % IN_TURN.length];
-  return { ...one, line, band, marks, look: `lab-look-${look % 6}`, shape: turn, dash: DASHES[look % DASHES.length] };
+  const { look, line = [], band = [], marks = [] } = one;
+  if (typeof look !== "number") return { ...one, line, band, marks, look: `lab-look-${look}`, dash: null };
+  const shape = IN_TURN[look % IN_TURN.length], dash = DASHES[look % DASHES.length];
+  return { ...one, line, band, marks, look: `lab-look-${look % 6}`, shape, dash };
 }
 
-function mark({ look, shape, hollow }, said = null) {
-  const tip = said && element("title", {}, said);
-  return element("path", { class: `${look} ${hollow ? "lab-hollow" : "lab-mark"}`, d: SHAPES[shape] }, tip);
+function mark({ look, shape, hollow }, said = null, size = 1) {
+  const tip = said && element("title", {}, said), way = { d: SHAPES[shape], transform: `scale(${size})` };
+  return element("path", { class: `${look} ${hollow ? "lab-hollow" : "lab-mark"}`, ...way }, tip);
 }
 
 // What a series is called, beside a piece of it.
