@@ -111,7 +111,7 @@ function render({ model, el }) {
     controls(moved("layer", "layer"), moved("head", "head", { when: () => !model.get("mean") }),
       moved("query", "token", { say: () => `${at("query")}  ${drawing().tokens?.[at("query")] ?? ""}` }),
       tick(model, "mean", "mean of the heads")),
-    said, beside, key,
+    beside, said, key,
     note("A row of the map is a token that attends (the query), a column one that is attended to (a key). Point at a row to see its lines; a click keeps them."));
 }
 

@@ -41,7 +41,7 @@ function render({ model, el }) {
         const [, probability, details] = text.tokens[i - 1] ?? [];
         if (probability === undefined) return { class: "lab-given" };
         const surprise = Math.min(MOST_BITS, probability > 0 ? -Math.log2(probability) : MOST_BITS) / MOST_BITS;
-        return { class: "lab-written", style: `--surprising: ${Math.round(100 * surprise)}%`, title: details || null };
+        return { class: "lab-written", style: `--bits: ${Math.round(100 * surprise)}%`, title: details || null };
       };
       return element("div", { class: "lab-card" },
         element("h4", { class: "lab-heading" }, element("bdi", {}, text.name), " ",
