@@ -6,29 +6,19 @@ import html
 import pytest
 from diffusion_toys import config_of
 from widget_toys import (
-    characters,
     drawn_in,
     loud,
     names_of,
-    planted,
     text_of,
-    tiny,
     tokenizer,
 )
 
 from lab.diffusion import Codebook, Denoiser
 from lab.show.tokens import by_probability, in_turn, tokens_figure, tokens_html
 from lab.show.widgets import (
-    AttentionExplorer,
-    BeamViewer,
     DenoisingViewer,
-    StepTimeExplorer,
 )
 from lab.show.widgets.parts import Debounced, class_name
-
-
-def attention_explorer() -> AttentionExplorer:
-    return AttentionExplorer(tiny(tokenizer.vocab_size, context=24), tokenizer, "the heaven")
 
 
 def denoising_viewer() -> DenoisingViewer:
@@ -41,14 +31,9 @@ def denoising_viewer() -> DenoisingViewer:
 
 # Each widget, what its controls are moved to, and the controls that others of these tests move.
 MOVED = [
-    (attention_explorer, {"sentence": "the earth", "layer": 1, "head": 1, "mean": True, "query": 0}, set()),
-    (lambda: BeamViewer(tiny(characters.vocab_size), characters, "the ", beams=3, length=5),
-     {"prompt": "and ", "beams": 5, "length": 3, "length_penalty": -1.0, "step": 1}, {"play"}),
     (denoising_viewer,
      {"text": "the * was _", "gap": 7, "steps": 3, "method": "confidence", "temperature": 0.1, "seed": 9},
      {"stage", "play"}),
-    (lambda: StepTimeExplorer({"a fast <device>": planted(), "a slow one": planted(0.01, 5e-10, 5e-9)}),
-     {"device": "a slow one", "batch": 64, "width": 64, "context": 16}, set()),
 ]  # fmt: skip
 
 
@@ -71,9 +56,6 @@ def test_every_control_changes_what_is_seen_and_has_a_name(make, moved, elsewher
 
 # A widget, what is typed into one of its controls, what is said, and another control, moved to and fro.
 TOLD = [
-    (attention_explorer, "sentence", "", "type a sentence", "layer", 1),
-    (attention_explorer, "sentence", "qx" * 20, "41 tokens with <s>, but 24 fit in the context", "layer", 1),
-    (attention_explorer, "sentence", "\ud800", "surrogate", "layer", 1),
     (denoising_viewer, "text", "the earth", "there is nothing to write", "stage", 0),
     (denoising_viewer, "text", "the \ud800 _", "surrogate", "stage", 0),
     (denoising_viewer, "gap", 24, "24 fit in the context of the model", "stage", 0),

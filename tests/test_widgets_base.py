@@ -14,7 +14,7 @@ from widget_toys import tokenizer
 
 from lab.notebooks import publish, stills
 from lab.show.widgets import MergeStepper
-from lab.show.widgets.base import HERE, Widget, joined
+from lab.show.widgets.base import HERE, Widget, joined, parts
 
 
 class Halver(Widget):
@@ -86,8 +86,10 @@ def test_what_is_refused_fails_or_may_not_be_asked_is_answered_and_told(name, sa
 
 
 def test_the_two_files_make_one_module_that_imports_nothing():
-    made = [path.stem for path in HERE.glob("*.js") if path.stem != "base"]
-    assert "merge_stepper" in made
+    made = [
+        path.stem for path in HERE.glob("*.js") if path.with_suffix(".py").is_file() and path.stem != "base"
+    ]
+    assert "merge_stepper" in made and parts("step_time") == ["base", "chart", "step_time"]
     for name in made:
         text = joined(name)
         assert not any(line.startswith("import ") for line in text.splitlines())

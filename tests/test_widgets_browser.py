@@ -52,8 +52,30 @@ def slowly(logits, ids):
     time.sleep(0.02)
     return logits
 """
+RUNS = """
+from dataclasses import replace
+from pathlib import Path
+from lab.bench import Row
+from lab.runs import Data, Experiment, get_or_train
+from lab.train import TrainConfig
+
+Path("lines.txt").write_text("\\n".join(f"line {n} of the earth" for n in range(40)))
+plan = Experiment(
+    TransformerConfig(40, context=8, **sizes), training=TrainConfig(steps=6, warmup=2, evaluate_every=3),
+    data=Data("lines.txt", "char", batch_size=4),
+)
+for seed in (0, 1):
+    get_or_train(replace(plan, seed=seed), "some-runs", name=f"run {seed}", progress=False, say=lambda _: None)
+rows = [
+    Row({"batch": batch, "width": width, "context": context}, (1e-3 + 1e-9 * batch * context * width**2,))
+    for batch in (1, 8, 64) for width in (64, 192) for context in (16, 64)
+]
+"""
 CELLS = [
     MODELS,
+    RUNS,
+    'RunsExplorer("some-runs", prompt="line")',
+    'StepTimeExplorer({"this CPU": rows, "another": rows})',
     'Sampler(writer, tokenizer, prompt="the", seed=1, filters={"slowly": slowly})',
     'BeamViewer(model, characters, "the ", beams=3, length=5)',
     'TokenizerPlayground({"characters": characters, "<BPE>": tokenizer}, "the heaven")',
@@ -214,15 +236,16 @@ def test_stop_and_continue(on_page):
 
 
 def test_the_beam_viewer(on_page):
-    page, view = on_page.page, ".lab-beam-viewer .lab-view"
-    at_end = count(on_page, f"{view} .node")
-    page.locator(".lab-beam-viewer .lab-step .noUi-handle").press("Home")
-    assert on_page.until(lambda: 0 < count(on_page, f"{view} .node") < at_end)
+    page, nodes = on_page.page, ".lab-beam-viewer .lab-tree .lab-node"
+    at_end = count(on_page, nodes)
+    page.locator(".lab-beam-viewer .lab-step input").press("Home")
+    assert on_page.until(lambda: count(on_page, nodes) == 0)
+    page.locator(".lab-beam-viewer .lab-step input").press("End")
     type_into(on_page, ".lab-beam-viewer .lab-prompt input", "and")
     drag(on_page, ".lab-beam-viewer .lab-beams", 0.8)
-    assert on_page.until(lambda: count(on_page, f"{view} .node") > at_end)
-    assert count(on_page, f"{view} .pruned")
-    page.locator(f"{view} .node").first.focus()
+    assert on_page.until(lambda: count(on_page, nodes) > at_end)
+    page.locator(nodes).first.focus()
+    assert "log-probability" in text(on_page, ".lab-beam-viewer .lab-pointed")
     on_page.picture("beam_viewer", ".lab-beam-viewer")
 
 
@@ -254,18 +277,38 @@ def test_the_mask_explorer(on_page):
 
 
 def test_the_attention_explorer(on_page):
-    page, view = on_page.page, ".lab-attention-explorer .lab-attention"
-    type_into(on_page, ".lab-attention-explorer .lab-sentence input", "the heaven")
-    assert on_page.until(lambda: count(on_page, f"{view} .query") == 11)
-    before = page.locator(view).inner_html()
-    drag(on_page, ".lab-attention-explorer .lab-layer", 1.0)
-    assert on_page.until(lambda: "Layer 1" in text(on_page, view))
-    assert page.locator(view).inner_html() != before
-    query = page.locator(f"{view} .query").nth(3)
-    query.focus()
-    assert query.locator(".shown").is_visible()
-    assert not page.locator(f"{view} .query .shown").nth(10).is_visible()
-    on_page.picture("attention_explorer", ".lab-attention-explorer")
+    page, explorer = on_page.page, ".lab-attention-explorer"
+    type_into(on_page, f"{explorer} .lab-sentence input", "the heaven")
+    assert on_page.until(lambda: count(on_page, f"{explorer} g.lab-query") == 11)
+    drag(on_page, f"{explorer} .lab-layer", 1.0)
+    assert on_page.until(lambda: "Layer 1" in text(on_page, f"{explorer} [role=status]"))
+    page.locator(f"{explorer} g.lab-query").nth(3).click()
+    assert on_page.until(lambda: "(token 3)" in text(on_page, f"{explorer} [role=status]"))
+    on_page.picture("attention_explorer", explorer)
+
+
+def test_the_runs_explorer(on_page):
+    page, explorer = on_page.page, ".lab-runs-explorer"
+    assert count(on_page, f"{explorer} .lab-keys li") == 2
+    page.locator(f"{explorer} .lab-models input").first.press("Space")
+    assert on_page.until(lambda: count(on_page, f"{explorer} .lab-keys li") == 1)
+    page.locator(f"{explorer} .lab-x select").select_option("seconds of training")
+    assert on_page.until(lambda: "seconds of training" in text(on_page, f"{explorer} .lab-curves"))
+    page.locator(f"{explorer} .lab-models input").first.press("Space")
+    page.locator(f"{explorer} .lab-generate").click()
+    assert on_page.until(lambda: count(on_page, f"{explorer} .lab-card") == 2)
+    on_page.settle()
+    on_page.picture("runs_explorer", explorer)
+
+
+def test_the_step_time_explorer(on_page):
+    explorer = ".lab-step-time-explorer"
+    before = text(on_page, f"{explorer} [role=status]")
+    drag(on_page, f"{explorer} .lab-batch", 1.0)
+    assert "batch 1024 (measured: 1 to 64)" in text(on_page, f"{explorer} [role=status]") != before
+    on_page.page.locator(f"{explorer} .lab-device select").select_option("another")
+    assert on_page.until(lambda: text(on_page, f"{explorer} .lab-heading").startswith("another"))
+    on_page.picture("step_time_explorer", explorer)
 
 
 def test_the_denoising_viewer(on_page):

@@ -90,14 +90,16 @@ function control(model, name, label, input, options, show) {
 
 const now = (value) => (typeof value === "function" ? value() : value);
 
+// With `values` it moves along a list of them.
 export function slider(model, name, label, options = {}) {
-  const { min = 0, max = 100, step = 1, say = (value) => String(value) } = options;
+  const { values = null, step = 1, say = (value) => String(value) } = options;
+  const { min = 0, max = values ? () => now(values).length - 1 : 100 } = options;
   const input = element("input", { type: "range", step });
   const reading = element("output", { class: "lab-reading" });
-  input.addEventListener("input", () => put(model, name, Number(input.value)));
+  input.addEventListener("input", () => put(model, name, values ? now(values)[input.value] : Number(input.value)));
   const row = control(model, name, label, input, options, (value) => {
     [input.min, input.max] = [now(min), now(max)];
-    input.value = value;
+    input.value = values ? now(values).indexOf(value) : value;
     input.setAttribute("aria-valuetext", say(value));
     reading.textContent = say(value);
   });

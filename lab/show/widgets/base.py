@@ -25,9 +25,10 @@ button never overtakes what was typed before it. Work that takes long is done in
 sampler's `more`): it needs no thread beside the reader's own training, stops when the page stops asking, and ends with
 the page. Text becomes text nodes only, never markup; Python makes it legible first (`lab.show.tokens.visible`).
 
-anywidget takes one module as text, and pages opened from disk can import nothing. So `joined` puts `base.js` in front
-of `x.js` and drops the lines that import and export between them: no address, no build step, and each file stays a
-module that an editor understands. Colours and layout are in `base.css`, and in `x.css` where there is one.
+anywidget takes one module as text, and pages opened from disk can import nothing. So `joined` puts what `x.js` imports,
+`base.js` and perhaps `chart.js`, in front of it, and drops the lines that import and export between them: no address,
+no build step, and each file stays a module that an editor understands. Colours and layout are in `base.css`, and in the
+`.css` of each other part that has one.
 """
 
 import re
@@ -40,18 +41,25 @@ from traitlets import Dict, List, Unicode
 HERE = Path(__file__).parent
 
 
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+)\.js";\n', re.MULTILINE)
+
+
+def parts(name: str) -> list[str]:
+    """The parts of a widget's module, each behind those that it imports: `parts("mask_explorer")[0] == "base"`."""
+    imported = IMPORT.findall((HERE / f"{name}.js").read_text("utf-8"))
+    return list(dict.fromkeys([*(part for one in imported for part in parts(one)), name]))
+
+
 def joined(name: str) -> str:
-    """The one ES module of a widget: `base.js` and `name.js`, without what they import and export between them."""
-    base, own = ((HERE / f"{part}.js").read_text("utf-8") for part in ("base", name))
-    base = re.sub(r"^export ", "", base, flags=re.MULTILINE)
-    return base + re.sub(r'^import \{[^}]*\} from "\./base\.js";\n', "", own, flags=re.MULTILINE)
+    """The one ES module of a widget: all its parts, without what they import and export between them."""
+    texts = [IMPORT.sub("", (HERE / f"{part}.js").read_text("utf-8")) for part in parts(name)]
+    return re.sub(r"^export (?!default)", "", "".join(texts), flags=re.MULTILINE)
 
 
 def styles(name: str) -> str:
-    """The CSS of a widget: `base.css`, and `name.css` where there is one."""
-    return "".join(
-        path.read_text("utf-8") for part in ("base", name) if (path := HERE / f"{part}.css").is_file()
-    )
+    """The CSS of a widget: that of each part that has any."""
+    paths = [HERE / f"{part}.css" for part in parts(name)]
+    return "".join(path.read_text("utf-8") for path in paths if path.is_file())
 
 
 class Widget(anywidget.AnyWidget):
