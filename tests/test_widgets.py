@@ -4,11 +4,9 @@ import asyncio
 import html
 
 import pytest
-from diffusion_toys import config_of
 from widget_toys import (
     characters,
     drawn_in,
-    loud,
     names_of,
     planted,
     text_of,
@@ -16,12 +14,10 @@ from widget_toys import (
     tokenizer,
 )
 
-from lab.diffusion import Codebook, Denoiser
 from lab.show.tokens import by_probability, in_turn, tokens_figure, tokens_html
 from lab.show.widgets import (
     AttentionExplorer,
     BeamViewer,
-    DenoisingViewer,
     StepTimeExplorer,
 )
 from lab.show.widgets.parts import Debounced, class_name
@@ -31,22 +27,11 @@ def attention_explorer() -> AttentionExplorer:
     return AttentionExplorer(tiny(tokenizer.vocab_size, context=24), tokenizer, "the heaven")
 
 
-def denoising_viewer() -> DenoisingViewer:
-    book, stack = Codebook.linear(tokenizer.vocab_size), {"context": 24, "width": 16, "feed_forward": 16}
-    config = config_of(tokenizer.vocab_size, num_layers=1, num_heads=2, grid=book.grid, **stack)
-    return DenoisingViewer(
-        loud(Denoiser(config, book)), tokenizer, "the heaven _ the * earth", gap=3, steps=6
-    )
-
-
 # Each widget, what its controls are moved to, and the controls that others of these tests move.
 MOVED = [
     (attention_explorer, {"sentence": "the earth", "layer": 1, "head": 1, "mean": True, "query": 0}, set()),
     (lambda: BeamViewer(tiny(characters.vocab_size), characters, "the ", beams=3, length=5),
      {"prompt": "and ", "beams": 5, "length": 3, "length_penalty": -1.0, "step": 1}, {"play"}),
-    (denoising_viewer,
-     {"text": "the * was _", "gap": 7, "steps": 3, "method": "confidence", "temperature": 0.1, "seed": 9},
-     {"stage", "play"}),
     (lambda: StepTimeExplorer({"a fast <device>": planted(), "a slow one": planted(0.01, 5e-10, 5e-9)}),
      {"device": "a slow one", "batch": 64, "width": 64, "context": 16}, set()),
 ]  # fmt: skip
@@ -74,9 +59,6 @@ TOLD = [
     (attention_explorer, "sentence", "", "type a sentence", "layer", 1),
     (attention_explorer, "sentence", "qx" * 20, "41 tokens with <s>, but 24 fit in the context", "layer", 1),
     (attention_explorer, "sentence", "\ud800", "surrogate", "layer", 1),
-    (denoising_viewer, "text", "the earth", "there is nothing to write", "stage", 0),
-    (denoising_viewer, "text", "the \ud800 _", "surrogate", "stage", 0),
-    (denoising_viewer, "gap", 24, "24 fit in the context of the model", "stage", 0),
 ]
 
 

@@ -25,9 +25,10 @@ button never overtakes what was typed before it. Work that takes long is done in
 sampler's `more`): it needs no thread beside the reader's own training, stops when the page stops asking, and ends with
 the page. Text becomes text nodes only, never markup; Python makes it legible first (`lab.show.tokens.visible`).
 
-anywidget takes one module as text, and pages opened from disk can import nothing. So `joined` puts `base.js` in front
-of `x.js` and drops the lines that import and export between them: no address, no build step, and each file stays a
-module that an editor understands. Colours and layout are in `base.css`, and in `x.css` where there is one.
+anywidget takes one module as text, and pages opened from disk can import nothing. So `joined` puts `base.js`, and what
+else `x.js` imports, in front of it and drops the lines that import and export between them: no address, no build step,
+and each file stays a module that an editor understands. Colours and layout are in `base.css`, and in `x.css` where
+there is one.
 """
 
 import re
@@ -40,17 +41,23 @@ from traitlets import Dict, List, Unicode
 HERE = Path(__file__).parent
 
 
+def parts(name: str) -> list[str]:
+    """The files that a widget is made of, each behind those that it imports: `["base", "grids", "grid_editor"]`."""
+    others = re.findall(r'from "\./(\w+)\.js"', (HERE / f"{name}.js").read_text("utf-8"))
+    return list(dict.fromkeys([part for other in others for part in parts(other)] + [name]))
+
+
 def joined(name: str) -> str:
-    """The one ES module of a widget: `base.js` and `name.js`, without what they import and export between them."""
-    base, own = ((HERE / f"{part}.js").read_text("utf-8") for part in ("base", name))
-    base = re.sub(r"^export ", "", base, flags=re.MULTILINE)
-    return base + re.sub(r'^import \{[^}]*\} from "\./base\.js";\n', "", own, flags=re.MULTILINE)
+    """The one ES module of a widget: its files in a row, without what they import and export between them."""
+    *shared, own = ((HERE / f"{part}.js").read_text("utf-8") for part in parts(name))
+    shared = [re.sub(r"^export ", "", text, flags=re.MULTILINE) for text in shared]
+    return re.sub(r'^import \{[^}]*\} from "\./\w+\.js";\n', "", "".join([*shared, own]), flags=re.MULTILINE)
 
 
 def styles(name: str) -> str:
-    """The CSS of a widget: `base.css`, and `name.css` where there is one."""
+    """The CSS of a widget: of each of its files the one that lies beside it, where there is one."""
     return "".join(
-        path.read_text("utf-8") for part in ("base", name) if (path := HERE / f"{part}.css").is_file()
+        path.read_text("utf-8") for part in parts(name) if (path := HERE / f"{part}.css").is_file()
     )
 
 
@@ -65,7 +72,7 @@ class Widget(anywidget.AnyWidget):
     questions = List(help="asked by the page, the unanswered among them").tag(sync=True)
     answers = Dict(help="to the last questions, by their ids").tag(sync=True)
 
-    drawn_from: tuple[str, ...] = ()
+    drawn_from: tuple[str, ...] = ()  # none: it is drawn when it is made, and when something calls `redraw`
     answering: tuple[Callable, ...] = ()
     _asked = False  # whether a page waits for the answer to a question
 
@@ -78,7 +85,8 @@ class Widget(anywidget.AnyWidget):
 
     def __init__(self, **state):
         super().__init__(**state)
-        self.observe(lambda _: self.redraw(), list(self.drawn_from))
+        if self.drawn_from:  # `observe` would take an empty list for all names
+            self.observe(lambda _: self.redraw(), list(self.drawn_from))
         self.observe(lambda change: self._answer(change["new"]), "questions")
         self.redraw()
 
