@@ -21,8 +21,11 @@ SECONDS = 120  # the longest that anything may take, on a machine that has much 
 
 
 @contextmanager
-def jupyter_lab(folder: Path) -> Iterator[tuple[str, str]]:
-    """A server over the notebooks of `folder`, with settings of its own: its address and its token."""
+def jupyter_lab(folder: Path, app: str = "jupyterlab") -> Iterator[tuple[str, str]]:
+    """A server over the notebooks of `folder`, with settings of its own: its address and its token.
+
+    `app` is "jupyterlab", or "notebook" for Notebook 7.
+    """
     private = {name: folder / ".private" / name for name in ("config", "data", "runtime", "ipython")}
     for path in private.values():
         path.mkdir(parents=True)
@@ -36,7 +39,7 @@ def jupyter_lab(folder: Path) -> Iterator[tuple[str, str]]:
         "LAB_RUNS": str(folder / "runs"),
     }
     command = [
-        sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", "--port=0", "--no-browser", "--allow-root",
+        sys.executable, "-m", app, "--ip=127.0.0.1", "--port=0", "--no-browser", "--allow-root",
         "--expose-app-in-browser", f"--ServerApp.root_dir={folder}",
     ]  # fmt: skip
     with open(folder / ".private" / "server.log", "w") as log:
@@ -77,11 +80,11 @@ class Browser:
     outside: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def open(self, name: str) -> None:
-        """Open a notebook of the server's folder, and wait for its kernel."""
+    def open(self, name: str, under: str = "lab/tree") -> None:
+        """Open a notebook of the server's folder, and wait for its kernel; Notebook 7 has them under "notebooks"."""
         # The page goes on asking the server for news, so it is never loaded in the usual sense.
         self.page.goto(
-            f"{self.address}/lab/tree/{name}?token={self.token}&reset",
+            f"{self.address}/{under}/{name}?token={self.token}&reset",
             wait_until="commit",
             timeout=1000 * SECONDS,
         )

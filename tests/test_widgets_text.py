@@ -152,6 +152,17 @@ class TestInABrowser:
         assert "".join(tokens_on(page)).replace("\\x", "") or not text
         assert page.too_wide() == [] and page.unlabelled() == [] and page.find("img").count() == 0
 
+    def test_what_the_notebook_says_of_its_theme_counts_for_more_than_the_computer(self, page):
+        paper = "() => getComputedStyle(document.querySelector('.lab-widget')).backgroundColor"
+        light, dark = "rgb(255, 255, 255)", "rgb(27, 30, 36)"
+        for system_is_dark, said, expected in [
+            (False, None, light), (True, None, dark), (False, "false", dark), (True, "true", light),
+        ]:  # fmt: skip
+            page.show(MaskExplorer(), dark=system_is_dark)
+            if said is not None:
+                page.page.evaluate("(said) => document.body.setAttribute('data-jp-theme-light', said)", said)
+            assert page.page.evaluate(paper) == expected, (system_is_dark, said)
+
     @pytest.mark.parametrize("text", NASTY, ids=NAMES)
     def test_the_playground_takes_any_text_and_any_name(self, page, text):
         known = BPETokenizer.train([text or "a"] * 2, vocab_size=275)

@@ -150,8 +150,14 @@ function render({ model, el }) {
     const written = model.get("texts").map((one) => one.tokens.length).reduce((a, b) => a + b, 0);
     return model.get("busy") ? "writing" : written ? `${counted(written, "token")} written` : "";
   });
-  const meaning = element("div", { class: "lab-note" },
-    element("span", { class: "lab-key lab-expected" }), " Blue: the model expected it. ", element("span", { class: "lab-key lab-surprise" }), " Orange: a surprise.");
+  const meaning = element("div", { class: "lab-note" });
+  follow(model, ["drawing", "texts"], () => {
+    meaning.hidden = !model.get("texts").some((one) => one.tokens.length);
+    const key = (look) => element("span", { class: `lab-key ${look}` });
+    meaning.replaceChildren(...(drawing().looked
+      ? [key("lab-most"), " The bluer, the more the model looked at it when it chose the framed token."]
+      : [key("lab-expected"), " Blue: the model expected it. ", key("lab-surprise"), " Orange: a surprise."]));
+  });
   panel(el, model, "Sampler",
     ticks(model, "models", "models", { options: () => drawing().names ?? [] }),
     settings,
