@@ -317,7 +317,7 @@ def test_the_speech_explorer(on_page):
 
 def test_the_other_widgets(on_page):
     page = on_page.page
-    cell = page.locator(".lab-grid-editor .lab-cell-0-0")
+    cell = page.locator(".lab-grid-editor .lab-cell").first
     before = cell.inner_text()
     cell.press("Enter")
     assert on_page.until(lambda: cell.inner_text() != before)

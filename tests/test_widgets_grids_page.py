@@ -1,12 +1,16 @@
 """Denoising viewer, grid editor, fill-in and speech explorer on a plain page: what a person does with them is seen."""
 
+import re
+
 import pytest
 from plain_page import HOSTILE, NAMES, NASTY, PlainPage, plain_page
 from test_widgets_denoising import TEXT, small
 from widget_toys import LINES, tokenizer
 
+from lab.diffusion import Codebook
 from lab.notebooks.stills import HOW, find_chromium
-from lab.show.widgets import DenoisingViewer
+from lab.show.diagrams.palette import contrast
+from lab.show.widgets import DenoisingViewer, GridEditor
 from lab.text import BPETokenizer
 
 pytestmark = [
@@ -70,3 +74,57 @@ def test_the_denoising_viewer_takes_any_text(page, text):
     page.show(viewer, 400, dark=True)
     assert page.find(".lab-word").count() == len(viewer.drawing["given"])
     assert fits(page)
+
+
+def test_the_grid_editor_by_mouse_and_by_keyboard(page):
+    book = Codebook.linear(tokenizer.vocab_size)
+    editor = GridEditor(book, tokenizer, " the", seed=1)
+    page.show(editor, 400)
+    cells, keys = page.find(".lab-cell"), page.page.keyboard
+    start, seen = editor.painted[7], []
+    for _ in range(4):
+        cells.nth(7).click()
+        seen.append(cells.nth(7).inner_text())
+    assert seen == [str(c) if c < 3 else "·" for c in ((start + k) % 4 for k in (1, 2, 3, 4))]
+    keys.press("ArrowUp")  # from the cell that was clicked
+    keys.press("ArrowRight")
+    keys.press("Delete")
+    assert cells.nth(3).get_attribute("aria-label") == "row 1, column 4: blank"
+    keys.press("ArrowLeft")
+    keys.press("2")
+    assert cells.nth(2).inner_text() == "2"
+    keys.press("9")
+    assert cells.nth(2).inner_text() == "2", "there is no ninth colour"
+    assert page.until(lambda: (editor.painted[2], editor.painted[3], editor.painted[7]) == (2, 3, start))
+    keys.press("Tab")
+    assert page.page.evaluate("document.activeElement.closest('.lab-word') !== null"), (
+        "the grid is one stop of Tab"
+    )
+    for bad in (HOSTILE, "שלום", "天地玄黄", "x" * 500, ""):
+        page.find(".lab-word input").fill(bad)
+        page.find(".lab-load").press("Enter")
+        assert page.until(lambda bad=bad: page.find("[role=alert]").is_visible() and editor.word == bad)
+        assert fits(page)
+    page.find(".lab-word input").fill("heaven")
+    keys.press("Enter")
+    assert page.until(lambda: "Nearest word: “␣heaven”" in page.text("[role=status]"))
+    assert page.find("[role=alert]").is_hidden()
+    page.find(".lab-count input").press("End")
+    page.find(".lab-erase").click()
+    assert page.until(lambda: "Every cell is blank" in page.text("[role=status]"))
+    page.find(".lab-recolour").press("Enter")
+    assert page.until(lambda: page.find(".lab-cell.lab-cell-blank").count() == 0)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_number_on_a_cell_can_be_read_on_its_colour(page, dark):
+    book = Codebook.random(tokenizer.vocab_size, num_colours=8)
+    editor = GridEditor(book, tokenizer)
+    editor.paint([i % 9 for i in range(25)])
+    page.show(editor, dark=dark)
+    look = page.find(".lab-cell").evaluate_all(
+        "all => all.map(e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor])"
+    )
+    in_hex = lambda rgb: "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", rgb)[:3])  # noqa: E731
+    assert len({back for _, back in look}) == 9
+    assert all(contrast(in_hex(ink), in_hex(back)) > 4.5 for ink, back in look)

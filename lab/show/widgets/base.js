@@ -177,6 +177,21 @@ export function button(label, action, attributes = {}) {
   return element("button", { type: "button", onclick: action, ...attributes, class: `${named} ${attributes.class ?? ""}` }, label);
 }
 
+// A row, or rows of so many columns, of buttons that Tab reaches as one, and in which arrows go from one to the next.
+export function inRows(attributes, buttons, columns = buttons.length) {
+  const reach = (at) => buttons.forEach((one, i) => (one.tabIndex = i === at ? 0 : -1));
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+  const move = (event) => {
+    const to = buttons.indexOf(event.target) + (steps[event.key] ?? NaN);
+    if (!buttons[to]) return;
+    event.preventDefault();
+    buttons[to].focus();
+  };
+  reach(0);
+  const onfocusin = (event) => reach(buttons.indexOf(event.target));
+  return element("div", { role: "group", onkeydown: move, onfocusin, ...attributes }, ...buttons);
+}
+
 // A button that moves `name` on to `max()`, one a tick, and starts again where it had come to the end.
 export function player(model, name, max, milliseconds = 400) {
   let timer = null;

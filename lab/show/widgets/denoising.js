@@ -34,7 +34,8 @@ function render({ model, el }) {
       choice(model, "method", "method", { options: () => drawing().methods ?? [model.get("method")] }),
       slider(model, "temperature", "temperature", { max: 2, step: 0.05, say: (t) => t.toFixed(2) }),
       numberField(model, "seed", "seed", { min: 0 })),
-    element("div", { class: "lab-buttons" }, again,
+    element("div", { class: "lab-buttons" }, again),
+    element("div", { class: "lab-buttons" },
       slider(model, "stage", "after step", { max: last, say: () => `${stage()} of ${last()}` }),
       player(model, "stage", last)),
     view, said, key);
