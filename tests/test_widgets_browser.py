@@ -26,6 +26,7 @@ MODELS = """
 import time
 
 import torch
+from lab.chars import CharEncoder, CharEncoderConfig
 from lab.diffusion import Codebook, Denoiser, DenoiserConfig
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.widgets import *
@@ -44,7 +45,8 @@ painter = Denoiser(
     DenoiserConfig(TransformerConfig(tokenizer.vocab_size, context=24, **sizes), num_colours=3), book
 )
 ears = SpeechTransformer(SpeechConfig(TransformerConfig(33, context=96, **sizes), encoder_layers=1, channels=4))
-for of_model in (model, writer, painter, ears):
+reader = CharEncoder(CharEncoderConfig(TransformerConfig(characters.vocab_size, context=64, **sizes)))
+for of_model in (model, writer, painter, ears, reader):
     for parameter in of_model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
 
@@ -61,6 +63,7 @@ CELLS = [
     'AttentionExplorer(model, characters, "the earth")',
     'DenoisingViewer(painter, tokenizer, "the heaven _ the * earth", gap=3, steps=6)',
     "GridEditor(book, tokenizer)",
+    'FillIn(reader, characters, "the heaven and the earth", hide=(4, 5))',
     'MergeStepper(tokenizer, "the heaven and the earth")',
     'SpeechExplorer(ears, character_alphabet(), "one two")',
     "WindowExplorer(tokenizer.encode_lines(lines[:3]), tokenizer, context=8)",
@@ -322,6 +325,13 @@ def test_the_other_widgets(on_page):
     cell.press("Enter")
     assert on_page.until(lambda: cell.inner_text() != before)
     on_page.picture("grid_editor", ".lab-grid-editor")
+    holes = ".lab-fill-in .lab-away"
+    assert count(on_page, holes) == 2
+    page.locator(".lab-fill-in .lab-character").first.click()
+    assert on_page.until(lambda: "of 3 right" in text(on_page, ".lab-fill-in [role=status]"))
+    page.locator(".lab-fill-in .lab-hide").press("Enter")
+    assert on_page.until(lambda: count(on_page, holes) == 5)
+    on_page.picture("fill_in", ".lab-fill-in")
     merged = count(on_page, ".lab-merge-stepper .lab-token")
     page.locator(".lab-merge-stepper .lab-step input").press("End")
     assert on_page.until(lambda: 0 < count(on_page, ".lab-merge-stepper .lab-token") < merged)

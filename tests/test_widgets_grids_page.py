@@ -3,15 +3,18 @@
 import re
 
 import pytest
+import torch
 from plain_page import HOSTILE, NAMES, NASTY, PlainPage, plain_page
 from test_widgets_denoising import TEXT, small
-from widget_toys import LINES, tokenizer
+from widget_toys import LINES, loud, tokenizer
 
+from lab.chars import CharEncoder, CharEncoderConfig
 from lab.diffusion import Codebook
+from lab.nn import TransformerConfig
 from lab.notebooks.stills import HOW, find_chromium
 from lab.show.diagrams.palette import contrast
-from lab.show.widgets import DenoisingViewer, GridEditor
-from lab.text import BPETokenizer
+from lab.show.widgets import DenoisingViewer, FillIn, GridEditor
+from lab.text import BPETokenizer, CharTokenizer
 
 pytestmark = [
     pytest.mark.slow,
@@ -128,3 +131,53 @@ def test_the_number_on_a_cell_can_be_read_on_its_colour(page, dark):
     in_hex = lambda rgb: "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", rgb)[:3])  # noqa: E731
     assert len({back for _, back in look}) == 9
     assert all(contrast(in_hex(ink), in_hex(back)) > 4.5 for ink, back in look)
+
+
+def fill_in(line: str, **settings) -> FillIn:
+    known = CharTokenizer.train([*LINES, line])
+    torch.manual_seed(0)
+    stack = TransformerConfig(known.vocab_size, context=64, width=16, num_heads=2, feed_forward=32)
+    return FillIn(loud(CharEncoder(CharEncoderConfig(stack))).eval(), known, line, **settings)
+
+
+def test_the_fill_in_by_mouse_and_by_keyboard(page):
+    widget = fill_in("the <b> heaven, & the earth.", hide=(4, 20))
+    page.show(widget, 400)
+    characters, keys = page.find(".lab-character"), page.page.keyboard
+    pressed, details = page.find(".lab-character[aria-pressed=true]"), ".lab-details"
+    assert (characters.count(), pressed.count()) == (28, 2)
+    characters.nth(0).click()
+    assert page.until(lambda: widget.hidden == [0, 4, 20] and "of 3 right" in page.text("[role=status]"))
+    keys.press("ArrowRight")
+    keys.press("Space")
+    assert page.until(lambda: widget.hidden == [0, 1, 4, 20] and "Character 2: “" in page.text(details))
+    assert page.text(details).count("%") == 5, "the guess and the others"
+    keys.press("Space")
+    assert page.until(lambda: widget.hidden == [0, 4, 20] and "press to hide" in page.text(details))
+    characters.nth(4).hover()
+    assert page.text(details).startswith("Character 5") and characters.nth(4).inner_text().startswith("<")
+    page.find(".lab-show").press("Enter")
+    assert page.until(lambda: widget.hidden == [] and "Choose characters" in page.text("[role=status]"))
+    page.find(".lab-hide").press("Enter")
+    assert page.until(lambda: pressed.count() == len(widget.hidden) == 6)
+    page.find(".lab-removed select").select_option("spaces")
+    assert page.until(lambda: "the<b>heaven,&theearth." in page.text(".lab-restored"))
+    assert page.find(".lab-restored .lab-guess").count() == sum(
+        p is not None for _, p in widget.drawing["restored"]
+    )
+    page.find(".lab-line input").fill("the earth")
+    assert page.until(lambda: characters.count() == 9)
+    page.find(".lab-line input").fill("the earth " * 9)
+    assert page.until(lambda: "1 to 62 characters" in page.text("[role=alert]"))
+    assert characters.count() == 9 and fits(page)
+
+
+@pytest.mark.parametrize("text", NASTY, ids=NAMES)
+def test_the_fill_in_takes_any_text(page, text):
+    widget = fill_in(text, hide=(0, 2))
+    page.show(widget, 400, dark=True)
+    there = 0 < len(text) <= 62
+    assert page.find(".lab-character").count() == (len(text) if there else 0)
+    assert page.find("[role=alert]").is_hidden() == there and fits(page)
+    page.find(".lab-line input").fill("the earth")
+    assert page.until(lambda: page.find(".lab-character").count() == 9)
