@@ -6,6 +6,7 @@ import pytest
 import torch
 from plain_page import HOSTILE, NAMES, NASTY, PlainPage, plain_page
 from test_widgets_denoising import TEXT, small
+from test_widgets_speech import RATE, small_recogniser
 from widget_toys import LINES, loud, tokenizer
 
 from lab.chars import CharEncoder, CharEncoderConfig
@@ -13,7 +14,11 @@ from lab.diffusion import Codebook
 from lab.nn import TransformerConfig
 from lab.notebooks.stills import HOW, find_chromium
 from lab.show.diagrams.palette import contrast
-from lab.show.widgets import DenoisingViewer, FillIn, GridEditor
+from lab.show.widgets import DenoisingViewer, FillIn, GridEditor, SpeechExplorer
+from lab.speech import espeak
+from lab.speech.audio import Audio, wav_bytes
+from lab.speech.text import character_alphabet
+from lab.speech.whistle import whistle
 from lab.text import BPETokenizer, CharTokenizer
 
 pytestmark = [
@@ -181,3 +186,49 @@ def test_the_fill_in_takes_any_text(page, text):
     assert page.find("[role=alert]").is_hidden() == there and fits(page)
     page.find(".lab-line input").fill("the earth")
     assert page.until(lambda: page.find(".lab-character").count() == 9)
+
+
+def test_the_speech_explorer(page, monkeypatch):
+    monkeypatch.setattr(espeak, "available", lambda: False)
+    widget = SpeechExplorer(small_recogniser(), character_alphabet(), "one")
+    page.show(widget, 400)
+    sound = lambda: page.find("audio").get_attribute("src")  # noqa: E731
+    alert, said = page.find("[role=alert]"), lambda: page.text("dl")
+
+    def load(name: str, content: bytes) -> None:
+        with page.page.expect_file_chooser() as chooser:
+            page.find(".lab-load").press("Enter")
+        chooser.value.set_files({"name": name, "mimeType": "audio/wav", "buffer": content})
+
+    assert sound() == widget.drawing["sound"] and page.find(".lab-letter").count() == len(
+        widget.found.letters
+    )
+    length = page.page.evaluate(
+        "async () => { const a = document.querySelector('audio'); a.load();"
+        " await new Promise((done) => (a.onloadedmetadata = done)); return a.duration; }"
+    )
+    assert length == pytest.approx(widget.audio.seconds, rel=0.01), "the browser can play it"
+    natural = page.find(".lab-heard img").evaluate("i => [i.naturalWidth, i.naturalHeight]")
+    assert natural == list(widget.found.features.shape)
+    first = sound()
+    page.find(".lab-sentence input").fill("two three")
+    page.page.keyboard.press("Enter")
+    assert page.until(lambda: sound() != first and "two three" in said())
+    second = sound()
+    page.find(".lab-voice select").select_option(index=2)
+    page.find(".lab-speak").press("Enter")
+    assert page.until(lambda: sound() != second)
+    for sentence in (HOSTILE, "שלום", "天地玄黄", "x" * 999, ""):
+        page.find(".lab-sentence input").fill(sentence)
+        page.find(".lab-speak").press("Enter")
+        assert page.until(lambda sentence=sentence: alert.is_visible() and widget.sentence == sentence)
+        assert fits(page)
+    load("song.wav", wav_bytes(whistle("four", 1, RATE)))
+    assert page.until(lambda: alert.is_hidden() and "two three" not in said())
+    for content in (b"no sound", b"", wav_bytes(Audio(torch.zeros(9000), 9000))):
+        load(f"{HOSTILE[:-1].replace('/', '')}.wav", content)
+        assert page.until(alert.is_visible)
+        load("song.wav", wav_bytes(whistle("four", 1, RATE)))
+        assert page.until(alert.is_hidden)
+    load("long.wav", bytes(7_000_000))
+    assert page.until(lambda: "7.0 MB" in alert.inner_text()) and fits(page)
