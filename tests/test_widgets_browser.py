@@ -281,6 +281,10 @@ def test_the_denoising_viewer(on_page):
     type_into(on_page, f"{viewer} .lab-text input", "form _ and *")
     page.locator(f"{viewer} .lab-write").click()
     assert on_page.until(lambda: "t = 0.00: form" in text(on_page, said))
+    # The styles of all widgets are on this page.
+    gap = page.locator(f"{viewer} .lab-grids").evaluate("e => getComputedStyle(e).columnGap")
+    given = page.locator(f"{viewer} .lab-known").first.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert (gap, given) == ("9px", "rgba(0, 0, 0, 0)")
     on_page.settle()
     on_page.picture("denoising_viewer", viewer)
 

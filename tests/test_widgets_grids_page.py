@@ -48,7 +48,7 @@ def fits(page: PlainPage) -> bool:
 def test_the_denoising_viewer_by_keyboard_alone(page):
     viewer = DenoisingViewer(small(), tokenizer, TEXT, gap=3, steps=6)
     page.show(viewer, 400)
-    words = page.find(".lab-word")
+    words = page.find(".lab-reads")
     assert words.all_text_contents() == viewer.drawing["stages"][6]["words"]
     page.find(".lab-stage input").press("Home")
     assert words.all_text_contents() == viewer.drawing["stages"][0]["words"]
@@ -67,7 +67,7 @@ def test_the_denoising_viewer_by_keyboard_alone(page):
     page.find(".lab-seed input").fill("8")
     page.find(".lab-text input").fill("<b> *")
     page.find(".lab-write").press("Enter")
-    assert page.until(lambda: page.find(".lab-word").count() == viewer.drawing["given"].__len__() == 10)
+    assert page.until(lambda: page.find(".lab-reads").count() == viewer.drawing["given"].__len__() == 10)
     assert (viewer.gap, viewer.steps, viewer.method, viewer.temperature, viewer.seed) == (
         5, 7, "confidence", 0, 8,
     )  # fmt: skip
@@ -80,7 +80,7 @@ def test_the_denoising_viewer_takes_any_text(page, text):
     known = BPETokenizer.train([*LINES, text or "a"], vocab_size=280)
     viewer = DenoisingViewer(small(), known, f"{text[:6]} _", steps=2)
     page.show(viewer, 400, dark=True)
-    assert page.find(".lab-word").count() == len(viewer.drawing["given"])
+    assert page.find(".lab-reads").count() == len(viewer.drawing["given"])
     assert fits(page)
 
 
@@ -99,11 +99,11 @@ def test_the_grid_editor_by_mouse_and_by_keyboard(page):
     keys.press("Delete")
     assert cells.nth(3).get_attribute("aria-label") == "row 1, column 4: blank"
     keys.press("ArrowLeft")
-    keys.press("2")
-    assert cells.nth(2).inner_text() == "2"
-    keys.press("9")
-    assert cells.nth(2).inner_text() == "2", "there is no ninth colour"
-    assert page.until(lambda: (editor.painted[2], editor.painted[3], editor.painted[7]) == (2, 3, start))
+    other = (editor.painted[2] + 1) % 3
+    for key in (str(other), "9"):  # there is no ninth colour
+        keys.press(key)
+        assert cells.nth(2).inner_text() == str(other)
+    assert page.until(lambda: (editor.painted[2], editor.painted[3], editor.painted[7]) == (other, 3, start))
     keys.press("Tab")
     assert page.page.evaluate("document.activeElement.closest('.lab-word') !== null"), (
         "the grid is one stop of Tab"
@@ -163,6 +163,7 @@ def test_the_fill_in_by_mouse_and_by_keyboard(page):
     assert page.text(details).startswith("Character 5") and characters.nth(4).inner_text().startswith("<")
     page.find(".lab-show").press("Enter")
     assert page.until(lambda: widget.hidden == [] and "Choose characters" in page.text("[role=status]"))
+    assert page.text(details) == "Character 5: press to hide it.", "of what was pointed at last"
     page.find(".lab-hide").press("Enter")
     assert page.until(lambda: pressed.count() == len(widget.hidden) == 6)
     page.find(".lab-removed select").select_option("spaces")

@@ -11,18 +11,21 @@ function render({ model, el }) {
 
   // Each character is a button; of one that is hidden, the guess stands beneath it.
   const view = element("div", { class: "lab-view" });
-  const details = element("div", { class: "lab-status lab-details", role: "status", dir: "auto" },
-    "Point at a guess, or go to it with Tab and the arrows, to see the others.");
+  const details = element("div", { class: "lab-status lab-details", role: "status", dir: "auto" });
+  let looked = null; // the character that was pointed at last
+  const tell = () => (details.textContent = buttons[looked]?.title || "Point at a guess, or go to it with Tab and the arrows, to see the others.");
   const told = ({ place, truth, likeliest, right }) =>
     `Character ${place + 1}: ${likeliest.map(([character, p]) => `“${character}” ${percent(p)}`).join(", ")}; ` +
     (right ? "right." : `it was “${truth}”.`);
   let buttons = [];
   followDrawing(model, ["hidden"], ({ characters, guesses }) => {
     const guessed = new Map(guesses.map((one) => [one.place, one]));
-    const chosen = buttons.indexOf(document.activeElement);
     if (buttons.length !== characters.length) {
       buttons = characters.map((_, place) => {
-        const say = () => (details.textContent = buttons[place].title);
+        const say = () => {
+          looked = place;
+          tell();
+        };
         return element("button", { type: "button", onclick: () => toggle(place), onfocus: say, onmouseenter: say });
       });
       view.replaceChildren(inRows({ class: "lab-characters", dir: "auto", "aria-label": "characters" }, buttons));
@@ -35,7 +38,7 @@ function render({ model, el }) {
       made.replaceChildren(element("span", {}, characters[place]),
         element("span", { class: "lab-guess", style: one ? unsure(one.likeliest[0][1]) : "" }, one ? one.likeliest[0][0] : away ? "…" : ""));
     });
-    if (chosen >= 0 && buttons[chosen]) details.textContent = buttons[chosen].title;
+    tell();
   });
 
   const said = status(model, [], ({ guesses }) => guesses.length

@@ -27,8 +27,8 @@ export function cellClass(colour) {
 // A line of grids with their words beneath, each with room for so many letters; words that were given are underlined.
 export function grids({ cells, words, given = [], marked = [], letters = [] }, columns) {
   const slots = cells.map((own, i) => {
-    const look = { class: `lab-grid-slot ${given[i] ? "lab-given" : ""}`, style: `min-width: ${letters[i] ?? 0}ch` };
-    return element("span", look, grid(own, columns, marked[i]), element("bdi", { class: "lab-word" }, words[i]));
+    const look = { class: `lab-grid-slot ${given[i] ? "lab-known" : ""}`, style: `min-width: ${letters[i] ?? 0}ch` };
+    return element("span", look, grid(own, columns, marked[i]), element("bdi", { class: "lab-reads" }, words[i]));
   });
   return element("div", { class: "lab-slots lab-grids", dir: "auto" }, ...slots);
 }
