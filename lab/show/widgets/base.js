@@ -179,6 +179,21 @@ export function button(label, action, attributes = {}) {
   return element("button", { type: "button", onclick: action, ...attributes, class: `${named} ${attributes.class ?? ""}` }, label);
 }
 
+// A row, or rows of so many columns, of buttons that Tab reaches as one, and in which arrows go from one to the next.
+export function inRows(attributes, buttons, columns = buttons.length) {
+  const reach = (at) => buttons.forEach((one, i) => (one.tabIndex = i === at ? 0 : -1));
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+  const move = (event) => {
+    const to = buttons.indexOf(event.target) + (steps[event.key] ?? NaN);
+    if (!buttons[to]) return;
+    event.preventDefault();
+    buttons[to].focus();
+  };
+  reach(0);
+  const onfocusin = (event) => reach(buttons.indexOf(event.target));
+  return element("div", { role: "group", onkeydown: move, onfocusin, ...attributes }, ...buttons);
+}
+
 // A button that moves `name` on to `max()`, one a tick, and starts again where it had come to the end.
 export function player(model, name, max, milliseconds = 400) {
   let timer = null;
@@ -245,6 +260,20 @@ export function tokens(texts, look = (place) => ({ class: tint(place) }), below 
 // A column of short texts, for a row of them that goes on below where there is no more room.
 export function slot(texts, look = {}) {
   return element("span", { ...look, class: `lab-slot ${look.class}` }, ...texts.map((text) => element("bdi", {}, text)));
+}
+
+const MOST_BITS = 8; // a token with less than one chance in 256 is as orange as it gets
+
+// The look of a token that had this probability: from blue, expected, to orange, a surprise.
+export function surprise(probability) {
+  const bits = probability > 0 ? Math.min(MOST_BITS, -Math.log2(probability)) : MOST_BITS;
+  return `--bits: ${(100 * bits) / MOST_BITS}%`;
+}
+
+// What those colours mean.
+export function surpriseKey() {
+  const key = (look) => element("span", { class: `lab-key lab-${look}` });
+  return [key("expected"), " Blue: the model expected it. ", key("surprise"), " Orange: a surprise."];
 }
 
 export function tint(place) {

@@ -73,7 +73,7 @@ class Widget(anywidget.AnyWidget):
     questions = List(help="asked by the page, the unanswered among them").tag(sync=True)
     answers = Dict(help="to the last questions, by their ids").tag(sync=True)
 
-    drawn_from: tuple[str, ...] = ()
+    drawn_from: tuple[str, ...] = ()  # none: it is drawn when it is made, and when something calls `redraw`
     answering: tuple[Callable, ...] = ()
     _asked = False  # whether a page waits for the answer to a question
 
@@ -86,7 +86,8 @@ class Widget(anywidget.AnyWidget):
 
     def __init__(self, **state):
         super().__init__(**state)
-        self.observe(lambda _: self.redraw(), list(self.drawn_from))
+        if self.drawn_from:  # `observe` would take an empty list for all names
+            self.observe(lambda _: self.redraw(), list(self.drawn_from))
         self.observe(lambda change: self._answer(change["new"]), "questions")
         self.redraw()
 

@@ -1,13 +1,12 @@
 """Watch a beam search grow its tree: what each step keeps, what it gives up, and which lines win at the end."""
 
-from IPython.display import SVG
 from torch import nn
 from traitlets import Float, Int, Unicode
 
 from lab.decode import BeamSearch, BeamStep, beam_search
 from lab.decode.hypotheses import Hypothesis
 from lab.show.attention import label
-from lab.show.beams import Node, beam_svg, beam_tree
+from lab.show.beams import Node, beam_tree
 from lab.show.clusters import legible
 from lab.show.widgets.base import Widget
 from lab.show.widgets.writing import Settings, prompt_ids
@@ -57,14 +56,6 @@ class BeamViewer(Widget):
             "over": [step.over for step in steps],
             "most": [max(MOST_BEAMS, self.beams), max(LONGEST, self.length)],
         }
-
-    def figure(self, upto: int | None = None) -> SVG:
-        """The tree after `upto` steps, by default all, as a picture without controls.
-
-        Raises ValueError where nothing can be searched, and for a step that was not made.
-        """
-        title = f"Beam search with {self.beams} beams after “{self.prompt[-40:]}”"
-        return SVG(beam_svg(beam_tree(self.search(), upto), self.tokenizer, title))
 
     def _node(self, node: Node) -> dict:
         one, (text,) = node.candidate, self.tokenizer.tokens([node.candidate.token])

@@ -1,9 +1,9 @@
 import {
-  ask, button, choice, controls, element, follow, followDrawing, numberField, panel, slider, status, textField, ticks, tokens,
+  ask, button, choice, controls, element, follow, followDrawing, numberField, panel, slider, status, surprise, surpriseKey,
+  textField, ticks, tokens,
 } from "./base.js";
 import { chart } from "./chart.js";
 
-const MOST_BITS = 8; // a token with less than one chance in 256 is as orange as it gets
 const bits = (score) => (score === null ? "unfinished" : `${score.toFixed(3)} bits per character`);
 
 function render({ model, el }) {
@@ -40,8 +40,7 @@ function render({ model, el }) {
       const look = (i) => {
         const [, probability, details] = text.tokens[i - 1] ?? [];
         if (probability === undefined) return { class: "lab-given" };
-        const surprise = Math.min(MOST_BITS, probability > 0 ? -Math.log2(probability) : MOST_BITS) / MOST_BITS;
-        return { class: "lab-written", style: `--bits: ${Math.round(100 * surprise)}%`, title: details || null };
+        return { class: "lab-written", style: surprise(probability), title: details || null };
       };
       return element("div", { class: "lab-card" },
         element("h4", { class: "lab-heading" }, element("bdi", {}, text.name), " ",
@@ -51,8 +50,7 @@ function render({ model, el }) {
   });
   const said = status(model, ["models", "busy"], ({ names }) =>
     model.get("busy") ? "writing" : names.length && !model.get("models").length ? "Pick a run." : "");
-  const meaning = element("div", { class: "lab-note" }, element("span", { class: "lab-colour lab-expected" }),
-    " Blue: the model expected it. ", element("span", { class: "lab-colour lab-surprise" }), " Orange: a surprise.");
+  const meaning = element("div", { class: "lab-note" }, ...surpriseKey());
   follow(model, ["texts"], () => (meaning.hidden = !model.get("texts").some((text) => text.tokens.length)));
 
   panel(el, model, "Runs explorer", left,

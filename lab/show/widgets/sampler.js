@@ -1,10 +1,9 @@
 import {
   ask, button, choice, controls, counted, element, follow, followDrawing, note, numberField, panel, put, slider, status,
-  textField, ticks, tokens,
+  surprise, surpriseKey, textField, ticks, tokens,
 } from "./base.js";
 
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
-const SURPRISE_BITS = 8; // a token with less than one chance in 256 is as orange as it gets
 
 function render({ model, el }) {
   const drawing = () => model.get("drawing");
@@ -63,8 +62,7 @@ function render({ model, el }) {
       if (place < 0) return looked ? own : { class: "lab-given" };
       const [, probability, details] = text.tokens[place];
       if (!looked) {
-        const bits = probability > 0 ? Math.min(SURPRISE_BITS, -Math.log2(probability)) : SURPRISE_BITS;
-        own.style = `--bits: ${(100 * bits) / SURPRISE_BITS}%`;
+        own.style = surprise(probability);
         own.title = details || null;
       }
       if (text.by_hand.includes(place)) own.class += " lab-by-hand";
@@ -153,10 +151,9 @@ function render({ model, el }) {
   const meaning = element("div", { class: "lab-note" });
   follow(model, ["drawing", "texts"], () => {
     meaning.hidden = !model.get("texts").some((one) => one.tokens.length);
-    const key = (look) => element("span", { class: `lab-key ${look}` });
     meaning.replaceChildren(...(drawing().looked
-      ? [key("lab-most"), " The bluer, the more the model looked at it when it chose the framed token."]
-      : [key("lab-expected"), " Blue: the model expected it. ", key("lab-surprise"), " Orange: a surprise."]));
+      ? [element("span", { class: "lab-key lab-most" }), " The bluer, the more the model looked at it when it chose the framed token."]
+      : surpriseKey()));
   });
   panel(el, model, "Sampler",
     ticks(model, "models", "models", { options: () => drawing().names ?? [] }),

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 from traitlets import Bool, Float, Int, List, Unicode
 
@@ -17,7 +16,7 @@ from lab.show.attention import label
 from lab.show.clusters import legible
 from lab.show.colours import FAINT
 from lab.show.next_token import next_token, next_token_json
-from lab.show.tokens import Token, by_probability, tokens_figure, visible
+from lab.show.tokens import Token, by_probability, visible
 from lab.show.widgets.base import Widget
 from lab.show.widgets.sessions import Session, load, restore, save, saved
 from lab.show.widgets.voices import Voices
@@ -198,18 +197,6 @@ class Sampler(Widget):
                 setattr(self, name, list(value) if name == "filters" else value)
             self.models, self.token = [text.name for text in session.texts], 0
         self.redraw()
-
-    def figure(self, title: str = "What was written") -> Figure:
-        """The texts as they stand, or what Generate would write, by matplotlib."""
-        rows = {}
-        for voice, draft in self.drafts.items():
-            if not draft.drawn:
-                draft = Draft(draft.model, draft.tokenizer, draft.filters)
-                for _ in draft.begin(self.settings):
-                    pass
-            how = f"{draft.settings.strategy}, seed {draft.settings.seed}"
-            rows[f"{voice}: {how}"] = drawn_tokens(draft.tokenizer, draft.settings.prompt, draft.drawn)
-        return tokens_figure(rows, title)
 
     # What is seen
 

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
 from traitlets import Enum, Unicode, validate
 
 from lab.bench import Row, StepTimes
 from lab.bench.step_times import SIZES, SMALL
 from lab.nn.transformer import TransformerConfig
-from lab.show.bench import predicted
 from lab.show.clusters import legible
 from lab.show.widgets.base import Widget
 
@@ -73,8 +71,3 @@ class StepTimeExplorer(Widget):
             {"key": name, "name": legible(name)} | law_json(times) for name, times in self.times.items()
         ]
         return {"devices": devices, "sizes": dict(zip(SIZES, (BATCHES, WIDTHS, CONTEXTS), strict=True))}
-
-    def still(self) -> Figure:
-        """Measured against predicted, for all rows and devices."""
-        rows = {name: times.rows for name, times in self.times.items()}
-        return predicted(rows, {name: times.law for name, times in self.times.items()})
