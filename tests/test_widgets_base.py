@@ -117,11 +117,13 @@ def test_publishing_puts_a_picture_in_place_of_a_widget_and_keeps_the_old_one_wi
 
     def published() -> dict:
         publish.publish(tmp_path / "source.ipynb", tmp_path / "executed.ipynb")
-        return nbformat.read(tmp_path / "source.ipynb", as_version=4).cells[0].outputs[0].data
+        return nbformat.read(tmp_path / "source.ipynb", as_version=4).cells[0].outputs[0]
 
-    first = published()
+    output = published()
+    first, said = output.data, output.metadata[publish.PICTURE]["alt"]
+    assert said.startswith("Merge stepper. ") and len(said) > 20
     assert publish.WIDGET_VIEW not in first and first["text/plain"] == repr(stepper)
     picture = Image.open(io.BytesIO(b64decode(first[publish.PICTURE])))
     assert picture.width == 880 and picture.getcolors(100_000) and len(picture.getcolors(100_000)) > 5
     monkeypatch.setenv("CHROMIUM", "/no/such/browser")
-    assert published() == first and "old pictures" in capsys.readouterr().out
+    assert published() == output and "old pictures" in capsys.readouterr().out

@@ -13,20 +13,49 @@ import nbformat
 import pytest
 from browser import HOW, ROOT, SECONDS, Browser, browser, find_chromium, jupyter_lab
 from nbformat.v4 import new_code_cell, new_notebook
-from test_widgets_browser import KERNEL, MODELS
+from test_widgets_browser import KERNEL, MODELS, RUNS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_chromium() is None, reason=HOW)]
 MADE = {
     "stepper": 'MergeStepper(tokenizer, "the heaven and the earth")',
     "masks": "MaskExplorer()",
     "sampler": 'Sampler(writer, tokenizer, prompt="the", seed=1, length=20)',
+    "beams": 'BeamViewer(model, characters, "the ", beams=2, length=3)',
+    "playground": 'TokenizerPlayground({"characters": characters, "<BPE>": tokenizer}, "the heaven")',
+    "attention": 'AttentionExplorer(model, characters, "the earth")',
+    "denoising": 'DenoisingViewer(painter, tokenizer, "the heaven _ the * earth", gap=3, steps=6)',
+    "editor": "GridEditor(book, tokenizer)",
+    "filling": 'FillIn(reader, characters, "the heaven and the earth", hide=(4, 5))',
+    "speech": 'SpeechExplorer(ears, character_alphabet(), "one two")',
+    "windows": "WindowExplorer(tokenizer.encode_lines(lines[:3]), tokenizer, context=8)",
+    "runs": 'RunsExplorer("some-runs", prompt="line")',
+    "times": 'StepTimeExplorer({"this CPU": rows, "another": rows})',
 }
+# By keys alone: what is pressed in each of the others, after which it shows something else.
+PRESSED = {
+    "beam-viewer": [(".lab-beams input", "End")],
+    "tokenizer-playground": [(".lab-ids input", "Space")],
+    "attention-explorer": [(".lab-layer input", "End")],
+    "denoising-viewer": [(".lab-stage input", "Home")],
+    "grid-editor": [(".lab-cell", "Enter")],
+    "fill-in": [(".lab-hide", "Enter")],
+    "speech-explorer": [(".lab-voice select", "ArrowDown"), (".lab-speak", "Enter")],
+    "window-explorer": [(".lab-context input", "Home")],
+    "runs-explorer": [(".lab-models input", "Space")],
+    "step-time-explorer": [(".lab-batch input", "End")],
+}
+# What it shows, without its controls, which change by themselves.
+SHOWN = """(root) => {
+    const copy = root.cloneNode(true);
+    copy.querySelectorAll(".lab-control").forEach((one) => one.remove());
+    return copy.innerHTML;
+}"""
 
 
 @pytest.fixture
 def notebook_7(tmp_path) -> Iterator[Browser]:
     pytest.importorskip("notebook", reason="no Notebook 7: `pip install notebook`")
-    notebook = new_notebook(cells=[new_code_cell(source) for source in (MODELS, *MADE.values())])
+    notebook = new_notebook(cells=[new_code_cell(source) for source in (MODELS, RUNS, *MADE.values())])
     notebook.metadata.kernelspec = KERNEL
     nbformat.write(notebook, tmp_path / "widgets.ipynb")
     with (
@@ -44,7 +73,7 @@ def marimo(tmp_path) -> Iterator[Browser]:
     if importlib.util.find_spec("marimo") is None:
         pytest.skip("no marimo: `pip install marimo`")
     (tmp_path / "made.py").write_text(
-        MODELS + "".join(f"{name} = {source}\n" for name, source in MADE.items())
+        MODELS + RUNS + "".join(f"{name} = {source}\n" for name, source in MADE.items())
     )
     cells = ["import marimo as mo; import made", *(f"mo.ui.anywidget(made.{name})" for name in MADE)]
     lines = ["import marimo", "app = marimo.App()"]
@@ -111,6 +140,13 @@ def test_widgets_are_drawn_and_python_answers(request, place):
     assert opened.until(lambda: sampler.locator(".lab-take").count() > 3)
     sampler.locator(".lab-take").first.click()
     assert opened.until(lambda: written.count() > 1 and written.all_text_contents() != before)
+    for name, keys in PRESSED.items():
+        widget = page.locator(f".lab-{name}")
+        widget.wait_for()
+        before = widget.evaluate(SHOWN)
+        for selector, key in keys:
+            widget.locator(selector).first.press(key)
+        assert opened.until(lambda widget=widget, before=before: widget.evaluate(SHOWN) != before), name
     opened.picture(f"{place}_sampler", ".lab-sampler")
     opened.picture(f"{place}_page")
     assert opened.outside == [], "a request left this computer"

@@ -10,7 +10,7 @@ import nbformat
 
 from lab.files import sha256_bytes, write_atomic
 from lab.notebooks.runner import NOTEBOOKS, NotebookRun, all_notebooks, claims_of, metrics_of
-from lab.notebooks.stills import as_text, stills, widget_states
+from lab.notebooks.stills import Still, as_text, stills, widget_states
 
 WIDGET_VIEW, PICTURE = "application/vnd.jupyter.widget-view+json", "image/png"
 KEPT_NOTEBOOK_METADATA = {"kernelspec", "language_info", "lab"}
@@ -26,7 +26,7 @@ def source_hash(source: str) -> str:
 def with_outputs(
     source: nbformat.NotebookNode,
     executed: nbformat.NotebookNode,
-    pictures: Mapping[str, bytes] | None = None,
+    pictures: Mapping[str, Still] | None = None,
 ) -> nbformat.NotebookNode:
     """A copy of `source` that carries the outputs of `executed`, stripped of all that is volatile.
 
@@ -43,24 +43,23 @@ def with_outputs(
         for output in cell.outputs:
             if WIDGET_VIEW in (data := output.get("data", {})):
                 widget = data.pop(WIDGET_VIEW)["model_id"]  # its plain text stays
-                taken = (
-                    as_text(pictures[widget]) if widget in (pictures or {}) else _old_picture(data, before)
-                )
-                data |= {PICTURE: taken} if taken else {}
+                if still := (pictures or {}).get(widget):
+                    data[PICTURE], output.metadata[PICTURE] = as_text(still.png), {"alt": still.described}
+                elif old := _old_output(data, before):
+                    data[PICTURE], output.metadata = old.data[PICTURE], old.metadata
             if "execution_count" in output:
                 output["execution_count"] = number
         cell.metadata["lab"] = {"source": source_hash(cell.source)}
     return stripped(published)
 
 
-def _old_picture(data: dict, outputs: list) -> str | None:
-    """The picture of the same widget, by its plain text, in the outputs that a cell had."""
-    same = [
-        output.data
-        for output in outputs
-        if output.get("data", {}).get("text/plain") == data.get("text/plain")
-    ]
-    return same[0].get(PICTURE) if same else None
+def _old_output(data: dict, outputs: list) -> nbformat.NotebookNode | None:
+    """Of the outputs that a cell had, that with the picture of the same widget, by its plain text."""
+    for output in outputs:
+        had = output.get("data", {})
+        if PICTURE in had and had.get("text/plain") == data.get("text/plain"):
+            return output
+    return None
 
 
 def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

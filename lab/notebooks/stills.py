@@ -5,6 +5,7 @@ import os
 import shutil
 from base64 import b64encode
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import nbformat
 from PIL import Image
@@ -36,6 +37,20 @@ DRAW = """async (state) => {
 }"""
 
 
+# What a screen reader would say of it: its name, and the sentences about what is seen.
+TELL = """(main) => {
+    const said = [...main.querySelectorAll("[role=status]")].map((line) => line.textContent);
+    return [main.firstElementChild.ariaLabel, ...said].filter((text) => text).join(". ");
+}"""
+
+
+class Still(NamedTuple):
+    """A picture of a widget, and what it shows, for those who do not see it."""
+
+    png: bytes
+    described: str
+
+
 def find_chromium() -> str | None:
     """The browser that the variable `CHROMIUM` names, or one on the path."""
     if named := os.environ.get("CHROMIUM"):
@@ -49,8 +64,8 @@ def widget_states(notebook: nbformat.NotebookNode) -> dict[str, dict]:
     return {name: model["state"] for name, model in models.items() if "_esm" in model.get("state", {})}
 
 
-def stills(states: Mapping[str, dict], *, width: int = WIDTH, dark: bool = False) -> dict[str, bytes]:
-    """A PNG of each widget in its state, `width` pixels wide. Raises RuntimeError where there is no browser."""
+def stills(states: Mapping[str, dict], *, width: int = WIDTH, dark: bool = False) -> dict[str, Still]:
+    """A picture of each widget in its state, `width` pixels wide. Raises RuntimeError where there is no browser."""
     chromium = find_chromium()
     if chromium is None:
         raise RuntimeError(HOW)
@@ -69,7 +84,8 @@ def stills(states: Mapping[str, dict], *, width: int = WIDTH, dark: bool = False
         for name, state in states.items():
             page.set_content("<meta name='color-scheme' content='light dark'><body style='margin:0'>")
             page.evaluate(DRAW, state)
-            taken[name] = smaller(page.locator("main").screenshot(animations="disabled"))
+            main = page.locator("main")
+            taken[name] = Still(smaller(main.screenshot(animations="disabled")), main.evaluate(TELL))
         browser.close()
     return taken
 
