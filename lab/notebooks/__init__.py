@@ -5,7 +5,7 @@ from importlib import import_module
 from lab.notebooks.claims import ClaimFailed, answer, expect, record, say
 from lab.notebooks.exercises import attempt
 from lab.notebooks.needs import DoesNotApply, needs
-from lab.notebooks.settings import by_profile, settings
+from lab.notebooks.profiles import by_profile, settings
 
 # What needs torch and pandas is loaded when it is first asked for: a notebook of claims alone starts at once.
 _HOMES = {

@@ -11,10 +11,17 @@ import nbformat
 
 from lab.files import sha256_bytes, write_atomic
 from lab.notebooks.claims import boxed, first_sentence, sentence
-from lab.notebooks.runner import NotebookRun, all_notebooks, answer_of, claims_of, find_notebooks, metrics_of
+from lab.notebooks.runner import (
+    PICTURES,
+    NotebookRun,
+    all_notebooks,
+    answer_of,
+    claims_of,
+    find_notebooks,
+    metrics_of,
+)
 from lab.notebooks.stills import Still, as_text, stills, widget_states
 
-PICTURES = "pictures"  # a folder beside the notebooks: what their answers show
 WIDGET_VIEW, PICTURE = "application/vnd.jupyter.widget-view+json", "image/png"
 KEPT_NOTEBOOK_METADATA = {"kernelspec", "language_info", "lab"}
 KEPT_CELL_METADATA = {"tags", "lab"}

@@ -4,6 +4,7 @@ import html
 import logging
 import re
 import shlex
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from lab.files import printable, write_atomic
 from lab.machine import machine
 from lab.notebooks.claims import first_sentence, sentence
-from lab.notebooks.runner import NOTEBOOKS, NotebookRun, find_notebooks, outputs_of, run_notebook
+from lab.notebooks.runner import NOTEBOOKS, PICTURES, NotebookRun, find_notebooks, outputs_of, run_notebook
 
 ERROR = "papermill-error-cell-tag"  # of the cells that papermill puts in where a cell raises
 
@@ -91,7 +92,8 @@ def write_report(runs: list[NotebookRun], folder: Path, flags: str) -> Path:
     exporter = HTMLExporter(
         mathjax_url="", require_js_url="", jquery_url="", widget_renderer_url="", mermaid_js_url=""
     )
-    exporter.embed_images = True  # those beside the notebooks
+    if (pictures := NOTEBOOKS / PICTURES).is_dir():  # of the answers under the titles
+        shutil.copytree(pictures, folder / PICTURES, dirs_exist_ok=True)
     for run in runs:
         if run.output.exists():
             notebook = nbformat.read(run.output, as_version=4)
@@ -102,8 +104,7 @@ def write_report(runs: list[NotebookRun], folder: Path, flags: str) -> Path:
                 ]
             for output in outputs_of(notebook):
                 _defuse(output.get("data", {}))
-            about = {"name": run.name, "path": str(NOTEBOOKS)}
-            page, _ = exporter.from_notebook_node(notebook, resources={"metadata": about})
+            page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": run.name}})
             write_atomic(folder / f"{run.name}.html", page)
     return write_atomic(folder / "index.html", _index(runs, flags))
 

@@ -11,10 +11,11 @@ import papermill
 from traitlets.config import Config
 
 from lab.notebooks.claims import ANSWER_MIME, METRIC_MIME
-from lab.notebooks.settings import PROFILES
+from lab.notebooks.profiles import PROFILES
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 TEMPLATE = NOTEBOOKS / "template.ipynb"  # the page that a lesson is begun from
+PICTURES = "pictures"  # a folder beside the notebooks: what their answers show
 LONGEST_CELL_SECONDS = {"smoke": 300, "standard": 1800, "full": 6 * 3600}
 SETTINGS = Config(
     {
