@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from lab import checks
 from lab.notebooks import ClaimFailed, answer, attempt, expect, record, settings, shape, stubs
-from lab.notebooks.claims import METRIC_MIME, first_sentence, told
+from lab.notebooks.claims import METRIC_MIME, first_sentence
 from lab.notebooks.exercises import ATTEMPT_MIME
 from lab.notebooks.publish import complaints, publish, readme_table
 from lab.notebooks.report import closing_table, write_report
@@ -229,13 +229,13 @@ def edited(folder, edits):
     return lesson(folder, edit=lambda cells: [edit(cells) for edit in edits])
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.replace(" ", "_"))
 def test_what_is_out_of_shape_is_said_with_its_cell(fault, tmp_path):
     found = shape.complaints(edited(tmp_path, FAULTS[fault]))
     assert found and all(one.startswith("00_made.ipynb, cell ") for one in found)
 
 
-@pytest.mark.parametrize("sound", SOUND)
+@pytest.mark.parametrize("sound", SOUND, ids=lambda sound: sound.replace(" ", "_"))
 def test_what_is_in_shape_is_left_alone(sound, tmp_path):
     assert shape.complaints(edited(tmp_path, SOUND[sound])) == []
 

@@ -15,6 +15,10 @@ ANSWER_MIME = "application/vnd.lab.answer+json"
 class ClaimFailed(AssertionError):
     """A claim of the notebook does not hold; the message has both numbers."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What Jupyter shows of it: how `expect` raises is of no interest."""
+        return [str(self)]
+
 
 def record(name: str, value: float, unit: str = "", *, headline: bool = False) -> None:
     """Show a measured figure and keep it in the cell's output, where the report finds it.
@@ -198,19 +202,11 @@ def _claim(above: float | None, below: float | None, close_to: float | None, rel
 
 def _show(metric: dict, value: float, because: str = "") -> None:
     line = told(metric | {"value": value})
-    small = f"<small>{html.escape(line)}</small>"
-    if not metric["holds"]:
-        small = f"<b>{html.escape(line)}</b>"
-    exact = (
-        ""
-        if metric.get("fact") or float(value).is_integer()
-        else f"Measured: {value!r} {metric['unit']}".rstrip() + ". "
-    )
-    folded = html.escape(exact + because).strip()
-    shown = (
-        f"<details><summary>{small}</summary><small>{folded}</small></details>"
-        if folded
-        else f"<div>{small}</div>"
-    )
+    rounded = math.isfinite(value) and float(number(value).replace(",", "")) != value
+    exact = f"Measured: {value!r} {metric['unit']}".rstrip() + ". " if rounded else ""
+    said = f"<small>{html.escape(line)}</small>" if metric["holds"] else f"<b>{html.escape(line)}</b>"
+    if folded := html.escape(exact + because).strip():
+        said = f"<details><summary>{said}</summary><small>{folded}</small></details>"
     kept = value if math.isfinite(value) else str(value)  # JSON has no nan and no infinity
-    display({METRIC_MIME: metric | {"value": kept}, "text/html": shown, "text/plain": line}, raw=True)
+    bundle = {"text/html": f"<div>{said}</div>", "text/plain": line}
+    display({METRIC_MIME: metric | {"value": kept}} | bundle, raw=True)

@@ -44,7 +44,7 @@ def attempt(check: Callable, mine: object, **options) -> None:
     if STUB in told:
         unwritten = f"{name} is not written yet."
     elif not passed and any(value is None or value is ... for value in returned[:1]):
-        unwritten = f"{name} is not written yet, or its `return` is missing."
+        unwritten = f"{name} is not written yet, or its return is missing."
     if unwritten:
         passed, told, drawn = None, unwritten, None
     shown = drawn() if drawn else f"<pre>{html.escape(told)}</pre>"

@@ -56,20 +56,13 @@ def settings(profile: str, **values) -> SimpleNamespace:
 def _table(profile: str, three: dict[str, tuple]) -> str:
     head = "".join(f"<th>{one} (this run)</th>" if one == profile else f"<th>{one}</th>" for one in PROFILES)
     rows = [
-        f"<tr><td>{html.escape(name)}</td>{''.join(_cells([_shown(value) for value in values]))}</tr>"
+        f"<tr><td>{html.escape(name)}</td>{''.join(f'<td>{html.escape(_shown(value))}</td>' for value in values)}</tr>"
         for name, values in three.items()
     ]
     return (
         f"<details><summary>Sizes at profile <b>{profile}</b></summary>"
         f"<table><tr><th>setting</th>{head}</tr>{''.join(rows)}</table></details>"
     )
-
-
-def _cells(shown: list[str]) -> list[str]:
-    """A cell for each profile, or one for all where they agree."""
-    if len(set(shown)) == 1:
-        return [f"<td colspan='{len(shown)}'>{html.escape(shown[0])}</td>"]
-    return [f"<td>{html.escape(one)}</td>" for one in shown]
 
 
 def _shown(value: object) -> str:
