@@ -74,7 +74,9 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
         )
         for output in cell.get("outputs", []):
-            output.get("metadata", {}).clear()
+            if had := output.get("metadata"):
+                described = had.get(PICTURE, {}).get("alt")
+                output.metadata = nbformat.from_dict({PICTURE: {"alt": described}} if described else {})
     return notebook
 
 
