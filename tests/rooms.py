@@ -34,7 +34,7 @@ BUDGETS = {
     "speech": 1995,
     "bench": 780,  # 48 of them came with the law of a step's time from show
     "checks": 2600,
-    "show": 4256,
+    "show": 3600,
     "notebooks": 860,  # 60 of them came with the pictures of widgets
     "trial": 535,
     "cli": 525,
