@@ -34,7 +34,7 @@ BUDGETS = {
     "speech": 1995,
     "bench": 780,  # 48 of them came with the law of a step's time from show
     "checks": 2610,  # 10 of them came with the line of the reader's that raised
-    "show": 4256,
+    "show": 3600,
     "notebooks": 1310,  # 400 of them came with lessons: their settings, answers and exercises, and what checks these
     "trial": 535,
     "cli": 535,

@@ -350,6 +350,18 @@ def test_the_speech_explorer(on_page):
     assert on_page.until(lambda: "seven" not in text(on_page, f"{explorer} dl"))
 
 
+def test_keys_pressed_in_a_widget_are_no_commands_of_the_notebook(on_page):
+    page, cells = on_page.page, count(on_page, ".jp-Cell")
+    first, second = (page.locator(".lab-grid-editor .lab-cell").nth(n) for n in (0, 5))
+    first.press("ArrowDown")
+    assert second.evaluate("cell => cell === document.activeElement"), "a row of 5 further down"
+    for key in ("b", "a", "d", "d"):  # new cells, and one that is deleted
+        second.press(key)
+    page.locator(".lab-speech-explorer select").press("ArrowDown")
+    on_page.settle()
+    assert count(on_page, ".jp-Cell") == cells
+
+
 def test_the_other_widgets(on_page):
     page = on_page.page
     cell = page.locator(".lab-grid-editor .lab-cell").first

@@ -40,7 +40,8 @@ DRAW = """async (state) => {
 # What a screen reader would say of it: its name, and the sentences about what is seen.
 TELL = """(main) => {
     const said = [...main.querySelectorAll("[role=status]")].map((line) => line.textContent);
-    return [main.firstElementChild.ariaLabel, ...said].filter((text) => text).join(". ");
+    const sentences = [main.firstElementChild.ariaLabel, ...said].filter((text) => text);
+    return sentences.map((text) => text.replace(/[.:]?$/, ".")).join(" ");
 }"""
 
 

@@ -69,23 +69,6 @@ def label(text: str, longest: int = 12) -> str:
     return shortened(one_line(text) or "∅", longest)
 
 
-def strongest(row: Tensor, count: int = 3) -> list[tuple[int, float]]:
-    """The keys `(T,)` that get most, with their shares, largest first; keys that get nothing are left out.
-
-    >>> strongest(torch.tensor([0.0, 0.75, 0.25]))
-    [(1, 0.75), (2, 0.25)]
-    """
-    order = sorted(range(len(row)), key=lambda key: -float(row[key]))[:count]  # stable: of equals, the first
-    return [(key, float(row[key])) for key in order if row[key] > 0]
-
-
-def told(row: Tensor, tokens: Sequence[str], query: int) -> str:
-    """One sentence on what a query attends to, such as `“b” (token 1) attends most to “a” (0) 75.0%`."""
-    who = f"“{label(tokens[query])}” (token {query})"
-    most = [f"“{label(tokens[key])}” ({key}) {share:.1%}" for key, share in strongest(row)]
-    return f"{who} attends most to " + ", ".join(most) if most else f"{who} attends to nothing"
-
-
 def heads_figure(maps, tokens: Sequence[str], title: str) -> Figure:
     """Every head of every layer: a layer a row, a head a column; in each panel queries down and keys across.
 

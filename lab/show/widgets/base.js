@@ -288,8 +288,12 @@ export function panel(el, model, title, ...parts) {
     problem.hidden = !model.get("problem");
   });
   const named = className(title.replaceAll(" ", "-"));
-  // Keys pressed in the widget are the widget's: a notebook would take "b" for a new cell and an arrow for a move.
-  const own = { "data-lm-suppress-shortcuts": "true", onkeydown: (event) => event.stopPropagation() };
+  // Keys pressed in the widget are the widget's: a notebook would take "b" for a new cell and an arrow for a move. It
+  // looks for this mark on what has the focus first, and only then on what is around it.
+  const own = {
+    onfocusin: ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"),
+    onkeydown: (event) => event.stopPropagation(),
+  };
   const root = element("section", { class: `lab-widget ${named}`, "aria-label": title, ...own }, problem, ...parts);
   el.replaceChildren(root);
   return root;

@@ -9,19 +9,11 @@ from traitlets import Int, List, Unicode
 from lab.chars import CharEncoder, guess, put_back
 from lab.chars.filling import Guess
 from lab.show.clusters import legible, one_line
-from lab.show.colours import PAPER
-from lab.show.tokens import Token
 from lab.show.widgets.base import Widget
 from lab.text import Tokenizer
 
 SHARE_HIDDEN = 0.2
 REMOVED = {"punctuation": string.punctuation, "spaces": " "}
-HOLE = "▢"
-
-
-def holes(line: str, masked: Collection[int]) -> str:
-    """The line with its holes: `holes("light", {0, 2}) == "▢i▢ht"`."""
-    return "".join(HOLE if place in masked else char for place, char in enumerate(line))
 
 
 class FillIn(Widget):
@@ -82,7 +74,3 @@ class FillIn(Widget):
 def shown(character: str) -> str:
     """A character for a field of its own: `shown(" ") == "␣"`."""
     return one_line(character) or "∅"
-
-
-def _plain(text: str) -> list[Token]:
-    return [Token(char, PAPER) for char in text]
