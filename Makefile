@@ -7,13 +7,17 @@ PYTHON ?= python3
 LAB = .venv/bin/python -m lab
 endif
 
-.PHONY: run test matrix lab check check-evidence figures publish bench setup chromium
+.PHONY: run test matrix lab check check-evidence check-lessons figures publish bench setup chromium
 
 run test matrix lab check figures publish bench: setup
 	@$(LAB) $@
 
 check-evidence: setup
 	@$(LAB) check --evidence
+
+# Apart from `check` and `test`: it runs every lesson some four times.
+check-lessons: setup
+	@$(LAB) check --lessons
 
 setup:
 	@$(PYTHON) bootstrap.py

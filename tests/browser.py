@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,24 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lab.notebooks.stills import HOW, find_chromium
+
+__all__ = ["HOW", "ROOT", "Browser", "browser", "find_chromium", "jupyter_lab"]
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "build" / "browser"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-HOW = "no chromium: `apt-get install chromium`, or CHROMIUM=/path/to/chromium"
 HERE = ("127.0.0.1", "localhost", "::1")
 SECONDS = 120  # the longest that anything may take, on a machine that has much else to do
 
 
-def find_chromium() -> str | None:
-    """The browser that `CHROMIUM` names, or one on the path."""
-    if named := os.environ.get("CHROMIUM"):
-        return shutil.which(named)
-    return next((found for name in NAMES if (found := shutil.which(name))), None)
-
-
 @contextmanager
-def jupyter_lab(folder: Path) -> Iterator[tuple[str, str]]:
-    """A server over the notebooks of `folder`, with settings of its own: its address and its token."""
+def jupyter_lab(folder: Path, app: str = "jupyterlab") -> Iterator[tuple[str, str]]:
+    """A server over the notebooks of `folder`, with settings of its own: its address and its token.
+
+    `app` is "jupyterlab", or "notebook" for Notebook 7.
+    """
     private = {name: folder / ".private" / name for name in ("config", "data", "runtime", "ipython")}
     for path in private.values():
         path.mkdir(parents=True)
@@ -43,7 +39,7 @@ def jupyter_lab(folder: Path) -> Iterator[tuple[str, str]]:
         "LAB_RUNS": str(folder / "runs"),
     }
     command = [
-        sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", "--port=0", "--no-browser", "--allow-root",
+        sys.executable, "-m", app, "--ip=127.0.0.1", "--port=0", "--no-browser", "--allow-root",
         "--expose-app-in-browser", f"--ServerApp.root_dir={folder}",
     ]  # fmt: skip
     with open(folder / ".private" / "server.log", "w") as log:
@@ -84,11 +80,11 @@ class Browser:
     outside: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def open(self, name: str) -> None:
-        """Open a notebook of the server's folder, and wait for its kernel."""
+    def open(self, name: str, under: str = "lab/tree") -> None:
+        """Open a notebook of the server's folder, and wait for its kernel; Notebook 7 has them under "notebooks"."""
         # The page goes on asking the server for news, so it is never loaded in the usual sense.
         self.page.goto(
-            f"{self.address}/lab/tree/{name}?token={self.token}&reset",
+            f"{self.address}/{under}/{name}?token={self.token}&reset",
             wait_until="commit",
             timeout=1000 * SECONDS,
         )

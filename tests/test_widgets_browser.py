@@ -23,7 +23,10 @@ DECODING = ROOT / "notebooks" / "09_decoding.ipynb"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 MODELS = """
+import time
+
 import torch
+from lab.chars import CharEncoder, CharEncoderConfig
 from lab.diffusion import Codebook, Denoiser, DenoiserConfig
 from lab.nn.transformer import DecoderOnlyTransformer, TransformerConfig
 from lab.show.widgets import *
@@ -42,19 +45,47 @@ painter = Denoiser(
     DenoiserConfig(TransformerConfig(tokenizer.vocab_size, context=24, **sizes), num_colours=3), book
 )
 ears = SpeechTransformer(SpeechConfig(TransformerConfig(33, context=96, **sizes), encoder_layers=1, channels=4))
-for of_model in (model, writer, painter, ears):
+reader = CharEncoder(CharEncoderConfig(TransformerConfig(characters.vocab_size, context=64, **sizes)))
+for of_model in (model, writer, painter, ears, reader):
     for parameter in of_model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
+
+def slowly(logits, ids):
+    time.sleep(0.02)
+    return logits
+"""
+RUNS = """
+from dataclasses import replace
+from pathlib import Path
+from lab.bench import Row
+from lab.runs import Data, Experiment, get_or_train
+from lab.train import TrainConfig
+
+Path("lines.txt").write_text("\\n".join(f"line {n} of the earth" for n in range(40)))
+plan = Experiment(
+    TransformerConfig(40, context=8, **sizes), training=TrainConfig(steps=6, warmup=2, evaluate_every=3),
+    data=Data("lines.txt", "char", batch_size=4),
+)
+for seed in (0, 1):
+    get_or_train(replace(plan, seed=seed), "some-runs", name=f"run {seed}", progress=False, say=lambda _: None)
+rows = [
+    Row({"batch": batch, "width": width, "context": context}, (1e-3 + 1e-9 * batch * context * width**2,))
+    for batch in (1, 8, 64) for width in (64, 192) for context in (16, 64)
+]
 """
 CELLS = [
     MODELS,
-    'Sampler(writer, tokenizer, prompt="the", seed=1)',
+    RUNS,
+    'RunsExplorer("some-runs", prompt="line")',
+    'StepTimeExplorer({"this CPU": rows, "another": rows})',
+    'Sampler(writer, tokenizer, prompt="the", seed=1, filters={"slowly": slowly})',
     'BeamViewer(model, characters, "the ", beams=3, length=5)',
     'TokenizerPlayground({"characters": characters, "<BPE>": tokenizer}, "the heaven")',
     "MaskExplorer()",
     'AttentionExplorer(model, characters, "the earth")',
     'DenoisingViewer(painter, tokenizer, "the heaven _ the * earth", gap=3, steps=6)',
     "GridEditor(book, tokenizer)",
+    'FillIn(reader, characters, "the heaven and the earth", hide=(4, 5))',
     'MergeStepper(tokenizer, "the heaven and the earth")',
     'SpeechExplorer(ears, character_alphabet(), "one two")',
     "WindowExplorer(tokenizer.encode_lines(lines[:3]), tokenizer, context=8)",
@@ -101,17 +132,16 @@ def at_smoke(notebook):
 
 def drag(on_page: Browser, slider: str, share: float) -> None:
     """Drag a slider's handle to a share of its length, by several moves, as a hand does."""
-    handle, track = (
-        on_page.page.locator(f"{slider} .noUi-handle"),
-        on_page.page.locator(f"{slider} .noUi-base"),
-    )
+    page, control = on_page.page, on_page.page.locator(slider)
+    own = control.locator("input[type=range]")
+    old = own.count() == 0  # of ipywidgets
+    handle, track = (control.locator(".noUi-handle"), control.locator(".noUi-base")) if old else (own, own)
     handle.scroll_into_view_if_needed()
     held, box = handle.bounding_box(), track.bounding_box()
-    mouse = on_page.page.mouse
-    mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
-    mouse.down()
-    mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2, steps=6)
-    mouse.up()
+    page.mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2, steps=6)
+    page.mouse.up()
 
 
 def type_into(on_page: Browser, field: str, text: str) -> None:
@@ -131,11 +161,11 @@ def count(on_page: Browser, selector: str) -> int:
 
 def strip(on_page: Browser, sampler: str):
     """The tokens on the page, prompt and all; of several texts the first."""
-    return on_page.page.locator(f"{sampler} .lab-strip").first.locator("button")
+    return on_page.page.locator(f"{sampler} .lab-strip").first.locator(".lab-token")
 
 
 def written(on_page: Browser, sampler: str) -> list[str]:
-    return [text.replace("\xa0", " ") for text in strip(on_page, sampler).all_text_contents()]
+    return strip(on_page, sampler).all_text_contents()
 
 
 def another(on_page: Browser, sampler: str, before: list[str]) -> list[str]:
@@ -152,7 +182,7 @@ def play_with_sampler(on_page: Browser, sampler: str, prompt: str) -> None:
     drag(on_page, f"{sampler} .lab-length", 0.06)
     before = text(on_page, bars)
     drag(on_page, f"{sampler} .lab-temperature", 0.9)
-    assert 1.6 < float(text(on_page, f"{sampler} .lab-temperature .widget-readout")) < 2.0
+    assert 1.6 < float(text(on_page, f"{sampler} .lab-temperature output")) < 2.0
     assert on_page.until(lambda: text(on_page, bars) != before)
     page.locator(f"{sampler} .lab-generate").click()
     first = another(on_page, sampler, written(on_page, sampler))
@@ -164,10 +194,8 @@ def play_with_sampler(on_page: Browser, sampler: str, prompt: str) -> None:
     place = len(second) - 2
     strip(on_page, sampler).nth(place).click()
     assert on_page.until(lambda: "Token" in text(on_page, bars))
-    alternatives = page.locator(f"{sampler} .lab-instead option").all_text_contents()
-    assert len(alternatives) > 3
-    page.locator(f"{sampler} .lab-instead select").select_option(index=1)
-    page.locator(f"{sampler} .lab-take").click()
+    assert count(on_page, f"{sampler} .lab-take") > 3
+    page.locator(f"{sampler} .lab-take").nth(1).click()
     third = another(on_page, sampler, second)
     assert third[:place] == second[:place] and third[place] != second[place]
 
@@ -175,13 +203,17 @@ def play_with_sampler(on_page: Browser, sampler: str, prompt: str) -> None:
 def test_the_sampler(on_page):
     sampler, page = ".lab-sampler", on_page.page
     play_with_sampler(on_page, sampler, "and the")
-    # Without a mouse: the slider finds a token, the arrow keys its alternatives.
-    page.locator(f"{sampler} .lab-token .noUi-handle").press("Home")
-    page.locator(f"{sampler} .lab-token .noUi-handle").press("ArrowRight")
+    # Without a mouse: the slider finds a token, and its alternatives are buttons.
+    page.locator(f"{sampler} .lab-control.lab-token input").press("Home")
+    page.locator(f"{sampler} .lab-control.lab-token input").press("ArrowRight")
     assert on_page.until(lambda: "Token 1:" in text(on_page, f"{sampler} .lab-next-token"))
-    page.locator(f"{sampler} .lab-instead select").press("ArrowDown")
+    page.locator(f"{sampler} .lab-attention select").select_option("mean of all heads")
+    assert on_page.until(lambda: count(on_page, f"{sampler} .lab-looked") > 0)
+    on_page.picture("sampler_attention", sampler)
+    page.locator(f"{sampler} .lab-attention select").select_option("off")
+    assert on_page.until(lambda: count(on_page, f"{sampler} .lab-looked") == 0)
     before = written(on_page, sampler)
-    page.locator(f"{sampler} .lab-take").press("Enter")
+    page.locator(f"{sampler} .lab-take").first.press("Enter")
     assert another(on_page, sampler, before)
     page.locator(f"{sampler} .lab-copy").click()
     assert page.evaluate("document.activeElement.classList.contains('lab-copy')")
@@ -192,6 +224,7 @@ def test_stop_and_continue(on_page):
     sampler, page = ".lab-sampler", on_page.page
     before = written(on_page, sampler)
     page.locator(f"{sampler} .lab-strategy select").select_option("greedy")  # which does not end by chance
+    page.locator(f"{sampler} .lab-filters input").check()
     drag(on_page, f"{sampler} .lab-length", 1.0)
     page.locator(f"{sampler} .lab-generate").click()
     assert on_page.until(lambda: before != written(on_page, sampler) and strip(on_page, sampler).count() > 3)
@@ -199,21 +232,23 @@ def test_stop_and_continue(on_page):
     stopped = another(on_page, sampler, before)
     assert 3 < len(stopped) < 400
     drag(on_page, f"{sampler} .lab-length", 0.02)
+    page.locator(f"{sampler} .lab-filters input").uncheck()
     page.locator(f"{sampler} .lab-continue").click()
     more = another(on_page, sampler, stopped)
     assert len(more) > len(stopped) and more[: len(stopped)] == stopped
 
 
 def test_the_beam_viewer(on_page):
-    page, view = on_page.page, ".lab-beam-viewer .lab-view"
-    at_end = count(on_page, f"{view} .node")
-    page.locator(".lab-beam-viewer .lab-step .noUi-handle").press("Home")
-    assert on_page.until(lambda: 0 < count(on_page, f"{view} .node") < at_end)
+    page, nodes = on_page.page, ".lab-beam-viewer .lab-tree .lab-node"
+    at_end = count(on_page, nodes)
+    page.locator(".lab-beam-viewer .lab-step input").press("Home")
+    assert on_page.until(lambda: count(on_page, nodes) == 0)
+    page.locator(".lab-beam-viewer .lab-step input").press("End")
     type_into(on_page, ".lab-beam-viewer .lab-prompt input", "and")
     drag(on_page, ".lab-beam-viewer .lab-beams", 0.8)
-    assert on_page.until(lambda: count(on_page, f"{view} .node") > at_end)
-    assert count(on_page, f"{view} .pruned")
-    page.locator(f"{view} .node").first.focus()
+    assert on_page.until(lambda: count(on_page, nodes) > at_end)
+    page.locator(nodes).first.focus()
+    assert "log-probability" in text(on_page, ".lab-beam-viewer .lab-pointed")
     on_page.picture("beam_viewer", ".lab-beam-viewer")
 
 
@@ -229,15 +264,14 @@ def test_the_tokenizer_playground(on_page):
 
 
 def test_the_mask_explorer(on_page):
-    explorer, may = ".lab-mask-explorer", ".lab-mask-explorer .lab-mask td.may"
+    explorer, may, told = ".lab-mask-explorer", ".lab-mask-explorer td.may", ".lab-mask-explorer [role=alert]"
     assert count(on_page, may) == 19, "causal, and 4, 3 and 2 apart"
     on_page.page.locator(f"{explorer} .lab-documents input").click()
     assert on_page.until(lambda: count(on_page, may) == 55)
     on_page.page.locator(f"{explorer} .lab-causal input").press("Space")
     assert on_page.until(lambda: count(on_page, may) == 100)
     type_into(on_page, f"{explorer} .lab-lengths input", "two")
-    assert on_page.until(lambda: count(on_page, f"{explorer} [role=alert]") == 1)
-    assert "whole numbers" in text(on_page, f"{explorer} [role=alert]")
+    assert on_page.until(lambda: "whole numbers" in text(on_page, told))
     on_page.picture("mask_explorer_problem", explorer)
     type_into(on_page, f"{explorer} .lab-lengths input", "5, 3")
     on_page.page.locator(f"{explorer} .lab-documents input").click()
@@ -246,30 +280,54 @@ def test_the_mask_explorer(on_page):
 
 
 def test_the_attention_explorer(on_page):
-    page, view = on_page.page, ".lab-attention-explorer .lab-attention"
-    type_into(on_page, ".lab-attention-explorer .lab-sentence input", "the heaven")
-    assert on_page.until(lambda: count(on_page, f"{view} .query") == 11)
-    before = page.locator(view).inner_html()
-    drag(on_page, ".lab-attention-explorer .lab-layer", 1.0)
-    assert on_page.until(lambda: "Layer 1" in text(on_page, view))
-    assert page.locator(view).inner_html() != before
-    query = page.locator(f"{view} .query").nth(3)
-    query.focus()
-    assert query.locator(".shown").is_visible()
-    assert not page.locator(f"{view} .query .shown").nth(10).is_visible()
-    on_page.picture("attention_explorer", ".lab-attention-explorer")
+    page, explorer = on_page.page, ".lab-attention-explorer"
+    type_into(on_page, f"{explorer} .lab-sentence input", "the heaven")
+    assert on_page.until(lambda: count(on_page, f"{explorer} g.lab-query") == 11)
+    drag(on_page, f"{explorer} .lab-layer", 1.0)
+    assert on_page.until(lambda: "Layer 1" in text(on_page, f"{explorer} [role=status]"))
+    page.locator(f"{explorer} g.lab-query").nth(3).click()
+    assert on_page.until(lambda: "(token 3)" in text(on_page, f"{explorer} [role=status]"))
+    on_page.picture("attention_explorer", explorer)
+
+
+def test_the_runs_explorer(on_page):
+    page, explorer = on_page.page, ".lab-runs-explorer"
+    assert count(on_page, f"{explorer} .lab-keys li") == 2
+    page.locator(f"{explorer} .lab-models input").first.press("Space")
+    assert on_page.until(lambda: count(on_page, f"{explorer} .lab-keys li") == 1)
+    page.locator(f"{explorer} .lab-x select").select_option("seconds of training")
+    assert on_page.until(lambda: "seconds of training" in text(on_page, f"{explorer} .lab-curves"))
+    page.locator(f"{explorer} .lab-models input").first.press("Space")
+    page.locator(f"{explorer} .lab-generate").click()
+    assert on_page.until(lambda: count(on_page, f"{explorer} .lab-card") == 2)
+    on_page.settle()
+    on_page.picture("runs_explorer", explorer)
+
+
+def test_the_step_time_explorer(on_page):
+    explorer = ".lab-step-time-explorer"
+    before = text(on_page, f"{explorer} [role=status]")
+    drag(on_page, f"{explorer} .lab-batch", 1.0)
+    assert "batch 1024 (measured: 1 to 64)" in text(on_page, f"{explorer} [role=status]") != before
+    on_page.page.locator(f"{explorer} .lab-device select").select_option("another")
+    assert on_page.until(lambda: text(on_page, f"{explorer} .lab-heading").startswith("another"))
+    on_page.picture("step_time_explorer", explorer)
 
 
 def test_the_denoising_viewer(on_page):
     page, viewer = on_page.page, ".lab-denoising-viewer"
     said = f"{viewer} [role=status]"
     at_end = text(on_page, said)
-    page.locator(f"{viewer} .lab-stage .noUi-handle").press("Home")
+    page.locator(f"{viewer} .lab-stage input").press("Home")
     assert on_page.until(lambda: text(on_page, said) != at_end)
-    drag(on_page, f"{viewer} .lab-temperature", 0.95)
+    page.locator(f"{viewer} .lab-temperature input").press("End")
     type_into(on_page, f"{viewer} .lab-text input", "form _ and *")
     page.locator(f"{viewer} .lab-write").click()
-    assert on_page.until(lambda: text(on_page, said).startswith("form"))
+    assert on_page.until(lambda: "t = 0.00: form" in text(on_page, said))
+    # The styles of all widgets are on this page.
+    gap = page.locator(f"{viewer} .lab-grids").evaluate("e => getComputedStyle(e).columnGap")
+    given = page.locator(f"{viewer} .lab-known").first.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert (gap, given) == ("9px", "rgba(0, 0, 0, 0)")
     on_page.settle()
     on_page.picture("denoising_viewer", viewer)
 
@@ -278,49 +336,53 @@ def test_the_speech_explorer(on_page):
     page, explorer = on_page.page, ".lab-speech-explorer"
 
     def sound() -> str:
-        return page.locator(f"{explorer} .lab-sound audio").get_attribute("src")
+        return page.locator(f"{explorer} audio").get_attribute("src")
 
-    def seen() -> str:
-        return page.locator(f"{explorer} .lab-view img").get_attribute("alt")
-
-    def load(name: str, content: bytes) -> None:
-        with page.expect_file_chooser() as chooser:
-            page.locator(f"{explorer} .lab-file").click()
-        chooser.value.set_files({"name": name, "mimeType": "audio/wav", "buffer": content})
-
-    first, picture = sound(), page.locator(f"{explorer} .lab-view img").get_attribute("src")
-    assert first.startswith("data:audio/wav;base64") and "by CTC" in seen()
+    first = sound()
     type_into(on_page, f"{explorer} .lab-sentence input", "seven")
-    assert on_page.until(lambda: sound() != first)
-    second = sound()
-    page.locator(f"{explorer} .lab-voice select").select_option(index=3)
     page.locator(f"{explorer} .lab-speak").click()
-    assert on_page.until(lambda: sound() != second)
-    assert page.locator(f"{explorer} .lab-view img").get_attribute("src") != picture
+    assert on_page.until(lambda: sound() != first and "seven" in text(on_page, f"{explorer} dl"))
     on_page.picture("speech_explorer", explorer)
-    load("broken.wav", b"no sound")
-    assert on_page.until(lambda: count(on_page, f"{explorer} [role=alert]") == 1)
-    load("tone.wav", wav_bytes(Audio(torch.sin(torch.arange(16_000) * 0.3) * 0.5, 16_000)))
-    assert on_page.until(lambda: count(on_page, f"{explorer} .lab-view img") == 1)
-    type_into(on_page, f"{explorer} .lab-sentence input", " ")
-    assert on_page.until(lambda: count(on_page, f"{explorer} [role=alert]") == 1)
-    on_page.picture("speech_explorer_problem", explorer)
+    with page.expect_file_chooser() as chooser:
+        page.locator(f"{explorer} .lab-load").click()
+    tone = wav_bytes(Audio(torch.sin(torch.arange(16_000) * 0.3) * 0.5, 16_000))
+    chooser.value.set_files({"name": "tone.wav", "mimeType": "audio/wav", "buffer": tone})
+    assert on_page.until(lambda: "seven" not in text(on_page, f"{explorer} dl"))
+
+
+def test_keys_pressed_in_a_widget_are_no_commands_of_the_notebook(on_page):
+    page, cells = on_page.page, count(on_page, ".jp-Cell")
+    first, second = (page.locator(".lab-grid-editor .lab-cell").nth(n) for n in (0, 5))
+    first.press("ArrowDown")
+    assert second.evaluate("cell => cell === document.activeElement"), "a row of 5 further down"
+    for key in ("b", "a", "d", "d"):  # new cells, and one that is deleted
+        second.press(key)
+    page.locator(".lab-speech-explorer select").press("ArrowDown")
+    on_page.settle()
+    assert count(on_page, ".jp-Cell") == cells
 
 
 def test_the_other_widgets(on_page):
     page = on_page.page
-    cell = page.locator(".lab-grid-editor .lab-cell-0-0")
+    cell = page.locator(".lab-grid-editor .lab-cell").first
     before = cell.inner_text()
     cell.press("Enter")
     assert on_page.until(lambda: cell.inner_text() != before)
     on_page.picture("grid_editor", ".lab-grid-editor")
-    merged = text(on_page, ".lab-merge-stepper .lab-view")
-    drag(on_page, ".lab-merge-stepper .lab-merges", 0.6)
-    assert on_page.until(lambda: text(on_page, ".lab-merge-stepper .lab-view") != merged)
+    holes = ".lab-fill-in .lab-away"
+    assert count(on_page, holes) == 2
+    page.locator(".lab-fill-in .lab-character").first.click()
+    assert on_page.until(lambda: "of 3 right" in text(on_page, ".lab-fill-in [role=status]"))
+    page.locator(".lab-fill-in .lab-hide").press("Enter")
+    assert on_page.until(lambda: count(on_page, holes) == 5)
+    on_page.picture("fill_in", ".lab-fill-in")
+    merged = count(on_page, ".lab-merge-stepper .lab-token")
+    page.locator(".lab-merge-stepper .lab-step input").press("End")
+    assert on_page.until(lambda: 0 < count(on_page, ".lab-merge-stepper .lab-token") < merged)
     on_page.picture("merge_stepper", ".lab-merge-stepper")
-    window = text(on_page, ".lab-window-explorer .lab-view")
+    window = text(on_page, ".lab-window-explorer .lab-status")
     page.locator(".lab-window-explorer .lab-policy select").select_option("continuous")
-    assert on_page.until(lambda: text(on_page, ".lab-window-explorer .lab-view") != window)
+    assert on_page.until(lambda: text(on_page, ".lab-window-explorer .lab-status") != window)
     on_page.picture("window_explorer", ".lab-window-explorer")
 
 

@@ -1,17 +1,15 @@
 """The denoising viewer, without a browser: what is asked for is written, and each stage shows what was there."""
 
-import html
-
 import pytest
 import torch
 from diffusion_toys import config_of
-from widget_toys import loud, text_of, tokenizer
+from widget_toys import loud, tokenizer
 
 from lab.decode.search import Sampling
 from lab.diffusion import Codebook, Denoiser, denoise
-from lab.show.token_grids import read_words
+from lab.show.token_grids import cells_text, read_words
 from lab.show.widgets import DenoisingViewer
-from lab.show.widgets.denoising import line_to_write, render, text_at
+from lab.show.widgets.denoising import line_to_write, text_at
 
 TEXT = "the heaven _ the * earth"
 SIZES = {"context": 24, "width": 16, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
@@ -32,21 +30,20 @@ def viewer() -> DenoisingViewer:
     return DenoisingViewer(model, tokenizer, TEXT, gap=3, steps=6)
 
 
-def shown(viewer) -> str:
-    return html.unescape(text_of(viewer.view.value))
-
-
 def test_the_places_to_write_are_those_of_the_text():
     the, earth = tokenizer.encode("the"), tokenizer.encode(" earth")
-    assert line_to_write(tokenizer, "the_ earth*", 3) == [2, *the, -1, *earth, -1, -1, -1, 3]
+    assert line_to_write(tokenizer, "the _ earth *", 3) == [2, *the, -1, *earth, -1, -1, -1, 3]
     assert line_to_write(tokenizer, "__", 3) == [2, -1, -1, 3]
     with pytest.raises(ValueError, match="nothing to write: put _ into the text for one token"):
         line_to_write(tokenizer, "the earth", 3)
 
 
 def test_write_does_what_the_sampler_does(viewer):
-    viewer.seed.value, viewer.temperature.value, viewer.method.value = 4, 0.7, "remasking"
-    viewer.button.click()
+    before = viewer.drawing
+    viewer.seed, viewer.temperature, viewer.method, viewer.stage = 4, 0.7, "remasking", 2
+    assert viewer.drawing == before, "nothing is written before the button is pressed"
+    viewer.write_anew()
+    assert viewer.stage == 6, "it is looked at from its end"
     line = line_to_write(tokenizer, "the heaven_ the* earth", 3)
     made = denoise(
         model, torch.tensor(line), steps=6, method="remasking", sampling=Sampling(0.7),
@@ -60,30 +57,57 @@ def test_write_does_what_the_sampler_does(viewer):
 
 
 def test_each_stage_shows_its_grids_and_their_text(viewer):
-    assert viewer.stage.value == viewer.stage.max == 6, "it starts at the end"
-    seen = set()
-    for stage in range(7):
-        viewer.stage.value = stage
-        assert viewer.view.value == render(viewer.written, viewer.codebook, tokenizer, stage)
-        words = read_words(viewer.written.cells[stage], viewer.codebook, tokenizer)
-        label = f"after step {stage} of 6" if stage else "at the start"
-        assert f"{label}, t = {1 - stage / 6:.2f}" in shown(viewer)
-        for word in words:
-            assert word in shown(viewer)
-        blanks = words.count("_")
-        assert text_at(viewer.written, viewer.codebook, tokenizer, stage).count("_") == blanks
-        seen.add(blanks)
-    assert max(seen) == 4 and min(seen) == 0
-    assert text_at(viewer.written, viewer.codebook, tokenizer, 0) == "the heaven _ the _ _ _ earth"
+    assert viewer.stage == 6 and len(viewer.drawing["stages"]) == 7, "it starts at the end"
+    assert viewer.drawing["given"] == list(viewer.written.given)
+    blanks = []
+    for number, stage in enumerate(viewer.drawing["stages"]):
+        cells = viewer.written.cells[number]
+        assert stage["cells"] == cells_text(cells, viewer.codebook)
+        assert stage["words"] == read_words(cells, viewer.codebook, tokenizer)
+        label = f"after step {number} of 6" if number else "at the start"
+        assert stage["label"] == f"{label}, t = {1 - number / 6:.2f}"
+        blanks.append(stage["words"].count("_"))
+        assert text_at(viewer.written, viewer.codebook, tokenizer, number).count("_") == blanks[-1]
+    assert blanks[0] == 4 and blanks[-1] == 0 and blanks == sorted(blanks, reverse=True)
+    assert viewer.drawing["stages"][0]["text"] == "the heaven _ the _ _ _ earth"
     text = tokenizer.decode(viewer.written.ids.tolist())
     assert text_at(viewer.written, viewer.codebook, tokenizer, 6) == text.strip()
 
 
+@pytest.mark.parametrize("moved", [
+    {"text": "the * was _"}, {"gap": 7}, {"steps": 3}, {"method": "confidence"}, {"temperature": 0.1}, {"seed": 9},
+])  # fmt: skip
+def test_every_control_changes_what_is_written(viewer, moved):
+    before = viewer.drawing
+    viewer.set_state(moved | {"questions": [{"id": "a", "name": "write_anew", "values": {}}]})
+    assert viewer.drawing != before and not viewer.problem
+
+
+@pytest.mark.parametrize(
+    ("moved", "message"),
+    [
+        ({"text": "the earth"}, "there is nothing to write"),
+        ({"text": "the \ud800 _"}, "surrogate"),
+        ({"gap": 24}, "24 fit in the context of the model"),
+        ({"method": "guessing"}, "guessing"),
+    ],
+)
+def test_what_cannot_be_written_is_told_and_leaves_all_as_it_was(viewer, moved, message):
+    before = viewer.drawing
+    viewer.stage = 3
+    viewer.set_state(moved)
+    viewer.write_anew()
+    assert message in viewer.problem and (viewer.drawing, viewer.stage) == (before, 3)
+    viewer.set_state({"text": TEXT, "gap": 3, "method": "ancestral"})
+    viewer.write_anew()
+    assert not viewer.problem and viewer.drawing == before
+
+
 def test_uniform_noise_and_factorised_heads():
     viewer = DenoisingViewer(small(noise="uniform"), tokenizer, "the _ earth", steps=4)
-    assert viewer.method.options == ("ancestral",) and "<svg" in viewer.view.value
-    assert (viewer.written.cells < 3).all(), "there is no blank"
+    assert viewer.drawing["methods"] == ["ancestral"]
+    assert not any("." in cells for stage in viewer.drawing["stages"] for cells in stage["cells"]), "no blank"
     split = small(head="factorised", granularity="cell")
     viewer = DenoisingViewer(split, tokenizer, "the _ earth", steps=4)
-    unread, read = int((viewer.written.ids < 0).sum()), text_at(viewer.written, viewer.codebook, tokenizer, 4)
-    assert "<svg" in viewer.view.value and read.count("_") == unread
+    unread = int((viewer.written.ids < 0).sum())
+    assert viewer.drawing["stages"][4]["text"].count("_") == unread

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_widgets_base import asked
 from widget_toys import loud
 
 from lab.chars import CharEncoder, CharEncoderConfig, guess, put_back
@@ -63,22 +64,38 @@ def test_a_right_model_restores_the_line(model):
 
 def test_every_control_moves_something(model):
     widget = FillIn(model, TOKENIZER, LINE)
-    assert widget.hidden == set() and len(widget.characters.children) == len(LINE)
-    before = widget.guesses.value
-    widget.characters.children[4].value = True
-    assert widget.hidden == {4} and widget.guesses.value != before
-    widget.hide_some.click()
-    assert len(widget.hidden) == round(0.2 * len(LINE))
-    widget.show_all.click()
-    assert widget.hidden == set()
-    stripped = widget.restored.value
-    widget.removed.value = "spaces"
-    assert widget.restored.value != stripped and "andGodsaid,Let" in widget.restored.value
-    widget.line.value = "light"
-    assert len(widget.characters.children) == 5 and widget.hidden == set()
-    widget.line.value = "a" * 80
-    assert "1 to 62 characters" in widget.guesses.value
-    widget.line.value = LINE
-    assert "role='alert'" not in widget.guesses.value
+    assert widget.hidden == [] and "".join(widget.drawing["characters"]).replace("␣", " ") == LINE
+    assert widget.drawing["guesses"] == []
+    widget.hidden = [4]
+    (one,), (told,) = guess(model, TOKENIZER, LINE, {4}), widget.drawing["guesses"]
+    assert (told["place"], told["truth"], told["right"]) == (4, "G", one.right)
+    assert [p for _, p in told["likeliest"]] == [p for _, p in one.likeliest]
+    asked(widget, "hide_some")
+    first = widget.hidden
+    assert len(set(first)) == round(0.2 * len(LINE)) and first == sorted(first)
+    asked(widget, "hide_some")
+    assert widget.hidden != first, "others each time"
+    assert widget.drawing["stripped"] == LINE.replace(",", "").replace(".", "")
+    widget.removed = "spaces"
+    assert widget.drawing["stripped"] == LINE.replace(" ", "")
+    _, restored = put_back(model, TOKENIZER, LINE, " ")
+    assert [tuple(pair) for pair in widget.drawing["restored"]] == restored
+    widget.hidden = [1, 20]
+    widget.line = "light"
+    assert [one["place"] for one in widget.drawing["guesses"]] == [1], "the line has no place 20 now"
+    widget.line = LINE
+    assert [one["place"] for one in widget.drawing["guesses"]] == [1, 20]
+
+
+def test_what_cannot_be_read_is_told_and_can_be_mended(model):
+    widget = FillIn(model, TOKENIZER, LINE, hide=(3,))
+    before = widget.drawing
+    for change in ({"line": "a" * 80}, {"line": ""}, {"removed": "vowels"}):
+        widget.set_state(change)
+        assert ("1 to 62 characters" in widget.problem) == ("line" in change) and widget.problem
+        assert widget.drawing == before
+        widget.set_state({"line": LINE, "removed": "punctuation"})
+        assert not widget.problem and widget.drawing == before
+    assert asked(FillIn(model, TOKENIZER, ""), "hide_some") == [None]
     with pytest.raises(ValueError, match="places"):
         guess(model, TOKENIZER, LINE, {40})

@@ -1,13 +1,11 @@
 """The grid editor, without a browser: cells are clicked, words loaded and damaged, and what is read is true."""
 
-import html
-
 import pytest
 import torch
-from widget_toys import text_of, tokenizer
+from test_widgets_base import asked
+from widget_toys import tokenizer
 
 from lab.diffusion.codebook import Codebook
-from lab.show.diagrams.palette import contrast
 from lab.show.widgets import GridEditor
 from lab.show.widgets.grid_editor import find
 
@@ -20,31 +18,20 @@ def editor() -> GridEditor:
 
 
 def said(editor) -> str:
-    return html.unescape(text_of(editor.view.value))
+    return " ".join(editor.drawing["told"])
 
 
-def test_a_click_goes_on_to_the_next_colour_and_after_the_last_to_blank(editor):
-    before = editor.cells
-    seen = []
-    for _ in range(4):
-        editor.buttons[7].click()
-        seen.append(int(editor.cells[7]))
-    start = int(before[7])
-    assert seen == [(start + k) % 4 for k in (1, 2, 3, 4)] and book.blank in seen
-    assert torch.equal(editor.cells, before), "once round, and all others as they were"
-
-
-def test_cells_look_like_what_they_hold_and_say_it(editor):
-    cells = torch.arange(25) % 4
+def test_what_is_painted_stands_beside_the_two_nearest_words(editor):
+    cells = editor.cells
+    cells[7] = (cells[7] + 1) % 3
+    cells[9] = book.blank
     editor.paint(cells)
-    for i, (colour, button) in enumerate(zip(cells.tolist(), editor.buttons, strict=True)):
-        (row, column), blank = divmod(i, 5), colour == book.blank
-        named = "blank" if blank else f"colour {colour}"
-        assert button.description == ("·" if blank else str(colour)), "not by colour alone"
-        assert button.tooltip == f"row {row + 1}, column {column + 1}: {named}"
-        assert f"lab-cell-{row}-{column}" in button._dom_classes
-        assert ("lab-blank" in button._dom_classes) == blank
-        assert contrast(button.style.text_color, button.style.button_color) > 4
+    beside = editor.drawing["beside"]
+    assert beside["cells"][0] == "".join("." if c == book.blank else str(c) for c in cells.tolist())
+    assert beside["words"][:2] == ["this grid", "␣the"] and beside["marked"][:2] == [[], [7]]
+    second = find(cells, book).ids[1]
+    other = [i for i in range(25) if i != 9 and book.patterns[second, i] != cells[i]]
+    assert beside["marked"][2] == other
 
 
 def test_the_nearest_word_and_the_runner_up_are_those_of_brute_force(editor):
@@ -64,23 +51,23 @@ def test_the_nearest_word_and_the_runner_up_are_those_of_brute_force(editor):
 
 def test_damage_is_random_seeded_and_as_much_as_asked_for(editor):
     start = editor.cells
-    editor.count.value = 6
-    editor.recolour.click()
+    editor.count = 6
+    editor.recolour()
     changed = editor.cells != start
     assert changed.sum() == 6 and (editor.cells != book.blank).all()
     assert "␣the" in said(editor), "a code with distance 13 mends six wrong cells"
     again = GridEditor(book, tokenizer, " the", seed=1)
-    again.count.value = 6
-    again.recolour.click()
+    again.count = 6
+    again.recolour()
     assert torch.equal(again.cells, editor.cells)
     editor.paint(start)
-    editor.count.value = 11
-    editor.erase.click()
+    editor.count = 11
+    editor.erase()
     assert (editor.cells == book.blank).sum() == 11
     assert (editor.cells[editor.cells != book.blank] == start[editor.cells != book.blank]).all()
     assert "which fits all 14 visible cells" in said(editor)
-    editor.count.value = 25
-    editor.erase.click()
+    editor.count = 25
+    editor.erase()
     assert "Every cell is blank" in said(editor)
 
 
@@ -88,12 +75,11 @@ def test_a_text_that_is_no_token_is_told_in_place(editor):
     before = editor.cells
     bad_ones = {"withheaven": "is no single token", "": "there is no word to load", "\ud800": "surrogate"}
     for bad, message in bad_ones.items():
-        editor.word.value = bad
-        editor.load.click()
-        assert "role='alert'" in editor.view.value and message in html.unescape(editor.view.value)
+        editor.word = bad
+        assert asked(editor, "load") == [None] and message in editor.problem
         assert torch.equal(editor.cells, before)
-    editor.buttons[0].click()
-    assert "role='alert'" not in editor.view.value
+    editor.word = "heaven"
+    assert asked(editor, "load") and not editor.problem and "␣heaven" in said(editor)
 
 
 def test_what_cannot_be_edited_is_refused(editor):
@@ -102,6 +88,7 @@ def test_what_cannot_be_edited_is_refused(editor):
         lambda: GridEditor(Codebook.random(280, grid=(13, 13)), tokenizer): "169",
         lambda: GridEditor(Codebook.random(280, num_colours=9), tokenizer): "8 colours",
         lambda: editor.paint([4] * 25): "cells hold the colours",
+        lambda: editor.paint([0] * 24): "25",
         lambda: editor.paint(torch.zeros(2, 25, dtype=torch.int64)): "the cells of one grid",
     }.items():
         with pytest.raises(ValueError, match=named):

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from test_widgets_sampler import new_sampler, problem, seen, tokens
+from test_widgets_sampler import new_sampler, press, seen, tokens
 from widget_toys import model, tokenizer
 
 from lab import runs
@@ -38,26 +38,26 @@ def folder(tmp_path_factory):
 
 
 def test_a_session_is_saved_and_goes_on_as_it_would_have(sampler, tmp_path):
-    sampler.path.value = str(tmp_path / "deep" / "s.json")
-    sampler.button.click()
-    sampler.choice.pick(GIVEN, 2)
-    sampler.choice.take.click()
-    sampler.save_button.click()
+    sampler.path = str(tmp_path / "deep" / "s.json")
+    press(sampler, "generate")
+    sampler.token = 3
+    press(sampler, "choose", voice=GIVEN, place=2, token=sampler.drawing["chosen"]["others"][0][0])
+    press(sampler, "save_as_named")
     assert list(tmp_path.rglob("*.*")) == [tmp_path / "deep" / "s.json"]
     other = Sampler(model, tokenizer)
-    other.path.value = sampler.path.value
-    other.load_button.click()
+    other.path = sampler.path
+    press(other, "load")
     assert not other.problem and other.settings == sampler.settings
     for name in ("drawn", "by_hand", "text"):
         assert getattr(other.drafts[GIVEN], name) == getattr(sampler.drafts[GIVEN], name)
     assert seen(other) == seen(sampler)
     for one in (sampler, other):
-        one.continue_button.click()
+        press(one, "go_on")
     assert tokens(other) == tokens(sampler) and len(tokens(other)) == 3 + 25 + 25
 
 
 def test_a_file_that_is_no_session_changes_nothing(sampler, tmp_path):
-    sampler.button.click()
+    press(sampler, "generate")
     before, path = list(tokens(sampler)), tmp_path / "s.json"
     good = json.loads(sampler.save(path).read_text())
 
@@ -74,49 +74,49 @@ def test_a_file_that_is_no_session_changes_nothing(sampler, tmp_path):
         "random state": damaged(random_state="AAAA"),
         "there is no model": damaged(name="gone"),
     }
-    sampler.path.value = str(path)
+    sampler.path = str(path)
     for message, written in [*bad.items(), ("cannot be read", None)]:
         path.write_text("{" if written is None else json.dumps(written))
-        sampler.load_button.click()
-        assert message in problem(sampler), problem(sampler)
+        press(sampler, "load")
+        assert message in sampler.problem, sampler.problem
         assert tokens(sampler) == before
-    sampler.path.value = str(tmp_path / "none.json")
-    sampler.load_button.click()
-    assert "none.json cannot be read" in problem(sampler)
+    sampler.path = str(tmp_path / "none.json")
+    press(sampler, "load")
+    assert "none.json cannot be read" in sampler.problem
 
 
 def test_runs_are_chosen_and_write_side_by_side(folder):
     sampler = Sampler(runs=folder, prompt="line ", seed=1)
-    sampler.controls.length.value = 12
-    assert sampler.models.options == ("decoder", "gru") and sampler.models.value == ("decoder",)
+    sampler.length = 12
+    assert sampler.drawing["names"] == ["decoder", "gru"] and sampler.models == ["decoder"]
     assert "gru" not in sampler.voices.drafts, "a run is loaded when it is chosen"
-    sampler.models.value = ("decoder", "gru")
-    sampler.button.click()
-    assert len(sampler.texts.children) == 2 and all(len(seen(sampler, name)) for name in ("decoder", "gru"))
+    sampler.models = ["decoder", "gru"]
+    press(sampler, "generate")
+    assert len(sampler.texts) == 2 and all(len(seen(sampler, name)) for name in ("decoder", "gru"))
     loaded = runs.open_runs(folder)
     for name, run in loaded.items():
         expected = [step.token for step in draw(run.model, run.tokenizer, sampler.settings)]
         assert tokens(sampler, name) == expected
-        assert name in sampler.strips[name].above.value and f"{name}. Next token" in sampler.next_token.value
+        assert any(bars["heading"].startswith(f"{name}. Next token") for bars in sampler.drawing["next"])
     decoder = list(tokens(sampler, "decoder"))
-    sampler.choice.voice.value = "gru"
-    sampler.choice.token.value = 1
-    sampler.choice.take.click()
+    sampler.voice, sampler.token = "gru", 1
+    assert sampler.drawing["heads"] == ["off"], "a recurrent model has no attention"
+    press(sampler, "choose", voice="gru", place=0, token=sampler.drawing["chosen"]["others"][0][0])
     assert tokens(sampler, "decoder") == decoder and sampler.drafts["gru"].by_hand == {0}
-    sampler.models.value = ()
-    sampler.button.click()
-    assert "choose a model first" in problem(sampler) and sampler.texts.children == ()
+    sampler.models = []
+    press(sampler, "generate")
+    assert "choose a model first" in sampler.problem and sampler.texts == []
 
 
 def test_runs_that_cannot_write_are_told_in_place(folder, tmp_path):
     copied = shutil.copytree(folder, tmp_path / "copy")
     (copied / "gru" / "step-00000002" / "model.safetensors").write_bytes(b"rubbish")
     sampler = Sampler(runs=copied)
-    sampler.models.value = ("gru",)
-    assert "role='alert'" in sampler.notice.value and "gru" in problem(sampler)
-    sampler.models.value = ("decoder",)
-    sampler.button.click()
-    assert problem(sampler) == "" and tokens(sampler, "decoder")
-    assert "no runs in" in problem(Sampler(runs=tmp_path / "none"))
+    sampler.models = ["gru"]
+    assert "gru" in sampler.problem
+    sampler.models = ["decoder"]
+    press(sampler, "generate")
+    assert sampler.problem == "" and tokens(sampler, "decoder")
+    assert "no runs in" in Sampler(runs=tmp_path / "none").problem
     with pytest.raises(ValueError, match="there is no model 'x' here; there are: decoder, gru"):
         Voices(None, None, folder).draft("x")

@@ -1,9 +1,11 @@
 """The one mechanism of all checks: a function is asked questions, and its answers judged one property at a time."""
 
 import copy
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +15,7 @@ from lab.checks.numbers import Unreadable, close, differing, told
 from lab.checks.report import CheckReport, Example, Property
 
 GIVEN = ("torch", "numpy")
+NOT_THEIRS = re.compile(f"^{re.escape(str(Path(__file__).parents[1]))}|site-packages")
 Examples = Iterator[Example | None]
 
 
@@ -140,9 +143,19 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
+def own_line(error: BaseException) -> str:
+    """The last line of the reader's own that an error came by, such as "line 2: return x / 0"; "" if there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.line and not NOT_THEIRS.search(frame.filename)]
+    lines = [f"line {frame.lineno}: {frame.line}" for frame in own if frame.filename == own[0].filename]
+    return lines[-1] if lines else ""
+
+
 def _interrupted(case: Case, wanted: str, error: Exception) -> Example:
     happened = "raised " + traceback.format_exception_only(error)[-1].strip()
-    return told(case, wanted, str(error) if isinstance(error, Unreadable) else happened)
+    if isinstance(error, Unreadable):
+        return told(case, wanted, str(error))
+    return told(case, wanted, happened, own_line(error))
 
 
 def _copied(value: object) -> object:

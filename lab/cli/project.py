@@ -19,7 +19,7 @@ Profile = Literal["smoke", "standard", "full"]
 def run(
     notebooks: Names = (), profile: Profile = "standard", corpus: str | None = None, seed: int | None = None
 ) -> None:
-    """Run the notebooks, print what they measured, write build/index.html.
+    """Run the notebooks, print a line of each with its answer, write all to build/index.html.
 
     Exit status: 0 where all claims hold, 1 where one fails, 3 where nothing fails but the text lacks what some notebook
     is about.
@@ -75,23 +75,30 @@ def matrix(chosen: str = "") -> None:
     sys.exit(_python("-m", "pytest", "tests/matrix.py", "-k", chosen))
 
 
-def check(evidence: bool = False, seed: int | None = None) -> None:
-    """Lint, formatting, import order, the size of each room, the state of the committed notebooks and their evidence.
+def check(evidence: bool = False, lessons: bool = False, seed: int | None = None) -> None:
+    """Lint, formatting, import order, the size of each room, the state and shape of the notebooks, their evidence.
 
     Args:
+        lessons: instead, see that the claims of each lesson fail without what it writes by hand, and that the solutions
+            of its exercises solve them: some minutes.
         evidence: instead, train one cheap row of the evidence again, drawn at random, and compare its scores.
         seed: of that draw.
     """
-    from lab.notebooks import publish, stale
-    from lab.notebooks.runner import all_notebooks
+    from lab.notebooks import publish, shape, stale, stubs
+    from lab.notebooks.runner import TEMPLATE, all_notebooks
 
+    if lessons:
+        sys.exit("\n".join(stubs.complaints([*all_notebooks(), TEMPLATE])) or 0)
     if evidence:
         with errors_told():
             sys.exit("\n".join(stale.check_again(seed=seed)) or 0)
     failed = _python("-m", "ruff", "check", ".") + _python("-m", "ruff", "format", "--check", ".")
     failed += _python("-m", "pytest", "tests/test_imports.py")
     failed += _python("tests/rooms.py")
-    found = [text for path in all_notebooks() for text in publish.complaints(path)]
+    for remark in [remark for path in all_notebooks() for remark in shape.remarks(path)]:
+        print(remark)
+    found = [text for path in all_notebooks() for text in publish.complaints(path) + shape.complaints(path)]
+    found += publish.complaints(TEMPLATE) + shape.complaints(TEMPLATE)
     for complaint in found + stale.complaints():
         print(complaint)
         failed += 1

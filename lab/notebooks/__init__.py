@@ -1,9 +1,11 @@
-"""What every notebook uses: figures and claims, what a text must have, evidence; the runner and report stand beside."""
+"""What every notebook uses: settings, claims, exercises, evidence. The runner, report and checks stand beside."""
 
 from importlib import import_module
 
-from lab.notebooks.claims import ClaimFailed, by_profile, expect, record, say
+from lab.notebooks.claims import ClaimFailed, answer, expect, record, say
+from lab.notebooks.exercises import attempt
 from lab.notebooks.needs import DoesNotApply, needs
+from lab.notebooks.profiles import by_profile, settings
 
 # What needs torch and pandas is loaded when it is first asked for: a notebook of claims alone starts at once.
 _HOMES = {
@@ -12,7 +14,19 @@ _HOMES = {
     "evidence": "lab.notebooks.conclusions",
     "steps_in": "lab.notebooks.conclusions",
 }
-__all__ = ["ClaimFailed", "DoesNotApply", "by_profile", "expect", "needs", "record", "say", *_HOMES]
+__all__ = [
+    "ClaimFailed",
+    "DoesNotApply",
+    "answer",
+    "attempt",
+    "by_profile",
+    "expect",
+    "needs",
+    "record",
+    "say",
+    "settings",
+    *_HOMES,
+]
 
 
 def __getattr__(name: str):

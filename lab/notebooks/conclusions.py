@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from lab.notebooks.claims import PROFILES
 from lab.notebooks.fingerprint import key, probe, running_cell, same_probe, settings_of, text_of
+from lab.notebooks.profiles import PROFILES
 from lab.notebooks.rows import Kept, Name, here, read, row_of, table, write
 from lab.runs import Experiment, RunFailed, run_name, seconds_per_step, threads_each, trained
 from lab.text import CorpusError

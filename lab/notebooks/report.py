@@ -2,7 +2,9 @@
 
 import html
 import logging
+import re
 import shlex
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +13,10 @@ import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from lab.files import write_atomic
+from lab.files import printable, write_atomic
 from lab.machine import machine
-from lab.notebooks.runner import NotebookRun, find_notebooks, outputs_of, run_notebook
+from lab.notebooks.claims import first_sentence, sentence
+from lab.notebooks.runner import NOTEBOOKS, PICTURES, NotebookRun, find_notebooks, outputs_of, run_notebook
 
 ERROR = "papermill-error-cell-tag"  # of the cells that papermill puts in where a cell raises
 
@@ -21,7 +24,7 @@ ERROR = "papermill-error-cell-tag"  # of the cells that papermill puts in where 
 def run_and_report(
     names: tuple[str, ...], profile: str, build: Path, parameters: dict[str, object]
 ) -> list[NotebookRun]:
-    """Run the notebooks whose names begin so, print what they measured, and write `build/index.html`.
+    """Run the notebooks whose names begin so, print a line of each, and write all to `build/index.html`.
 
     A parameter that is None is left to the notebook. Ctrl-C ends the notebook that runs, reports those that are done,
     and exits with status 130.
@@ -57,27 +60,27 @@ def _tell(runs: list[NotebookRun], build: Path, flags: str) -> None:
 
 
 def closing_table(runs: list[NotebookRun]) -> str:
-    """Every notebook with its time, its figures and whether its claims hold, as plain text."""
+    """A line a notebook: verdict, seconds, its answer in a sentence; what fails is told in full."""
     lines = []
     for run in runs:
-        claims = [metric.get("claimed", True) for metric in run.metrics if metric["claim"]]
-        elsewhere = f", {claims.count(False)} not claimed of this text" if False in claims else ""
-        passed = f"{sum(claims)} claims hold{elsewhere}"
-        verdict = {"passed": passed, "failed": "FAILED"}.get(run.verdict, run.verdict)
-        lines.append(f"{run.name:<32}{run.seconds:8.1f} s   {verdict}")
-        lines += [f"    {run.lacking}"] if run.lacking else []
-        for metric in run.metrics:
-            lines.append(f"    {_text(metric)}")
-        if run.error:
-            lines += [f"    ! {line}" for line in run.error.splitlines()[-12:]]
+        lines.append(f"{run.name:<28}{run.seconds:7.0f} s  {_verdict_of(run)}")
+        lines += [f"    ! {line}" for line in (run.error or "").splitlines()]
     total = sum(run.seconds for run in runs)
     of = {
         verdict: [run.name for run in runs if run.verdict == verdict]
         for verdict in ("failed", "does not apply")
     }
     told = [f"{verdict}: {', '.join(names)}" for verdict, names in of.items() if names]
-    lines.append(f"{'all':<32}{total:8.1f} s   {'; '.join(told) or 'passed'}")
+    claims = [_verdict(metric) for run in runs for metric in run.metrics].count("holds")
+    lines.append(f"{'all':<28}{total:7.0f} s  {'; '.join(told) or f'passed: {claims} claims hold'}")
     return "\n".join(lines)
+
+
+def _verdict_of(run: NotebookRun) -> str:
+    """What came of a run, with its answer in a sentence, or the figure that it puts first."""
+    headline = next((sentence(metric) for metric in run.metrics if metric["headline"]), "")
+    answer = re.sub(r"[*`]", "", first_sentence(run.answer)) if run.answer else headline
+    return f"{run.verdict}: {printable(run.lacking or answer)}".rstrip(": ")
 
 
 def write_report(runs: list[NotebookRun], folder: Path, flags: str) -> Path:
@@ -89,6 +92,8 @@ def write_report(runs: list[NotebookRun], folder: Path, flags: str) -> Path:
     exporter = HTMLExporter(
         mathjax_url="", require_js_url="", jquery_url="", widget_renderer_url="", mermaid_js_url=""
     )
+    if (pictures := NOTEBOOKS / PICTURES).is_dir():  # of the answers under the titles
+        shutil.copytree(pictures, folder / PICTURES, dirs_exist_ok=True)
     for run in runs:
         if run.output.exists():
             notebook = nbformat.read(run.output, as_version=4)
@@ -111,30 +116,22 @@ def _defuse(data: dict) -> None:
         data["text/html"] = MarkdownWithMath(renderer=renderer).render(data.pop("text/markdown"))
 
 
-def _text(metric: dict) -> str:
-    value = f"{metric['value']:.4g}" if isinstance(metric["value"], float) else f"{metric['value']}"
-    text = f"{metric['name']}: {value} {metric['unit']}".rstrip()
-    return text if metric["claim"] is None else f"{text}, expected {metric['claim']}: {_verdict(metric)}"
-
-
 def _index(runs: list[NotebookRun], flags: str) -> str:
     here = machine()
-    head = "<tr><th>figure</th><th>value</th><th>unit</th><th>expected</th><th>claim</th></tr>"
+    head = "<tr><th>what was measured</th><th>claimed</th><th></th></tr>"
     sections = []
     for run in runs:
         rows = "".join(
-            f"<tr><td>{html.escape(metric['name'])}</td><td class=n>{metric['value']:,.5g}</td>"
-            f"<td>{html.escape(metric['unit'])}</td><td>{html.escape(metric['claim'] or '')}</td>"
+            f"<tr><td>{html.escape(sentence(metric))}</td><td>{html.escape(metric['claim'] or '')}</td>"
             f"<td class={'ok' if metric['holds'] else 'bad'}>{_verdict(metric)}</td></tr>"
             for metric in run.metrics
         )
         problem = f"<pre class=bad>{html.escape(run.error)}</pre>" if run.error else ""
-        problem += f"<p>{html.escape(run.lacking)}</p>" if run.lacking else ""
         colour = {"passed": "ok", "failed": "bad"}.get(run.verdict, "")
         sections.append(
             f"<h2><a href='{run.name}.html'>{run.name}</a></h2>"
-            f"<p><b class='{colour}'>{run.verdict}</b>"
-            f" in {run.seconds:.0f} s</p>{problem}" + (f"<table>{head}{rows}</table>" if rows else "")
+            f"<p><b class='{colour}'>{html.escape(_verdict_of(run))}</b> ({run.seconds:.0f} s)</p>{problem}"
+            + (f"<table>{head}{rows}</table>" if rows else "")
         )
     return _PAGE.format(
         flags=html.escape(flags),
@@ -161,7 +158,6 @@ _PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 0.9rem; }}
 td, th {{ text-align: left; padding: 0.25rem 0.6rem; border-bottom: 1px solid var(--line); vertical-align: top; }}
-.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .ok {{ color: var(--ok); }} .bad {{ color: var(--bad); }} pre {{ white-space: pre-wrap; }}
 </style></head><body>
 <h1>lab: what the notebooks measured</h1>

@@ -10,9 +10,12 @@ import nbformat
 import papermill
 from traitlets.config import Config
 
-from lab.notebooks.claims import METRIC_MIME, PROFILES
+from lab.notebooks.claims import ANSWER_MIME, METRIC_MIME
+from lab.notebooks.profiles import PROFILES
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+TEMPLATE = NOTEBOOKS / "template.ipynb"  # the page that a lesson is begun from
+PICTURES = "pictures"  # a folder beside the notebooks: what their answers show
 LONGEST_CELL_SECONDS = {"smoke": 300, "standard": 1800, "full": 6 * 3600}
 SETTINGS = Config(
     {
@@ -26,7 +29,8 @@ SETTINGS = Config(
 class NotebookRun:
     """One executed notebook: where its output lies, how long it took, its metrics, and what failed.
 
-    `lacking` is the sentence of `needs`, where the text lacks what this notebook is about: no failure.
+    `lacking` is the sentence of `needs`, where the text lacks what this notebook is about: no failure. `answer` is what
+    it answers to its title.
     """
 
     name: str
@@ -35,6 +39,7 @@ class NotebookRun:
     metrics: list[dict] = field(default_factory=list)
     error: str | None = None
     lacking: str | None = None
+    answer: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -51,12 +56,12 @@ def all_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
 
 
 def find_notebooks(names: tuple[str, ...] = ()) -> list[Path]:
-    """The notebooks whose names begin with one of `names`; all of them when there is none.
+    """The notebooks whose names begin with one of `names`; all that are numbered when there is none.
 
-    >>> [path.stem for path in find_notebooks(("00",))]
-    ['00_start_here']
+    >>> [path.stem for path in find_notebooks(("00", "template"))]
+    ['00_start_here', 'template']
     """
-    found = all_notebooks()
+    found = all_notebooks() + [path for path in [TEMPLATE] if path.stem in names]
     for name in names:
         if not name or not any(path.stem.startswith(name) for path in found):
             raise ValueError(
@@ -75,6 +80,11 @@ def outputs_of(notebook: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNod
     """The outputs of all cells, in order."""
     for cell in notebook.cells:
         yield from cell.get("outputs", [])
+
+
+def answer_of(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """The answer in the notebook's outputs, its `text` in Markdown and its `picture`; None where it gives none."""
+    return next((o.data[ANSWER_MIME] for o in outputs_of(notebook) if ANSWER_MIME in o.get("data", {})), None)
 
 
 def _number(value: float | str) -> float:
@@ -129,7 +139,8 @@ def run_notebook(
     if stopped and error is None:  # papermill takes SystemExit for a good end
         error = f"a cell ended the notebook: {stopped.ename} {stopped.evalue}"
     error = error or _broken_promise(path, executed)
-    return NotebookRun(path.stem, output, seconds, metrics_of(executed), error)
+    answer = (answer_of(executed) or {}).get("text")
+    return NotebookRun(path.stem, output, seconds, metrics_of(executed), error, answer=answer)
 
 
 def _broken_promise(path: Path, executed: nbformat.NotebookNode) -> str | None:

@@ -4,32 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.decode import BeamStep, Candidate
-from lab.show.attention import label
-from lab.show.clusters import escaped
-from lab.show.colours import BLUE, FAINT, GREEN, GREY, INK, PAPER
-
-WIDE, HIGH, ACROSS, DOWN = 104, 34, 148, 42  # pixels: of a box, and from one to the next
-ROOT_WIDE, MARGIN = 60, 14
-FATES = {
-    "leading": "the leading line",
-    "alive": "a line that is kept",
-    "finished": "a line that has ended",
-    "pruned": "given up",
-}
-# Fill, edge, width of the edge, dashes, ink: no fate differs by colour alone.
-LOOKS = {
-    "leading": ("#CFE4F5", BLUE, 2.6, "", INK),
-    "alive": ("#E9F3FA", BLUE, 1.2, "", INK),
-    "finished": ("#CDEBDF", GREEN, 1.8, "", INK),
-    "pruned": ("#F1F2F4", GREY, 1.0, "4 3", "#5B626E"),
-}
 
 
 @dataclass(frozen=True)
 class Node:
     """A candidate in the picture: its step from 1, its row from 0, the place of its parent in the list, its fate.
 
-    `fate` is one of `FATES`, as things stand at the step that is shown; -1 is the prompt.
+    `fate` is "leading", "alive", "finished" or "pruned", as things stand at the step that is shown; -1 is the prompt.
     """
 
     candidate: Candidate
@@ -65,105 +46,3 @@ def beam_tree(steps: Sequence[BeamStep], upto: int | None = None) -> list[Node]:
             nodes.append(Node(one, number, row, places[tokens[:-1]], fate))
             places[tokens] = len(nodes) - 1
     return nodes
-
-
-def told(node: Node, tokenizer) -> str:
-    """What a screen reader says of a candidate, and what pointing at it shows."""
-    one = node.candidate
-    return (
-        f"step {node.step}: “{label(tokenizer.tokens([one.token])[0], 24)}”, log-probability "
-        f"{one.log_probability:.2f}, in total {one.total:.2f}; {FATES[node.fate]}"
-    )
-
-
-def beam_svg(nodes: Sequence[Node], tokenizer, title: str = "") -> str:
-    """The tree as SVG, to be reached with the tab key; each box has the token, and the log-probability so far.
-
-    With a title it is a picture by itself, with a key to the looks at its foot.
-    """
-    place, head, foot = _Places(nodes), 30 if title else 0, 24 if title else 0
-    edges, boxes = "", ""
-    # What is given up is drawn first, and so lies below.
-    for node in sorted(nodes, key=lambda node: list(FATES).index(node.fate), reverse=True):
-        fill, edge, width, dashes, ink = LOOKS[node.fate]
-        x, y = place.corner(node)
-        (from_x, from_y), (to_x, to_y) = place.edge(node)
-        bend = (to_x - from_x) / 2
-        dashed = f" stroke-dasharray='{dashes}'" if dashes else ""
-        edges += (
-            f"<path d='M{from_x:g},{from_y:g}c{bend:g},0 {bend:g},{to_y - from_y:g} {2 * bend:g},{to_y - from_y:g}' "
-            f"fill='none' stroke='{edge}' stroke-width='{width}'{dashed}/>"
-        )
-        name = escaped(label(tokenizer.tokens([node.candidate.token])[0], 11))
-        said = escaped(told(node, tokenizer))
-        boxes += (
-            f"<g class='node {node.fate}' tabindex='0' role='img' aria-label='{said}'><title>{said}</title>"
-            f"<rect x='{x:g}' y='{y:g}' width='{WIDE}' height='{HIGH}' rx='5' fill='{fill}' stroke='{edge}' "
-            f"stroke-width='{width}'{dashed}/><text x='{x + 8:g}' y='{y + 15:g}' fill='{ink}' "
-            f"font-family='ui-monospace,monospace'>{name}</text><text x='{x + 8:g}' y='{y + 28:g}' fill='{ink}' "
-            f"font-size='11'>{node.candidate.total:.2f}</text></g>"
-        )
-    x, y = place.root
-    root = (
-        f"<rect x='{x:g}' y='{y - HIGH / 2:g}' width='{ROOT_WIDE}' height='{HIGH}' rx='5' fill='{FAINT}'/>"
-        f"<text x='{x + ROOT_WIDE / 2:g}' y='{y + 4:g}' text-anchor='middle'>prompt</text>"
-    )
-    wide, high = max(place.wide, 560) if title else place.wide, place.high + head + foot
-    return (
-        f"<svg xmlns='http://www.w3.org/2000/svg' class='lab-beams' role='group' "
-        f"aria-label='{escaped(title or 'tree of a beam search')}' "
-        f"width='{wide:g}' height='{high:g}' viewBox='0 0 {wide:g} {high:g}' font-family='system-ui,sans-serif' "
-        f"font-size='12' fill='{INK}'><style>.lab-beams .node:focus {{ outline:2px solid {INK}; }}</style>"
-        f"<rect width='100%' height='100%' fill='{PAPER}'/>{_frame(title, wide, high) if title else ''}"
-        f"<g transform='translate(0 {head})'>{edges}{root}{boxes}</g></svg>"
-    )
-
-
-def _frame(title: str, wide: float, high: float) -> str:
-    """The title above a tree, and the key below it."""
-    drawn = f"<text x='{MARGIN}' y='22' font-size='15' font-weight='bold'>{escaped(title)}</text>"
-    for n, (fate, (fill, edge, width, dashes, _)) in enumerate(LOOKS.items()):
-        x = MARGIN + n * (wide - 2 * MARGIN) / len(LOOKS)
-        dashed = f" stroke-dasharray='{dashes}'" if dashes else ""
-        drawn += (
-            f"<rect x='{x:g}' y='{high - 20:g}' width='16' height='10' rx='3' fill='{fill}' stroke='{edge}' "
-            f"stroke-width='{width}'{dashed}/><text x='{x + 22:g}' y='{high - 11:g}'>{fate}</text>"
-        )
-    return drawn
-
-
-def key() -> str:
-    """HTML of what the looks mean."""
-    signs = "".join(
-        f"<span style='white-space:nowrap;margin-right:14px'><span style='display:inline-block;width:14px;height:10px;"
-        f"margin-right:5px;background:{fill};border:{max(1, round(width))}px {'dashed' if dashes else 'solid'} {edge}'>"
-        f"</span>{FATES[fate]}</span>"
-        for fate, (fill, edge, width, dashes, _) in LOOKS.items()
-    )
-    return f"<div style='color:{GREY}'>{signs}</div>"
-
-
-class _Places:
-    """Where everything stands, in pixels: a column a step, the prompt at the left."""
-
-    def __init__(self, nodes: Sequence[Node]):
-        self.nodes = nodes
-        self.rows = [sum(node.step == step for node in nodes) for step in range(1, nodes[-1].step + 1)]
-        self.high = 2 * MARGIN + max(self.rows) * DOWN
-        self.wide = 2 * MARGIN + ROOT_WIDE + len(self.rows) * ACROSS
-        self.root = (MARGIN, self.high / 2)
-
-    def corner(self, node: Node) -> tuple[float, float]:
-        first = (self.high - self.rows[node.step - 1] * DOWN) / 2
-        return (
-            MARGIN + ROOT_WIDE + (node.step - 1) * ACROSS + (ACROSS - WIDE),
-            first + node.row * DOWN + (DOWN - HIGH) / 2,
-        )
-
-    def edge(self, node: Node) -> tuple[tuple[float, float], tuple[float, float]]:
-        """From the right of its parent to its own left."""
-        x, y = self.corner(node)
-        if node.parent < 0:
-            return (self.root[0] + ROOT_WIDE, self.root[1]), (x, y + HIGH / 2)
-        from_x, from_y = self.corner(self.nodes[node.parent])
-        return (from_x + WIDE, from_y + HIGH / 2), (x, y + HIGH / 2)

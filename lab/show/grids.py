@@ -1,4 +1,4 @@
-"""Pictures of windows and of masks, still (matplotlib) and live (HTML)."""
+"""Still pictures of windows and of masks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,8 +9,8 @@ from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
 from lab.data.batch import IGNORE
-from lab.show.clusters import escaped, one_line, shortened
-from lab.show.colours import BLUE, FAINT, GREY, INK, ORANGE, PAPER, TINTS
+from lab.show.clusters import one_line, shortened
+from lab.show.colours import BLUE, FAINT, GREY, INK, PAPER, TINTS
 from lab.show.plots import figure
 
 MAY, MAY_NOT = BLUE, "#EDEFF2"
@@ -43,28 +43,6 @@ def masks_figure(masks: Mapping[str, Tensor], title: str, labels: Sequence[str] 
             ax.set_xticks(range(columns), names, rotation=90, fontsize=8)
             ax.set_yticks(range(rows), names, fontsize=8)
     return made
-
-
-def mask_html(mask: Tensor, labels: Sequence[str], row: int) -> str:
-    """The mask `(T, T)` as a table; the chosen row is outlined and what it may attend to is listed below."""
-    head = "".join(f"<th>{escaped(label)}</th>" for label in labels)
-    body = ""
-    for i, allowed in enumerate(mask.tolist()):
-        cells = "".join(f"<td class='{'may' if may else 'not'}'></td>" for may in allowed)
-        chosen = " class='chosen'" if i == row else ""
-        body += f"<tr{chosen}><th>{escaped(labels[i])}</th>{cells}</tr>"
-    seen = [labels[j] for j, may in enumerate(mask[row].tolist()) if may]
-    named = ", ".join(f"“{label}”" for label in seen) or "nothing: it gets zeros"
-    told = f"“{labels[row]}” may attend to {named}"
-    return (
-        f"<style>.lab-mask {{ border-spacing:2px; background:{PAPER}; color:{INK}; padding:8px; border-radius:6px; }}"
-        ".lab-mask th { font: 12px ui-monospace, monospace; font-weight: normal; padding: 0 4px; text-align: right; }"
-        f".lab-mask td {{ width: 22px; height: 22px; border-radius: 3px; }} .lab-mask .may {{ background: {MAY}; }}"
-        f".lab-mask .not {{ background: {MAY_NOT}; }} .lab-mask .chosen td {{ outline: 2px solid {ORANGE}; }}"
-        f".lab-mask tr:hover td {{ outline: 2px solid {GREY}; }}</style>"
-        f"<table class='lab-mask'><tr><th></th>{head}</tr>{body}</table>"
-        f"<div style='font:13px system-ui,sans-serif;padding:4px 8px'>{escaped(told)}</div>"
-    )
 
 
 def windows_figure(

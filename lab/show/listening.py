@@ -6,11 +6,8 @@ Letters: S frames that the encoder makes of T, F bands.
 from dataclasses import dataclass
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from lab.show.colours import BLUE, INK, PAPER
-from lab.show.plots import figure
 from lab.speech.audio import Audio, resampled
 from lab.speech.ctc import collapse
 from lab.speech.features import log_mel
@@ -56,21 +53,3 @@ def listened(model: SpeechTransformer, tokenizer: Tokenizer, audio: Audio) -> Li
         tokenizer.decode(read(model, heard, tokenizer, Reading("attention"))),
         len(features) * spec.seconds_per_frame,
     )
-
-
-def listening_figure(found: Listened, said: str = "") -> Figure:
-    """The log-mel picture, above it each letter where CTC wrote it, and the transcripts as the title."""
-    told = [f"by CTC: {found.ctc or '(nothing)'}", f"by attention: {found.attention or '(nothing)'}"]
-    title = "\n".join([f"said: {said}", *told] if said else told)
-    made, ax = figure(title, "seconds", "mel band", size=(9, 3.9))
-    bands = found.features.shape[1]
-    look = {"origin": "lower", "aspect": "auto", "cmap": "cividis"}
-    ax.imshow(found.features.T.numpy(), extent=(0, found.seconds, 0, bands), **look)
-    ax.grid(False)
-    ax.set_ylim(0, bands * 1.12)
-    ax.set_facecolor(PAPER)
-    for second, letter, _ in found.letters:
-        shown = "␣" if letter == " " else letter
-        ax.text(second, bands * 1.06, shown, ha="center", va="center", fontsize=11, color=INK)
-        ax.plot([second, second], [bands, bands * 1.02], color=BLUE, linewidth=1)
-    return made

@@ -13,11 +13,8 @@ from lab.decode import Sampling
 from lab.decode.filters import kept_mass
 from lab.nn import evaluating
 from lab.show.attention import label
-from lab.show.clusters import escaped
-from lab.show.colours import BLUE, FAINT, GREY, INK, SKY
 
 SHOWN = 10  # of the likeliest tokens
-BAR = 260  # pixels of the longest bar
 
 
 @dataclass(frozen=True)
@@ -60,45 +57,9 @@ def filtered(logits: Tensor, ids: Sequence[int], sampling: Sampling) -> NextToke
     return NextToken(logits.softmax(-1), left.softmax(-1), float(kept_mass(logits, left)))
 
 
-def told(step: NextToken) -> str:
-    """How much is kept, and how much removed, in one sentence."""
-    return (
-        f"{step.kept:,} of {len(step.own):,} tokens kept: {step.kept_mass:.1%} of the probability; "
-        f"removed: {1 - step.kept_mass:.1%}"
-    )
-
-
-def next_html(step: NextToken, tokenizer, heading: str) -> str:
-    """HTML: one bar of kept and removed mass, and below the likeliest tokens before and after the filters."""
-    kept = 100 * step.kept_mass
-    hatched = f"repeating-linear-gradient(45deg,{FAINT} 0 4px,#fff 4px 8px)"
-    mass = (
-        f"<div class='lab-mass' role='img' aria-label='{escaped(told(step))}' style='display:flex;height:14px;"
-        f"max-width:{BAR + 220}px;border:1px solid {GREY};border-radius:3px;overflow:hidden;margin:3px 0'>"
-        f"<div style='width:{kept:.2f}%;background:{SKY}'></div>"
-        f"<div style='flex:1;background:{hatched}'></div></div>"
-    )
+def next_token_json(step: NextToken, tokenizer) -> dict:
+    """What a page draws of a step: how much is kept, and of the likeliest tokens `[name, own, drawn from]`."""
     ids = step.likeliest()
-    longest = float(torch.stack([step.own[ids], step.drawn_from[ids]]).max())
-    rows = "".join(_row(step, i, tokenizer.tokens([i])[0], BAR / longest) for i in ids)
-    key = (
-        f"<div style='color:{GREY}'>Above: kept, and hatched what is removed. "
-        f"Bars: <span style='color:{GREY}'>■</span> the model's own probability, <span style='color:{BLUE}'>■</span> "
-        "what is drawn from.</div>"
-    )
-    table = f"<table style='border-spacing:0 2px;color:{INK};font-size:13px'>{rows}</table>"
-    return f"<div><b>{escaped(heading)}</b> {told(step)}</div>{mass}{table}{key}"
-
-
-def _row(step: NextToken, i: int, name: str, pixels: float) -> str:
-    """A token's own probability and what the filters make of it; `pixels` are those of 100%."""
-    own, drawn_from = float(step.own[i]), float(step.drawn_from[i])
-    bars = "".join(
-        f"<div style='height:7px;width:{max(1, pixels * share):.0f}px;background:{colour}'></div>"
-        for share, colour in ((own, GREY), (drawn_from, BLUE))
-    )
-    then = f"{drawn_from:.1%}" if drawn_from else "removed"
-    return (
-        f"<tr><td style='font-family:monospace;padding-right:10px'>{escaped(label(name, 24))}</td>"
-        f"<td style='min-width:{BAR}px'>{bars}</td><td style='padding-left:8px'>{own:.1%} &rarr; {then}</td></tr>"
-    )
+    names = [label(name, 24) for name in tokenizer.tokens(ids)]
+    rows = [[name, float(step.own[i]), float(step.drawn_from[i])] for name, i in zip(names, ids, strict=True)]
+    return {"kept": step.kept, "of": len(step.own), "mass": step.kept_mass, "rows": rows}

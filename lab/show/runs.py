@@ -50,11 +50,9 @@ def compare(
         xs, ys = curve(run, x)
         found = score(run)
         value = "unfinished" if found is None else f"{found.bits_per_char:.3f}"
-        ax.plot(*_smooth(xs, ys), color=colour, linestyle=line, linewidth=1.8, zorder=2)
-        measured = [(at, step["validation"]) for at, step in zip(xs, steps(run), strict=True)]
-        measured = [(at, bits) for at, bits in measured if bits is not None]
+        ax.plot(*smooth(xs, ys), color=colour, linestyle=line, linewidth=1.8, zorder=2)
         look = {"color": colour, "marker": marker, "markeredgecolor": PAPER, "linestyle": "none", "zorder": 3}
-        ax.plot(*(zip(*measured, strict=True) if measured else ([], [])), markersize=6, **look)
+        ax.plot(*np.reshape(measured(run, x), (-1, 2)).T, markersize=6, **look)
         if found is not None:
             ax.plot(xs[-1], found.bits_per_char, markersize=10, **look)
         # The legend shows line and mark together.
@@ -88,6 +86,24 @@ def curve(run: Run, x: str = "tokens") -> tuple[list[float], list[float]]:
         "steps": [step["step"] + 1 for step in logged],
     }
     return along[x], [step["bits_per_char"] for step in logged]
+
+
+def measured(run: Run, x: str = "tokens") -> list[tuple[float, float]]:
+    """What `evaluate_every` measured on the way: where, and bits a character of the validation lines."""
+    along, _ = curve(run, x)
+    found = [(at, step["validation"]) for at, step in zip(along, steps(run), strict=True)]
+    return [(at, bits) for at, bits in found if bits is not None]
+
+
+def smooth(xs: list[float], ys: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Means over windows of a 25th of the steps, at most 400 points."""
+    width = max(1, math.ceil(len(xs) / 25))
+    kernel = np.ones(width)
+    # At both ends the window is what there is of it.
+    means = np.convolve(ys, kernel, "same") / np.convolve(np.ones(len(ys)), kernel, "same")
+    every = max(1, len(xs) // 400)
+    keep = np.unique([*range(0, len(xs), every), len(xs) - 1])
+    return np.array(xs)[keep], means[keep]
 
 
 def has_curve(run: Run | Exception) -> bool:
@@ -124,14 +140,3 @@ def _chosen(runs, names: Iterable[str] | None) -> dict[str, Run]:
     if not drawn:
         raise ValueError(f"none of these runs can be drawn, by damage or for want of steps: {list(found)}")
     return drawn
-
-
-def _smooth(xs: list[float], ys: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Means over windows of a 25th of the steps, at most 400 points."""
-    width = max(1, math.ceil(len(xs) / 25))
-    kernel = np.ones(width)
-    # At both ends the window is what there is of it.
-    means = np.convolve(ys, kernel, "same") / np.convolve(np.ones(len(ys)), kernel, "same")
-    every = max(1, len(xs) // 400)
-    keep = np.unique([*range(0, len(xs), every), len(xs) - 1])
-    return np.array(xs)[keep], means[keep]

@@ -1,4 +1,4 @@
-"""A line of text as coloured grids, with the words beneath: as SVG for a widget, as a figure where nothing runs.
+"""A line of text as coloured grids, with the words beneath.
 
 Letters: S lines (such as the steps of a trajectory), T tokens a line, V words, n cells a token, K colours.
 """
@@ -45,6 +45,19 @@ def cell_colours(num_colours: int) -> tuple[str, ...]:
             "show the cells as numbers"
         )
     return CELLS[:num_colours]
+
+
+def cells_text(cells: Tensor, codebook: Codebook) -> list[str]:
+    """Each of the grids `(T, n)` as a text, a letter a cell: a digit is its colour, "." is blank.
+
+    >>> book = Codebook.linear(40, num_colours=3)
+    >>> cells_text(book.patterns[:1], book)
+    ['0000000000000000000000000']
+
+    Raises ValueError for more colours than can be told apart.
+    """
+    letters = "".join(map(str, range(len(cell_colours(codebook.num_colours))))) + "."
+    return ["".join(letters[colour] for colour in grid) for grid in cells.tolist()]
 
 
 def read_words(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tokens as coloured text: HTML for widgets, a matplotlib picture for pages where nothing runs."""
+"""Tokens as coloured text, by matplotlib."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from lab.show.clusters import advance, escaped, fitted, legible, one_line, parts, shortened
+from lab.show.clusters import advance, fitted, legible, one_line, parts, shortened
 from lab.show.colours import GREY, INK, PAPER, TINTS, surprise_colour
 from lab.show.lettering import Lettered, drawn_width
 
@@ -34,34 +34,6 @@ def by_probability(
         Token(text, surprise_colour(p), lines)
         for text, p, lines in zip(texts, probabilities, details, strict=True)
     ]
-
-
-STYLE = f"""<style>
-.lab-tokens {{ font: 15px/2 ui-monospace, Menlo, Consolas, monospace; background: {PAPER}; color: {INK};
-  padding: 8px 12px; border-radius: 6px; white-space: pre-wrap; overflow-wrap: anywhere; }}
-.lab-token {{ position: relative; padding: 2px 0; border-radius: 3px; color: {INK};
-  box-decoration-break: clone; -webkit-box-decoration-break: clone; }}
-.lab-token:focus {{ outline: 2px solid {INK}; }}
-.lab-token .lab-details {{ display: none; position: absolute; left: 0; top: 1.9em; z-index: 10; white-space: pre;
-  background: {INK}; color: {PAPER}; font-size: 12px; line-height: 1.5; padding: 6px 9px; border-radius: 5px; }}
-.lab-token:hover .lab-details, .lab-token:focus .lab-details {{ display: block; }}
-.lab-caption {{ font: 13px/1.6 system-ui, sans-serif; color: {GREY}; padding: 0 12px; }}
-</style>"""
-
-
-def tokens_html(tokens: Sequence[Token], caption: str = "") -> str:
-    """The tokens as one block of HTML; details open on hover and, for the keyboard, on focus."""
-    spans = []
-    for token in tokens:
-        details = "".join(f"{escaped(line)}\n" for line in token.details).rstrip()
-        shown = f"<span class='lab-details'>{details}</span>" if details else ""
-        focus = " tabindex='0'" if details else ""
-        spans.append(
-            f"<span class='lab-token'{focus} style='background:{token.colour}'>"
-            f"{escaped(visible(token.text))}{shown}</span>"
-        )
-    below = f"<div class='lab-caption'>{escaped(caption)}</div>" if caption else ""
-    return f"{STYLE}<div class='lab-tokens'>{''.join(spans)}</div>{below}"
 
 
 def visible(text: str) -> str:

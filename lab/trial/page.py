@@ -1,7 +1,9 @@
 """What a trial found: a JSON file, a page with its curves that needs nothing else, and a row of the table of trials."""
 
+import io
 import json
 import os
+from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -15,7 +17,6 @@ from lab.bench import machine_label
 from lab.files import write_atomic
 from lab.show.colours import BLUE, FAINT, GREEN, GREY, PINK, VERMILION
 from lab.show.plots import figure, legend_below
-from lab.show.widgets.parts import embedded
 from lab.trial.result import PARAMETERS, SECONDS, TOKENS, Trial
 from lab.trial.rule import MATTERS
 from lab.trial.sides import BASELINE, IDEA, IN_TIME, RESIZED
@@ -105,6 +106,14 @@ def _page(found: Trial) -> str:
         pictures = "".join(embedded(draw(found), draw.__doc__) for draw in (curves, differences))
         values |= {"level": level, "pictures": pictures, "cost": _cost(found)}
     return Template(Path(__file__).with_name("page.html").read_text("utf-8")).substitute(values)
+
+
+def embedded(made: Figure, described: str) -> str:
+    """A figure as HTML that needs no file beside it; `described` is for those who do not see it."""
+    data = io.BytesIO()
+    made.savefig(data, format="svg")
+    source = f"data:image/svg+xml;base64,{b64encode(data.getvalue()).decode()}"
+    return f"<img alt='{escape(described)}' src='{source}' style='max-width:100%'>"
 
 
 def _cost(found: Trial) -> str:

@@ -3,25 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import ipywidgets as widgets
 import torch
 from torch import Tensor
+from traitlets import Bool, Int, Unicode
 
 from lab.nn import evaluating
-from lab.show.attention import LONGEST, attention_html, settle_maps
-from lab.show.widgets.parts import Explorer, alert, in_row, wide
+from lab.show.attention import LONGEST, label, settle_maps
+from lab.show.widgets.base import Widget
 
 SENTENCE = "In the beginning God created the heaven and the earth."
-
-
-@dataclass(frozen=True)
-class AttentionState:
-    """What the sliders hold; layers, heads and tokens are counted from 0. `mean`: of all heads, not one."""
-
-    layer: int = 0
-    head: int = 0
-    mean: bool = False
-    query: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,26 +57,52 @@ def _maps(model, ids: list[int]) -> list[Tensor]:
         raise ValueError(f"the model could not read these {len(ids)} tokens: {error}") from error
 
 
-def chosen(reading: Reading, state: AttentionState) -> Tensor:
-    """The weights `(T, T)` that the state asks for."""
-    heads = reading.maps[state.layer]
-    return heads.mean(0) if state.mean else heads[state.head]
+class AttentionExplorer(Widget):
+    """A sentence, and what a model attends to while reading it.
+
+    `model` has `attention_maps(ids (1, T))`, which gives one `(1, H, T, T)` a layer; the tokenizer is of
+    `lab.text`'s protocol. `encode` says how a sentence becomes ids, by default `<s>` and its tokens. Layers, heads and
+    tokens are counted from 0; `query` is the token that attends, `mean` shows the mean of all heads in place of one.
+
+    >>> AttentionExplorer(model, tokenizer, "And God said", layer=1)  # doctest: +SKIP
+    >>> AttentionExplorer.from_maps(my_maps, ["the", "cat", "sat"])  # doctest: +SKIP
+    """
+
+    sentence = Unicode(SENTENCE, allow_none=True, help="None where maps are given").tag(sync=True)
+    layer = Int(0, min=0).tag(sync=True)
+    head = Int(0, min=0).tag(sync=True)
+    mean = Bool(False).tag(sync=True)
+    query = Int(LONGEST, min=0, help="one behind the last token shows the last").tag(sync=True)
+    drawn_from = ("sentence",)
+
+    def __init__(
+        self, model, tokenizer, sentence: str = SENTENCE, *,
+        encode: Callable[[str], list[int]] | None = None, **state,
+    ):  # fmt: skip
+        self.model, self.tokenizer, self.encode = model, tokenizer, encode
+        super().__init__(sentence=sentence, **state)
+
+    @staticmethod
+    def from_maps(maps, tokens: Sequence[str], **state) -> "MapsExplorer":
+        """The same over maps of your own, without a model or a tokenizer."""
+        return MapsExplorer(maps, tokens, **state)
+
+    def read(self) -> Reading:
+        """The sentence as the model reads it. Raises ValueError as the function `read` does."""
+        return read(self.model, self.tokenizer, self.sentence, self.encode)
+
+    def draw(self) -> dict:
+        """The tokens in short, and all shares: `maps[layer][head][query][key]`, in ten thousandths."""
+        reading = self.read()
+        return {
+            "tokens": [label(text, 10) for text in reading.tokens],
+            "maps": [(1e4 * layer).round().int().tolist() for layer in reading.maps],
+            "notice": reading.notice,
+        }
 
 
-def render(reading: Reading, state: AttentionState) -> str:
-    """HTML of one head while reading a sentence, with one token's attention drawn. Pure."""
-    layers, heads = len(reading.maps), len(reading.maps[state.layer])
-    which = "mean of the heads" if state.mean else f"head {state.head}"
-    heading = (
-        f"Layer {state.layer}, {which} (layers: {layers}, heads: {heads}, counted from 0). "
-        "Point at a token to see what it attends to."
-    )
-    picture = attention_html(chosen(reading, state), reading.tokens, state.query, heading)
-    return (alert(reading.notice) if reading.notice else "") + picture
-
-
-class MapsExplorer(Explorer):
-    """Sliders over given attention maps of one sentence: layer, head, and the token that attends (the query).
+class MapsExplorer(AttentionExplorer):
+    """Given attention maps of one sentence: layer, head, and the token that attends.
 
     >>> MapsExplorer(my_attention_maps, ["the", "cat", "sat"])  # doctest: +SKIP
 
@@ -94,64 +110,9 @@ class MapsExplorer(Explorer):
     to the tokens, or their rows are no shares.
     """
 
-    def __init__(self, maps, tokens: Sequence[str]):
-        self._build()
-        self._take(Reading(tuple(tokens), tuple(settle_maps(maps, tokens))))
-        self.redraw()
+    def __init__(self, maps, tokens: Sequence[str], **state):
+        self._given = Reading(tuple(tokens), tuple(settle_maps(maps, tokens)))
+        super().__init__(None, None, None, **state)
 
-    def _build(self, *above: widgets.Widget) -> None:
-        self.reading: Reading | None = None
-        self.layer = widgets.IntSlider(0, min=0, max=0, description="layer")
-        self.head = widgets.IntSlider(0, min=0, max=0, description="head")
-        self.mean = widgets.Checkbox(False, description="mean of the heads", indent=False)
-        self.query = widgets.IntSlider(0, min=0, max=0, description="token")
-        self.view = widgets.HTML()
-        self.named("layer", "head", "mean", "query")
-        self.watch(["layer", "head", "mean", "query"], self.redraw, seconds=0.05)
-        super().__init__([*above, in_row(self.layer, self.head, self.mean), self.query, self.view])
-
-    @property
-    def state(self) -> AttentionState:
-        return self.held(AttentionState)
-
-    def drawn(self) -> str:
-        self.head.max = len(self.reading.maps[self.layer.value]) - 1
-        self.head.disabled = self.mean.value
-        return render(self.reading, self.state)
-
-    def _take(self, reading: Reading) -> None:
-        """Look at another reading, from the places where the sliders stand, as far as it has them."""
-        first, self.reading = self.reading is None, reading
-        self.layer.max, self.query.max = len(reading.maps) - 1, len(reading.tokens) - 1
-        if first:
-            self.query.value = self.query.max
-
-
-class AttentionExplorer(MapsExplorer):
-    """A sentence, and what a model attends to while reading it.
-
-    `model` has `attention_maps(ids (1, T))`, which gives one `(1, H, T, T)` a layer; the tokenizer is of
-    `lab.text`'s protocol. `encode` says how a sentence becomes ids, by default `<s>` and its tokens.
-
-    >>> AttentionExplorer(model, tokenizer, "And God said")  # doctest: +SKIP
-    >>> AttentionExplorer.from_maps(my_maps, ["the", "cat", "sat"])  # doctest: +SKIP
-    """
-
-    def __init__(
-        self, model, tokenizer, sentence: str = SENTENCE, *, encode: Callable[[str], list[int]] | None = None
-    ):
-        self.model, self.tokenizer, self.encode = model, tokenizer, encode
-        self.sentence = widgets.Text(sentence, description="sentence", layout=wide())
-        self._build(self.sentence)
-        self.named("sentence")
-        self.watch(["sentence"], self._read)
-        self._read()
-
-    @staticmethod
-    def from_maps(maps, tokens: Sequence[str]) -> MapsExplorer:
-        """The same sliders over maps of your own, without a model or a tokenizer."""
-        return MapsExplorer(maps, tokens)
-
-    def _read(self) -> None:
-        """Read the sentence; of a bad one the sliders keep their places for the next good one."""
-        self.redraw(lambda: self._take(read(self.model, self.tokenizer, self.sentence.value, self.encode)))
+    def read(self) -> Reading:
+        return self._given

@@ -4,34 +4,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import ipywidgets as widgets
 import torch
-from IPython.display import SVG
 from torch import Tensor
+from traitlets import Float, Int, Unicode
 
 from lab.decode import Sampling
 from lab.diffusion import Codebook, Denoiser, denoise
 from lab.diffusion.sampler import BLANK, METHODS
 from lab.diffusion.writing import text_of
-from lab.show.clusters import escaped, shortened
-from lab.show.colours import GREY
-from lab.show.token_grids import cell_colours, lines_figure, lines_svg, stages
-from lab.show.widgets.parts import LETTERS, Explorer, in_row, page, wide
+from lab.show.clusters import legible
+from lab.show.token_grids import cells_text, stages
+from lab.show.widgets.base import Widget
 
 ONE, MANY = "_", "*"  # in the text: one token to write, and as many as `gap` says
 MOST_STEPS = 64
-
-
-@dataclass(frozen=True)
-class DenoisingSettings:
-    """What the controls hold; `gap`: how many tokens a `*` in the text stands for."""
-
-    text: str = "In the beginning * the earth."
-    gap: int = 6
-    steps: int = 16
-    method: str = "ancestral"
-    temperature: float = 1.0
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,7 +41,7 @@ def line_to_write(tokenizer, text: str, gap: int) -> list[int]:
     Raises ValueError for a text that leaves nothing to write.
     """
     ids = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    for part in re.split(r"([_*])", text):
+    for part in re.split(r"([_*])", re.sub(r" +(?=[_*])", "", text)):
         if part in (ONE, MANY):
             ids += [BLANK] * (1 if part == ONE else gap)
         else:
@@ -68,25 +54,18 @@ def line_to_write(tokenizer, text: str, gap: int) -> list[int]:
     return ids
 
 
-def write(model: Denoiser, tokenizer, settings: DenoisingSettings) -> Written:
-    """Let the model fill in the line that the settings ask for; the same settings give the same line.
+def write(model: Denoiser, ids: list[int], *, seed: int = 0, **how) -> Written:
+    """Let the model fill in a line of ids, -1 where to write; the same `seed` gives the same line.
 
-    Raises ValueError for a line that the model cannot read, and as `denoise` does.
+    `how` are `steps`, `method` and `sampling` of `denoise`. Raises ValueError for a line that is longer than the
+    context, and as `denoise` does.
     """
-    ids = line_to_write(tokenizer, re.sub(r" +(?=[_*])", "", settings.text), settings.gap)
     if len(ids) > model.config.context:
         raise ValueError(
             f"{len(ids)} tokens with <s> and </s>, but {model.config.context} fit in the context of the model: "
             "shorten the text, or leave fewer to write"
         )
-    made = denoise(
-        model,
-        torch.tensor(ids),
-        steps=settings.steps,
-        method=settings.method,
-        sampling=Sampling(settings.temperature),
-        generator=torch.Generator().manual_seed(settings.seed),
-    )
+    made = denoise(model, torch.tensor(ids), generator=torch.Generator().manual_seed(seed), **how)
     given = tuple(token != BLANK for token in ids)
     return Written(made.cells[:, 0].cpu(), given, made.ids[0].cpu(), made.times)
 
@@ -96,110 +75,59 @@ def text_at(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
     return text_of(written.cells[stage], codebook, tokenizer, f" {ONE}").strip()
 
 
-def render(written: Written, codebook: Codebook, tokenizer, stage: int) -> str:
-    """HTML of one stage: the grids of the line, and the text that they decode to. Pure."""
-    (line,) = stages(written.cells, codebook, tokenizer, at=[stage], times=written.times, given=written.given)
-    text = escaped(text_at(written, codebook, tokenizer, stage))
-    return page(
-        lines_svg([line], codebook),
-        f"<div role='status' style='padding:6px 12px 0;{LETTERS}'>{text}</div>",
-        f"<div style='padding:4px 12px 0;color:{GREY}'>{_key(codebook)}</div>",
-    )
-
-
-def _key(codebook: Codebook) -> str:
-    """What the signs beneath the grids mean."""
-    swatches = "".join(
-        f"<span style='display:inline-block;width:10px;height:10px;margin-right:2px;background:{colour}'></span>"
-        for colour in cell_colours(codebook.num_colours)
-    )
-    return (
-        f"{swatches} colours; paper with an edge: blank. Underlined: given. “12 fit”: twelve words agree with "
-        "what is visible; “word?”: the nearest one to a grid that is not finished; _: nothing is visible."
-    )
-
-
-class DenoisingViewer(Explorer):
+class DenoisingViewer(Widget):
     """A text with places to write, a button that writes them, and a slider over the steps in which it was done.
 
     In the text `_` is one token to write and `*` as many as `gap`; a space before either belongs to what is written.
 
-    >>> viewer = DenoisingViewer(model, tokenizer, "And God said, * the earth.")  # doctest: +SKIP
-    >>> display(viewer, viewer.figure())  # doctest: +SKIP
+    >>> DenoisingViewer(model, tokenizer, "And God said, * the earth.", steps=32)  # doctest: +SKIP
 
     Raises ValueError for a tokenizer of another vocabulary; what a line cannot be is told in place.
     """
 
-    def __init__(
-        self,
-        model: Denoiser,
-        tokenizer,
-        text: str = DenoisingSettings.text,
-        *,
-        gap: int = DenoisingSettings.gap,
-        steps: int = DenoisingSettings.steps,
-        method: str = DenoisingSettings.method,
-        seed: int = DenoisingSettings.seed,
-    ):
+    text = Unicode("In the beginning * the earth.").tag(sync=True)
+    gap = Int(6, min=1).tag(sync=True)
+    steps = Int(16, min=1).tag(sync=True)
+    method = Unicode("ancestral").tag(sync=True)
+    temperature = Float(1.0, min=0).tag(sync=True)
+    seed = Int(0).tag(sync=True)
+    stage = Int(0, min=0, help="how many steps were made when what is shown was there").tag(sync=True)
+
+    def __init__(self, model: Denoiser, tokenizer, text: str = text.default_value, **state):
         self.model, self.tokenizer = model, tokenizer
         self.codebook = Codebook(model.patterns.cpu(), model.config.num_colours, grid=model.config.grid)
         self.codebook.require_vocab_size(tokenizer.vocab_size)
         self.written: Written | None = None
-        methods = METHODS if model.noise.kind == "absorbing" else METHODS[:1]
-        self.text = widgets.Text(text, description="text", layout=wide())
-        self.gap = widgets.BoundedIntText(gap, min=1, max=model.config.context, description="* stands for")
-        self.steps = widgets.IntSlider(steps, min=1, max=max(steps, MOST_STEPS), description="steps")
-        self.method = widgets.Dropdown(options=methods, value=method, description="method")
-        self.temperature = widgets.FloatSlider(1.0, min=0, max=2, step=0.05, description="temperature")
-        self.seed = widgets.IntText(seed, description="seed")
-        self.button = widgets.Button(description="Write", button_style="primary", icon="play")
-        self.stage = widgets.IntSlider(0, min=0, max=steps, description="after step")
-        self.play = widgets.Play(min=0, max=steps, interval=400)
-        self.view = widgets.HTML(layout=wide())
-        self.named(*vars(DenoisingSettings()), "stage", "play")
-        for name in ("gap", "seed"):
-            getattr(self, name).layout.width = "12rem"
-        self.stage.layout.width = "30rem"
-        self.view.add_class("lab-grids-view")
-        self.button.add_class("lab-write")
-        self.button.on_click(lambda _: self.redraw(self._write))
-        widgets.link((self.play, "value"), (self.stage, "value"))
-        self.watch(["stage"], self.redraw, seconds=0.03)
-        self.redraw(self._write)
-        super().__init__(
-            [
-                self.text,
-                in_row(self.gap, self.steps, self.method),
-                in_row(self.temperature, self.seed, self.button),
-                in_row(self.stage, self.play),
-                self.view,
-            ]
-        )
+        super().__init__(text=text, **{"stage": state.get("steps", self.steps), **state})
 
-    @property
-    def settings(self) -> DenoisingSettings:
-        return self.held(DenoisingSettings)
+    def draw(self) -> dict:
+        """Write the line anew: for each stage its grids, the words that they say, and the text that they decode to."""
+        ids = line_to_write(self.tokenizer, self.text, self.gap)
+        how = {"steps": self.steps, "method": self.method, "sampling": Sampling(self.temperature)}
+        self.written = write(self.model, ids, seed=self.seed, **how)
+        known = METHODS if self.model.noise.kind == "absorbing" else METHODS[:1]
+        return {
+            "columns": self.codebook.grid[1],
+            "colours": self.codebook.num_colours,
+            "given": list(self.written.given),
+            "stages": [self._stage(line, i) for i, line in enumerate(self._lines(range(self.steps + 1)))],
+            "methods": list(known),
+            "most_steps": max(self.steps, MOST_STEPS),
+        }
 
-    def figure(self, at: Sequence[int] | None = None, *, width: float = 900) -> SVG:
-        """Some steps of the line, one above the other: the picture where nothing can be moved.
+    def write_anew(self) -> None:
+        """Write by what the controls hold now, and look at the end of it."""
+        self.redraw()
+        if not self.problem:
+            self.stage = self.steps
 
-        `at` are the steps, by default the first, the last and three between; `width` is at most so many pixels, longer
-        lines go on below. Raises ValueError when nothing was written, or a step was not made.
-        """
-        if self.written is None:
-            raise ValueError(f"nothing was written: {self.problem}")
-        made, last = self.written, len(self.written.cells) - 1
-        title = f"{self.model.config.noise} noise, {last} steps: {text_at(made, self.codebook, self.tokenizer, last)}"
-        title = shortened(title, min(80, int(width / 10.5) - 3))  # a longer one would widen the picture
-        lines = stages(made.cells, self.codebook, self.tokenizer, at=at, times=made.times, given=made.given)
-        return lines_figure(lines, self.codebook, title, width=width)
+    answering = (write_anew,)
 
-    def drawn(self) -> str:
-        return render(self.written, self.codebook, self.tokenizer, self.stage.value)
+    def _lines(self, at: Sequence[int] | None) -> list:
+        made = self.written
+        return stages(made.cells, self.codebook, self.tokenizer, at=at, times=made.times, given=made.given)
 
-    def _write(self) -> None:
-        """Write anew, and look at the end of it."""
-        self.written = write(self.model, self.tokenizer, self.settings)
-        last = len(self.written.cells) - 1
-        self.stage.max = self.play.max = last
-        self.stage.value = last
+    def _stage(self, line, stage: int) -> dict:
+        text = text_at(self.written, self.codebook, self.tokenizer, stage)
+        cells = cells_text(line.cells, self.codebook)
+        return {"label": line.label, "cells": cells, "words": list(line.words), "text": legible(text)}

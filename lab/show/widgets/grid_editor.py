@@ -3,21 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import ipywidgets as widgets
 import torch
-from IPython.display import SVG
 from torch import Tensor
+from traitlets import Int, List, Unicode
 
 from lab.diffusion import Codebook
 from lab.show.attention import label
-from lab.show.clusters import escaped
-from lab.show.colours import GREY, INK, PAPER
-from lab.show.diagrams.palette import contrast
-from lab.show.token_grids import TokenLine, cell_colours, lines_figure, lines_svg
-from lab.show.widgets.parts import Explorer, in_row, page
+from lab.show.token_grids import TokenLine, cell_colours, cells_text
+from lab.show.widgets.base import Widget
 
 MOST_CELLS = 144
-CELL = 40  # pixels, of a cell to click at
 
 
 @dataclass(frozen=True)
@@ -56,13 +51,13 @@ def find_word(tokenizer, text: str) -> int:
     raise ValueError(f"“{text}” is no single token; the tokenizer writes it as {said}: load one of these")
 
 
-def compared(cells: Tensor, codebook: Codebook, tokenizer) -> list[TokenLine]:
+def compared(cells: Tensor, codebook: Codebook, tokenizer) -> TokenLine:
     """The grid, the nearest word's and the runner-up's side by side; the cells in which they differ have dots."""
     ids = list(find(cells, codebook).ids[:2])
     grids = torch.stack([cells, *codebook.encode(torch.tensor(ids)).to(cells.device)])
     differ = (grids != cells) & (cells != codebook.blank)
     words = ["this grid", *(label(name) for name in tokenizer.tokens(ids))]
-    return [TokenLine(grids, words, marked=differ)]
+    return TokenLine(grids, words, marked=differ)
 
 
 def told(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:
@@ -87,117 +82,65 @@ def told(cells: Tensor, codebook: Codebook, tokenizer) -> list[str]:
     return lines
 
 
-def render(cells: Tensor, codebook: Codebook, tokenizer) -> str:
-    """HTML of what the grid is read as, with the words beside it. Pure."""
-    words = "<br>".join(escaped(line) for line in told(cells, codebook, tokenizer))
-    return page(
-        lines_svg(compared(cells, codebook, tokenizer), codebook),
-        f"<div role='status' style='padding:0 12px'>{words}</div>",
-        f"<div style='padding:0 12px;color:{GREY}'>Dots: cells in which a word differs from the grid.</div>",
-    )
-
-
-class GridEditor(Explorer):
+class GridEditor(Widget):
     """A grid to paint: a click on a cell goes on to the next colour, and after the last one the cell is blank.
 
     Load a word's own grid, recolour some cells at random or erase them, and see when it is read as another word.
 
-    >>> editor = GridEditor(Codebook.linear(tokenizer.vocab_size), tokenizer, " the")  # doctest: +SKIP
-    >>> display(editor, editor.figure())  # doctest: +SKIP
+    >>> GridEditor(Codebook.linear(tokenizer.vocab_size), tokenizer, " the")  # doctest: +SKIP
 
     `word` is what is loaded first, by default the last of the vocabulary. Raises ValueError for a tokenizer of another
     vocabulary, a word that is no token, and a grid of more cells, or more colours, than can be shown.
     """
 
+    painted = List(Int(), help="the colour of each cell, line by line; blank is the colour K").tag(sync=True)
+    word = Unicode(help="to load").tag(sync=True)
+    count = Int(3, min=1, help="how many cells are recoloured or erased at once").tag(sync=True)
+    drawn_from = ("painted",)
+
     def __init__(self, codebook: Codebook, tokenizer, word: str | None = None, *, seed: int = 0):
         codebook.require_vocab_size(tokenizer.vocab_size)
+        cell_colours(codebook.num_colours)  # which refuses more than can be told apart
         if codebook.num_cells > MOST_CELLS:
             raise ValueError(f"{MOST_CELLS} cells can be shown to click at, got {codebook.num_cells}")
-        self.codebook, self.tokenizer = codebook, tokenizer
-        self._colours = (*cell_colours(codebook.num_colours), PAPER)
+        self.codebook, self.tokenizer = codebook.to("cpu"), tokenizer
         self._generator = torch.Generator().manual_seed(seed)
         first = codebook.vocab_size - 1 if word is None else find_word(tokenizer, word)
-        self._cells = codebook.patterns[first].cpu().clone()
-        self.buttons = [self._button(i) for i in range(codebook.num_cells)]
-        self.word = widgets.Text(tokenizer.tokens([first])[0], description="word", continuous_update=False)
-        most = codebook.num_cells
-        self.count = widgets.IntSlider(min(3, most), min=1, max=most, description="cells")
-        self.load = widgets.Button(description="Load word", icon="download")
-        self.recolour = widgets.Button(description="Recolour", icon="random")
-        self.erase = widgets.Button(description="Erase", icon="eraser")
-        for name, action in (("load", self._load), ("recolour", self._recolour), ("erase", self._erase)):
-            getattr(self, name).on_click(lambda _, action=action: action())
-            getattr(self, name).layout.width = "8rem"
-        self.named("word", "count", "load", "recolour", "erase", label_width="4rem")
-        self.view = widgets.HTML()
-        self.view.add_class("lab-nearest")
-        grid = widgets.GridBox(
-            self.buttons,
-            layout=widgets.Layout(
-                grid_template_columns=f"repeat({codebook.grid[1]}, {CELL}px)", grid_gap="3px", padding="8px"
-            ),
+        super().__init__(
+            painted=self.codebook.patterns[first].tolist(),
+            word=tokenizer.tokens([first])[0],
+            count=min(3, codebook.num_cells),
         )
-        grid.add_class("lab-grid")
-        style = widgets.HTML(
-            f"<style>.lab-grid {{ background:{PAPER}; border-radius:6px; }} .lab-grid .lab-cell {{ padding:0; "
-            f"font-weight:bold; }} .lab-grid .lab-blank {{ border:1px dashed {GREY}; }}</style>"
-        )
-        controls = widgets.VBox([in_row(self.word, self.load), in_row(self.count, self.recolour, self.erase)])
-        self.paint(self._cells)
-        super().__init__([style, in_row(grid, controls), self.view])
 
     @property
     def cells(self) -> Tensor:
         """What is painted, int64 `(n,)`; blank is the colour K."""
-        return self._cells.clone()
+        return torch.tensor(self.painted)
 
     def paint(self, cells: Tensor | Sequence[int]) -> None:
         """Paint all cells at once. Raises ValueError for cells that the codebook cannot read."""
-        cells = torch.as_tensor(cells)
-        if cells.dim() != 1:
-            raise ValueError(
-                f"expected the cells of one grid, ({self.codebook.num_cells},), got {tuple(cells.shape)}"
-            )
-        self.codebook.nearest(cells)
-        self._cells = cells.clone()
-        for i, colour in enumerate(cells.tolist()):
-            self._dress(i, colour)
-        self.problem = ""
-        self.redraw()
+        self.painted = self._checked(torch.as_tensor(cells)).tolist()
 
-    def figure(self) -> SVG:
-        """What is painted beside the nearest word and the runner-up: the picture where nothing can be clicked."""
-        lines = compared(self._cells, self.codebook, self.tokenizer)
-        return lines_figure(lines, self.codebook, "A grid, and the nearest words")
+    def draw(self) -> dict:
+        """What the grid is read as, with the nearest words' grids beside it and the cells in which these differ."""
+        cells = self._checked(self.cells)
+        beside = compared(cells, self.codebook, self.tokenizer)
+        return {
+            "columns": self.codebook.grid[1],
+            "blank": self.codebook.blank,
+            "told": told(cells, self.codebook, self.tokenizer),
+            "beside": {
+                "cells": cells_text(beside.cells, self.codebook),
+                "words": beside.words,
+                "marked": [dots.nonzero().flatten().tolist() for dots in beside.marked],
+            },
+        }
 
-    def _button(self, i: int) -> widgets.Button:
-        row, column = divmod(i, self.codebook.grid[1])
-        button = widgets.Button(layout=widgets.Layout(width=f"{CELL}px", height=f"{CELL}px", margin="0"))
-        button.add_class("lab-cell")
-        button.add_class(f"lab-cell-{row}-{column}")
-        button.on_click(lambda _: self._next_colour(i))
-        return button
+    def load(self) -> None:
+        """Paint the grid of the word that was typed."""
+        self.paint(self.codebook.patterns[find_word(self.tokenizer, self.word)])
 
-    def _dress(self, i: int, colour: int) -> None:
-        """Show the colour, and its number for eyes that see no colours."""
-        row, column = divmod(i, self.codebook.grid[1])
-        blank, button, fill = colour == self.codebook.blank, self.buttons[i], self._colours[colour]
-        button.style.button_color = fill
-        button.style.text_color = max((PAPER, INK), key=lambda ink: contrast(ink, fill))
-        button.description = "·" if blank else str(colour)  # with "" the browser would show the old one
-        button.tooltip = f"row {row + 1}, column {column + 1}: {'blank' if blank else f'colour {colour}'}"
-        (button.add_class if blank else button.remove_class)("lab-blank")
-
-    def _next_colour(self, i: int) -> None:
-        cells = self.cells
-        cells[i] = (cells[i] + 1) % (self.codebook.num_colours + 1)
-        self.paint(cells)
-
-    def _load(self) -> None:
-        word = self.word.value
-        self.redraw(lambda: self.paint(self.codebook.patterns[find_word(self.tokenizer, word)].cpu()))
-
-    def _recolour(self) -> None:
+    def recolour(self) -> None:
         """Give some cells another colour each."""
         cells, places = self.cells, self._places()
         K = self.codebook.num_colours
@@ -206,17 +149,25 @@ class GridEditor(Explorer):
         cells[places] = torch.where(was == K, by, (was + by) % K)
         self.paint(cells)
 
-    def _erase(self) -> None:
+    def erase(self) -> None:
+        """Make some cells blank."""
         cells = self.cells
         cells[self._places()] = self.codebook.blank
         self.paint(cells)
 
+    answering = (load, recolour, erase)
+
     def _places(self) -> Tensor:
         """As many cells as the slider says, drawn anew."""
-        return torch.randperm(self.codebook.num_cells, generator=self._generator)[: self.count.value]
+        return torch.randperm(self.codebook.num_cells, generator=self._generator)[: self.count]
 
-    def drawn(self) -> str:
-        return render(self._cells, self.codebook, self.tokenizer)
+    def _checked(self, cells: Tensor) -> Tensor:
+        if cells.dim() != 1:
+            raise ValueError(
+                f"expected the cells of one grid, ({self.codebook.num_cells},), got {tuple(cells.shape)}"
+            )
+        self.codebook.nearest(cells)  # which refuses what is no colour
+        return cells
 
 
 def _named(tokenizer, ids: Sequence[int]) -> list[tuple[int, str]]:

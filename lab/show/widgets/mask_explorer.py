@@ -1,14 +1,13 @@
 """Type document lengths, combine kinds of mask, and see what each token may attend to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import ipywidgets as widgets
 import torch
 from torch import Tensor
+from traitlets import Bool, Int, Unicode
 
 from lab.data import masks
-from lab.show.grids import mask_html
-from lab.show.widgets.parts import Explorer, in_row, page
+from lab.show.widgets.base import Widget
 
 LONGEST = 24  # tokens; more cells than that cannot be read
 
@@ -67,40 +66,28 @@ def labels(state: MaskState) -> list[str]:
     return names + ["·"] * (state.T - len(names))
 
 
-def render(state: MaskState, row: int) -> str:
-    """HTML of the combined mask with one row chosen."""
-    return page(mask_html(build(state), labels(state), row))
+class MaskExplorer(Widget):
+    """Lengths, kinds of mask, and the row whose allowed set is shown: chosen by the slider, or by a click on it.
 
-
-class MaskExplorer(Explorer):
-    """Lengths, kinds of mask, and the row whose allowed set is shown (by slider; pointing outlines a row too).
-
-    >>> MaskExplorer()  # doctest: +SKIP
+    >>> MaskExplorer(lengths="5, 3", sliding=2)  # doctest: +SKIP
     """
 
-    def __init__(self):
-        start = MaskState()
-        self.lengths = widgets.Text(", ".join(map(str, start.lengths)), description="documents")
-        self.T = widgets.IntSlider(start.T, min=1, max=LONGEST, description="slots")
-        self.causal = widgets.Checkbox(start.causal, description="causal", indent=False)
-        self.documents = widgets.Checkbox(start.documents, description="documents apart", indent=False)
-        self.padding = widgets.Checkbox(start.padding, description="hide padding", indent=False)
-        self.sliding = widgets.IntSlider(start.sliding, min=0, max=LONGEST, description="sliding")
-        self.prefix = widgets.IntSlider(start.prefix, min=0, max=LONGEST, description="prefix")
-        self.row = widgets.IntSlider(5, min=0, max=start.T - 1, description="row")
-        self.view = widgets.HTML()
-        names = [*vars(start), "row"]
-        self.named(*names, "view")
-        self.watch(names, self.redraw)
-        self.redraw()
-        sizes, ticks = in_row(self.lengths, self.T), in_row(self.causal, self.documents, self.padding)
-        super().__init__([sizes, ticks, in_row(self.sliding, self.prefix), self.row, self.view])
+    lengths = Unicode("4, 3, 2").tag(sync=True)
+    T = Int(10, min=1, max=LONGEST).tag(sync=True)
+    causal = Bool(True).tag(sync=True)
+    documents = Bool(True).tag(sync=True)
+    padding = Bool(False).tag(sync=True)
+    sliding = Int(0, min=0, max=LONGEST).tag(sync=True)
+    prefix = Int(0, min=0, max=LONGEST).tag(sync=True)
+    row = Int(5, min=0).tag(sync=True)
+    drawn_from = ("lengths", "T", "causal", "documents", "padding", "sliding", "prefix")
 
     @property
     def state(self) -> MaskState:
-        held = self.held(MaskState)
-        return replace(held, lengths=parse_lengths(held.lengths), prefix=min(held.prefix, held.T))
+        """What the controls hold. Raises ValueError for lengths that are none."""
+        kinds = {name: getattr(self, name) for name in ("causal", "documents", "padding", "sliding")}
+        return MaskState(parse_lengths(self.lengths), self.T, prefix=min(self.prefix, self.T), **kinds)
 
-    def drawn(self) -> str:
-        self.row.max = self.T.value - 1
-        return render(self.state, self.row.value)
+    def draw(self) -> dict:
+        """A name for each slot, and for each row which slots it may attend to."""
+        return {"labels": labels(self.state), "allowed": build(self.state).tolist(), "longest": LONGEST}

@@ -1,12 +1,12 @@
-"""Watch BPE build its tokens: a slider over the merges recolours the text."""
+"""Watch BPE build its tokens: a slider over the merges that change a text."""
 
-from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-import ipywidgets as widgets
+from traitlets import Int, Unicode
 
-from lab.show.tokens import in_turn, tokens_html
-from lab.show.widgets.parts import Explorer, wide
+from lab.show.tokens import visible
+from lab.show.widgets.base import Widget
 
 
 class MergeStep(NamedTuple):
@@ -21,41 +21,46 @@ def merge_steps(tokenizer, text: str) -> list[MergeStep]:
     return [MergeStep(*step) for step in tokenizer.steps(text)]
 
 
-def told(tokenizer, step: MergeStep, number: int, total: int) -> str:
-    """Which merge made this state."""
-    if step.merges == 0:
-        what = "before any merge, one token a byte"
-    else:
-        left, right = tokenizer.tokens(tokenizer.merges[step.merges - 1])
-        what = f"merge {step.merges} of {len(tokenizer.merges)} joins “{left}” and “{right}”"
-    return f"step {number} of {total}: {what}; {len(step.ids)} tokens"
+def places_joined(before: list[int], after: list[int]) -> list[int]:
+    """Where one merge joined two tokens, counted in what came out of it.
+
+    >>> places_joined([7, 8, 9, 7, 8], [50, 9, 50])
+    [0, 2]
+    """
+    joined, i = [], 0
+    for place, token in enumerate(after):
+        if before[i] != token:
+            joined.append(place)
+            i += 1
+        i += 1
+    return joined
 
 
-class MergeStepper(Explorer):
-    """A text box and a slider over the merges that change it.
+class MergeStepper(Widget):
+    """A text box and a slider over the merges that change it. `step` counts the states of the text, 0 is its bytes.
 
     >>> MergeStepper(tokenizer, "In the beginning God created the heaven and the earth.")  # doctest: +SKIP
     """
 
-    def __init__(self, tokenizer, text: str):
+    text = Unicode().tag(sync=True)
+    step = Int(0, min=0).tag(sync=True)
+    drawn_from = ("text",)
+
+    def __init__(self, tokenizer, text: str, step: int = 0):
         self.tokenizer = tokenizer
-        self.text = widgets.Text(text, description="text", layout=wide())
-        self.slider = widgets.IntSlider(0, min=0, max=0, description="merges", layout=wide())
-        self.view = widgets.HTML(layout=wide())
-        self.steps: Sequence[MergeStep] = ()
-        self.named("text", "slider", "view")
-        self.slider.add_class("lab-merges")
-        self.watch(["text"], lambda: self.redraw(self._cut))
-        self.watch(["slider"], self.redraw, seconds=0.03)
-        self.redraw(self._cut)
-        super().__init__([self.text, self.slider, self.view])
+        super().__init__(text=text, step=step)
 
-    def drawn(self) -> str:
-        number = self.slider.value
-        step = self.steps[number]
-        said = told(self.tokenizer, step, number, self.slider.max)
-        return tokens_html(in_turn(self.tokenizer.tokens(step.ids)), said)
+    def draw(self) -> dict:
+        """The bytes, and for each merge that changes the text what it joins, and where. The page replays them."""
+        steps = merge_steps(self.tokenizer, self.text)
+        return {"merges": len(self.tokenizer.merges), "start": self._shown(steps[0].ids),
+                "steps": [self._merge(*pair) for pair in pairwise(steps)]}  # fmt: skip
 
-    def _cut(self) -> None:
-        self.steps = merge_steps(self.tokenizer, self.text.value)
-        self.slider.max = len(self.steps) - 1
+    def _merge(self, before: MergeStep, after: MergeStep) -> dict:
+        left, right = self._shown(self.tokenizer.merges[after.merges - 1])
+        at = places_joined(before.ids, after.ids)
+        (joined,) = self._shown(after.ids[at[0] : at[0] + 1])
+        return {"merge": after.merges, "left": left, "right": right, "joined": joined, "at": at}
+
+    def _shown(self, ids) -> list[str]:
+        return [visible(text) for text in self.tokenizer.tokens(ids)]

@@ -1,13 +1,15 @@
 """Type a sentence, choose a voice, hear it, and see what a recogniser makes of it; or load a WAV file."""
 
-import base64
+import io
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 
-import ipywidgets as widgets
-from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from traitlets import Unicode
 
-from lab.show.listening import Listened, listened, listening_figure
-from lab.show.widgets.parts import Explorer, embedded, in_row, page, wide
+from lab.show.clusters import legible, one_line
+from lab.show.listening import Listened, listened
+from lab.show.widgets.base import Widget
 from lab.speech import espeak, voices
 from lab.speech.audio import Audio, read_audio, wav_bytes
 from lab.speech.model import SpeechTransformer
@@ -31,57 +33,70 @@ def speakers() -> dict[str, Callable[[str], Audio]]:
     }
 
 
-class SpeechExplorer(Explorer):
+class SpeechExplorer(Widget):
     """Controls around a recogniser: a sentence and a voice, or a file; the sound, its picture, the transcripts.
 
     >>> SpeechExplorer(model, tokenizer, text="three one four")  # doctest: +SKIP
     """
 
+    sentence = Unicode().tag(sync=True)
+    voice = Unicode(help="the name of who speaks").tag(sync=True)
+
     def __init__(self, model: SpeechTransformer, tokenizer: Tokenizer, text: str = "three one four"):
         self.model, self.tokenizer, self.speakers = model, tokenizer, speakers()
-        self.sentence = widgets.Text(text, description="sentence", continuous_update=False, layout=wide())
-        self.voice = widgets.Dropdown(options=list(self.speakers), description="voice")
-        self.speak = widgets.Button(description="Speak", button_style="primary", icon="volume-up")
-        self.file = widgets.FileUpload(accept=".wav,.flac", multiple=False, description="load WAV")
-        self.sound, self.view = widgets.HTML(layout=wide()), widgets.HTML(layout=wide())
-        self.named("sentence", "voice", "speak", "file", "sound", "view")
+        self.audio: Audio | None = None
         self.found: Listened | None = None
         self.said = ""
-        self.speak.on_click(lambda _: self.say())
-        self.sentence.observe(lambda _: self.say(), "value")
-        self.file.observe(self._load, "value")
-        self.say()
-        super().__init__([self.sentence, in_row(self.voice, self.speak, self.file), self.sound, self.view])
+        super().__init__(sentence=text, voice=next(iter(self.speakers)))
+        self._tell(self.say)
 
     def say(self) -> None:
-        """Let the chosen voice say the sentence, and listen."""
-        self._hear(lambda: self.speakers[self.voice.value](self.sentence.value), self.sentence.value)
+        """Let the chosen voice say the sentence, and listen. Raises ValueError for what it cannot say."""
+        if self.voice not in self.speakers:
+            raise ValueError(f"there is no voice {self.voice!r} here; there are: {', '.join(self.speakers)}")
+        self._listen(self.speakers[self.voice](self.sentence), self.sentence)
 
     def hear(self, audio: Audio, said: str = "") -> None:
-        """Listen to a sound; `said` is what was said, where that is known."""
-        self._hear(lambda: audio, said)
+        """Listen to a sound; `said` is what was said, where that is known. What cannot be heard is told in place."""
+        self._tell(lambda: self._listen(audio, said))
 
-    def drawn(self) -> str:
-        described = f"The sound's picture; by CTC: {self.found.ctc}; by attention: {self.found.attention}"
-        return page(embedded(listening_figure(self.found, self.said), described))
+    def load(self, data: str) -> None:
+        """Listen to a file, whose bytes are given in base64. Raises AudioError for one that cannot be read."""
+        self._listen(read_audio(b64decode(data)))
 
-    def figure(self) -> Figure:
-        """The picture of what was heard last; ValueError where there was nothing to hear."""
+    answering = (say, load)
+
+    def draw(self) -> dict:
+        """What was heard last: the sound and its picture, as data that needs no file, the letters, the transcripts."""
+        drawing = {"voices": list(self.speakers)}
         if self.found is None:
-            raise ValueError("nothing was heard yet: press Speak, or call hear(audio)")
-        return listening_figure(self.found, self.said)
+            return drawing
+        found = self.found
+        return drawing | {
+            "sound": f"data:audio/wav;base64,{b64encode(wav_bytes(self.audio)).decode()}",
+            "picture": picture_of(found),
+            "seconds": found.seconds,
+            "bands": found.features.shape[1],
+            "letters": [[second, one_line(letter), p] for second, letter, p in found.letters],
+            "said": legible(self.said),
+            "ctc": legible(found.ctc),
+            "attention": legible(found.attention),
+        }
 
-    def _hear(self, sound: Callable[[], Audio], said: str = "") -> None:
-        self.sound.value = ""
+    def _listen(self, audio: Audio, said: str = "") -> None:
+        self.found = listened(self.model, self.tokenizer, audio)
+        self.audio, self.said = audio, said
+        self.redraw()
 
-        def listen() -> None:
-            audio = sound()
-            self.found, self.said = listened(self.model, self.tokenizer, audio), said
-            data = base64.b64encode(wav_bytes(audio)).decode()
-            self.sound.value = f"<audio controls src='data:audio/wav;base64,{data}'></audio>"
+    def _tell(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except ValueError as error:
+            self.problem = str(error)
 
-        self.redraw(listen)
 
-    def _load(self, change) -> None:
-        if change["new"]:
-            self._hear(lambda: read_audio(bytes(change["new"][0]["content"])))
+def picture_of(found: Listened) -> str:
+    """The log-mel features as the address of a picture, a pixel a frame and band; low bands stand below."""
+    made = io.BytesIO()
+    imsave(made, found.features.T.numpy(), origin="lower", cmap="cividis", format="png")
+    return f"data:image/png;base64,{b64encode(made.getvalue()).decode()}"

@@ -1,64 +1,52 @@
 """Look at any window of any line under any policy."""
 
-import ipywidgets as widgets
+from functools import lru_cache
+
+from traitlets import Enum, Int
 
 from lab.data import LineWindows
 from lab.data.batch import IGNORE
 from lab.data.policies import POLICIES
-from lab.show.clusters import escaped
-from lab.show.colours import FAINT, GREY, TINTS
-from lab.show.tokens import Token, tokens_html
-from lab.show.widgets.parts import Explorer, in_row, page, wide
+from lab.show.clusters import one_line
+from lab.show.widgets.base import Widget
+
+LONGEST = 32  # tokens of context
 
 
-def render(windows: LineWindows, tokenizer, index: int) -> str:
-    """HTML of one window: what is read above, what is to be predicted below, slot under slot; and where it is from."""
-    x, y = (part.tolist() for part in windows[index])
-    padded = [i == IGNORE for i in y]
-    rows = [_named(tokenizer, x), _named(tokenizer, [windows.pad_id if i == IGNORE else i for i in y])]
-    wide = [max(map(len, pair)) for pair in zip(*rows, strict=True)]
-
-    def tokens(texts: list[str]) -> list[Token]:
-        return [
-            Token(("·" if pad else text).ljust(w), FAINT if pad else TINTS[i % len(TINTS)])
-            for i, (text, w, pad) in enumerate(zip(texts, wide, padded, strict=True))
-        ]
-
-    line, offset = windows.locate(index)
-    told = f"window {index} of {len(windows):,}: line {line}, from place {offset}; {sum(padded)} slots of padding"
-    return page(
-        f"<b>read</b>{tokens_html(tokens(rows[0]))}<b>to be predicted</b>{tokens_html(tokens(rows[1]))}",
-        f"<div role='status' style='color:{GREY}'>{escaped(told)}</div>",
-    )
-
-
-class WindowExplorer(Explorer):
-    """Choose a policy, the context and a window.
+class WindowExplorer(Widget):
+    """Choose a policy, the context and a window: what is read in each slot, what is to be predicted, where it is from.
 
     >>> WindowExplorer(encoded_lines, tokenizer, context=8)  # doctest: +SKIP
     """
 
-    def __init__(self, encoded_lines: list[list[int]], tokenizer, context: int = 8):
-        self.encoded_lines, self.tokenizer = encoded_lines, tokenizer
-        self.policy = widgets.Dropdown(options=list(POLICIES), description="policy")
-        self.context = widgets.IntSlider(context, min=1, max=32, description="context")
-        self.index = widgets.IntSlider(0, min=0, max=0, description="window", layout=wide())
-        self.view = widgets.HTML(layout=wide())
-        self.windows: LineWindows | None = None
-        self.named("policy", "context", "index", "view")
-        self.watch(["policy", "context"], lambda: self.redraw(self._cut))
-        self.watch(["index"], self.redraw, seconds=0.03)
-        self.redraw(self._cut)
-        super().__init__([in_row(self.policy, self.context), self.index, self.view])
+    policy = Enum(list(POLICIES), next(iter(POLICIES))).tag(sync=True)
+    context = Int(8, min=1, max=LONGEST).tag(sync=True)
+    index = Int(0, min=0).tag(sync=True)
+    drawn_from = ("policy", "context", "index")
 
-    def drawn(self) -> str:
-        return render(self.windows, self.tokenizer, self.index.value)
+    def __init__(self, encoded_lines: list[list[int]], tokenizer, context: int = 8, **state):
+        self.tokenizer = tokenizer
+        self._cut = lru_cache(1)(
+            lambda policy, context: LineWindows(encoded_lines, context, policy, tokenizer.pad_id)
+        )
+        super().__init__(context=context, **state)
 
-    def _cut(self) -> None:
-        context, policy = self.context.value, self.policy.value
-        self.windows = LineWindows(self.encoded_lines, context, policy, self.tokenizer.pad_id)
-        self.index.max = len(self.windows) - 1
+    @property
+    def windows(self) -> LineWindows:
+        """All windows, as the controls ask for them."""
+        return self._cut(self.policy, self.context)
 
+    def draw(self) -> dict:
+        """One window: a slot is the token that is read and the one to be predicted; None where there is none."""
+        index = min(self.index, len(self.windows) - 1)
+        read, predicted = (part.tolist() for part in self.windows[index])
+        line, place = self.windows.locate(index)
+        slots = [
+            [None, None] if target == IGNORE else self._named([token, target])
+            for token, target in zip(read, predicted, strict=True)
+        ]
+        return {"slots": slots, "index": index, "count": len(self.windows), "line": line, "place": place,
+                "policies": list(POLICIES), "longest": LONGEST}  # fmt: skip
 
-def _named(tokenizer, ids: list[int]) -> list[str]:
-    return [text.replace(" ", "␣") for text in tokenizer.tokens(ids)]
+    def _named(self, ids: list[int]) -> list[str]:
+        return [one_line(text) for text in self.tokenizer.tokens(ids)]
