@@ -67,7 +67,7 @@ def read_fbank(
         if not said.is_file():
             missing = f"{folder.name}/text/{file.name} is not there"
             raise TextError(
-                "no transcript", f"{missing}; `lab transcribe RUN {folder}` writes down what is said"
+                "no transcript", f"{missing}; `lab transcribe RUN .../{folder.name}` writes down what is said"
             )
         text = "".join(_load(said, "U").reshape(-1))
         return Utterance(file.stem, features, _spoken(text), file.stem.split("-")[0])
