@@ -30,7 +30,7 @@ def unnamed_encodings(source: str) -> list[str]:
         module = getattr(getattr(call.func, "value", None), "id", None)
         named = {keyword.arg: getattr(keyword.value, "value", None) for keyword in call.keywords}
         mode = str(getattr(call.args[-1], "value", "")) if call.args else ""
-        opens = name == "open" and module not in ("os", "wave", "opener") and "b" not in mode
+        opens = name == "open" and module not in ("os", "wave", "opener", "Image") and "b" not in mode
         reads = (name == "read_text" and not call.args) or (name == "write_text" and len(call.args) < 2)
         listens = named.get("text") is True or named.get("universal_newlines") is True
         if (opens or reads or listens) and "encoding" not in named:

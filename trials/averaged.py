@@ -8,8 +8,6 @@ import torch
 from lab.nn import DecoderOnlyTransformer
 from lab.train import NextToken
 
-FORGETS = 0.02  # the share of the mean that a step replaces
-
 
 @dataclass(frozen=True)
 class Averaged(NextToken):
@@ -17,17 +15,12 @@ class Averaged(NextToken):
 
     def build(self, config, material):
         model = DecoderOnlyTransformer(config)
-        for name, weight in list(model.named_parameters()):
-            model.register_buffer(held(name), weight.detach().clone())
+        model.register_buffer("mean", torch.nn.utils.parameters_to_vector(model.parameters()).detach())
         return model
 
-    @torch.no_grad()
-    def keep(self, model):
-        for name, weight in model.named_parameters():
-            getattr(model, held(name)).lerp_(weight, FORGETS)
-
     def loss(self, model, batch, step):
-        self.keep(model)
+        with torch.no_grad():
+            model.mean.lerp_(torch.nn.utils.parameters_to_vector(model.parameters()), 0.02)
         return super().loss(model, batch, step)
 
     def outcome(self, model, material):
@@ -35,14 +28,8 @@ class Averaged(NextToken):
 
     def language_model(self, model):
         mean = copy.deepcopy(model)
-        with torch.no_grad():
-            for name, weight in mean.named_parameters():
-                weight.copy_(getattr(model, held(name)))
+        torch.nn.utils.vector_to_parameters(model.mean, mean.parameters())
         return mean
-
-
-def held(name):
-    return "mean_" + name.replace(".", "_")
 
 
 def idea(baseline):
